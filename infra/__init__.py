@@ -1,0 +1,1 @@
+"""Wires the system: composition roots, settings, migrations, and the development stack."""
