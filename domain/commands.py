@@ -1,0 +1,60 @@
+"""Every command that users may publish to `task.commands`: a request, which may be refused."""
+
+from datetime import timedelta
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from domain.messages import Message, Name, Namespace, Text, by_type
+from domain.specs import TaskSpec
+
+
+class SubmitTask(TaskSpec, Message):
+    """Run one task. `task_id` is the caller's own name for it; without one the platform's id is the name."""
+
+    TYPE = "task.submit.v1"
+    namespace: Namespace = "default"
+
+    def spec(self) -> TaskSpec:
+        """The task alone, as it would stand in a list of tasks."""
+        return TaskSpec.model_construct(**{name: getattr(self, name) for name in TaskSpec.model_fields})
+
+
+class SubmitTasks(Message):
+    """Run many independent tasks: each is accepted or refused on its own."""
+
+    TYPE = "task.submit-tasks.v1"
+    namespace: Namespace = "default"
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
+
+
+class SubmitWorkflow(Message):
+    """Run tasks that depend on each other: accepted or refused as a whole."""
+
+    TYPE = "task.submit-workflow.v1"
+    namespace: Namespace = "default"
+    workflow_id: Name | None = None
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
+
+
+class CancelTask(Message):
+    """End a task early. `grace` is the time from TERM to KILL; left out, the task's own stop timeout."""
+
+    TYPE = "task.cancel.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+    reason: Text | None = None
+    grace: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] | None = None
+
+
+class CancelWorkflow(Message):
+    """End every task of a workflow that has not ended."""
+
+    TYPE = "workflow.cancel.v1"
+    namespace: Namespace = "default"
+    workflow_id: Name
+    reason: Text | None = None
+
+
+Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | CancelTask | CancelWorkflow
+COMMANDS: dict[str, type[Message]] = by_type((SubmitTask, SubmitTasks, SubmitWorkflow, CancelTask, CancelWorkflow))

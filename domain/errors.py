@@ -1,0 +1,143 @@
+"""Everything that can be refused, or fail, as one tree; the branch decides the fate.
+
+TallyportError
+├── Rejected            final: the sender is told; nothing is recorded but the outcome
+│   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
+│   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
+│   └── DependencyCycle, SelfDependency, UnknownDependency
+├── Unreadable          final: no sender can be told; kept as a dead letter
+├── Unavailable         passing: try again later (database, broker or container engine down)
+└── Superseded          this process has lost its place to another one: end it
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from domain.work import Problem
+
+PROBLEMS = "https://tallyport.dev/problems/"
+
+
+class TallyportError(Exception):
+    """Root of every error of ours."""
+
+
+class Rejected(TallyportError):
+    """A request that will never be accepted as it stands. `code` is stable; `title` a short name for people."""
+
+    code: ClassVar[str] = "rejected"
+    title: ClassVar[str] = "Rejected"
+
+    def __init__(self, detail: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(detail)
+        self.detail, self.errors = detail, tuple(errors)
+
+    def problem(self) -> Problem:
+        """The problem object that replies, HTTP, CLI and dead letters share."""
+        return Problem(
+            type=PROBLEMS + self.code,
+            title=self.title,
+            detail=self.detail,
+            code=self.code,
+            errors=self.errors,
+        )
+
+
+class UnknownType(Rejected):
+    code, title = "unknown-type", "Unknown message type"
+
+
+class UnknownVersion(Rejected):
+    code, title = "unknown-version", "Unknown message version"
+
+
+class UnknownField(Rejected):
+    code, title = "unknown-field", "Unknown field"
+
+
+class SchemaMismatch(Rejected):
+    code, title = "schema", "Body does not match the schema"
+
+
+class TooLarge(Rejected):
+    code, title = "too-large", "Body too large"
+
+
+class NamespaceMismatch(Rejected):
+    code, title = "namespace-mismatch", "Namespace differs from the routing key"
+
+
+class NotAllowed(Rejected):
+    code, title = "not-allowed", "Not allowed"
+
+
+class NotFound(Rejected):
+    code, title = "not-found", "Not found"
+
+
+class BadState(Rejected):
+    code, title = "bad-state", "Not possible in this state"
+
+
+class TaskIdTaken(Rejected):
+    code, title = "task-id-taken", "Task id taken"
+
+
+class WorkflowIdTaken(Rejected):
+    code, title = "workflow-id-taken", "Workflow id taken"
+
+
+class IdReused(Rejected):
+    code, title = "id-reuse", "Message id used before with another body"
+
+
+class ExpiredInQueue(Rejected):
+    code, title = "expired-in-queue", "Expired in the queue"
+
+
+class UnknownDependency(Rejected):
+    code, title = "unknown-dependency", "Unknown dependency"
+
+
+class SelfDependency(Rejected):
+    code, title = "self-dependency", "Task depends on itself"
+
+
+class DependencyCycle(Rejected):
+    code, title = "dependency-cycle", "Dependency cycle"
+
+
+class DuplicateTaskId(Rejected):
+    code, title = "duplicate-task-id", "Task id given twice"
+
+
+class UnknownTaskType(Rejected):
+    code, title = "unknown-task-type", "Unknown task type"
+
+
+class BadInput(Rejected):
+    code, title = "bad-input", "Input does not fit the task type"
+
+
+class WorkerIdTaken(Rejected):
+    code, title = "worker-id-taken", "Worker id in use on another engine"
+
+
+class StaleGeneration(Rejected):
+    code, title = "stale-generation", "Worker generation is over"
+
+
+class Unreadable(TallyportError):
+    """A message that cannot even be judged. `reason` is a stable code, `detail` says what was seen."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+class Unavailable(TallyportError):
+    """A dependency does not answer now; nothing is known to be wrong with the request."""
+
+
+class Superseded(TallyportError):
+    """Another instance has taken this consumer's turn."""

@@ -1,0 +1,338 @@
+"""Every event: a fact about one task, workflow or worker, recorded once and never changed.
+
+`task_id` and `workflow_id` are the names their user gave, or the ids of their streams where he gave none;
+the stream's own id travels beside the event (`ce-subject`).
+"""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.messages import Json, Message, Value, by_type
+from domain.reports import LogEnd, RunError
+from domain.specs import Container, Priority, TaskSpec, Timeouts
+
+
+class Upstream(Value):
+    """A task that must have succeeded: the name it was given and its stream."""
+
+    task_id: str
+    stream: UUID
+
+
+class TaskSubmitted(Message):
+    """A task was accepted. `spec` is what its user sent; `container` what will run (None: executor noop)."""
+
+    TYPE = "task.submitted.v1"
+    task_id: str
+    spec: TaskSpec
+    container: Container | None = None
+    depends_on: tuple[Upstream, ...] = ()
+    workflow_id: str | None = None
+    workflow: UUID | None = None
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self.spec.timeouts
+
+
+class Blocker(Value):
+    """One thing that a task waits for."""
+
+    kind: Literal["dependency"] = "dependency"
+    task_id: str
+    needs: Literal["succeeded"] = "succeeded"
+
+
+class TaskBlocked(Message):
+    """A task waits for others."""
+
+    TYPE = "task.blocked.v1"
+    task_id: str
+    by: tuple[Blocker, ...]
+
+
+class TaskQueued(Message):
+    """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time)."""
+
+    TYPE = "task.queued.v1"
+    task_id: str
+    pool: str
+    executor: str
+    priority: Priority
+    after: Literal["dependencies", "offer-not-accepted", "run-lost"] | None = None
+
+
+class RunLeased(Message):
+    """A worker was given a run. It may start it until `within` after it sent its beat number `beat`.
+
+    `expires_at`: from here on the platform may lease again unless a beat has listed the run.
+    """
+
+    TYPE = "task.run-leased.v1"
+    task_id: str
+    run_id: UUID
+    run: Annotated[int, Field(ge=1)]
+    fence: Annotated[int, Field(ge=1)]
+    worker_id: str
+    generation: int
+    beat: int
+    within: timedelta
+    expires_at: datetime
+
+
+class RunStarted(Message):
+    """A run's container was started (executor noop: the run began)."""
+
+    TYPE = "task.run-started.v1"
+    task_id: str
+    run_id: UUID
+    run: int
+    fence: int
+    worker_id: str
+    container_id: str | None = None
+    image_digest: str | None = None
+
+
+class RunSucceeded(Message):
+    """A run ended with exit code 0."""
+
+    TYPE = "task.run-succeeded.v1"
+    task_id: str
+    run_id: UUID
+    run: int
+    fence: int
+    exit_code: int | None = None
+    log: LogEnd | None = None
+
+
+class RunFailed(Message):
+    """A run ended without success. The exit code, the out-of-memory flag and our signal are the worker's, raw."""
+
+    TYPE = "task.run-failed.v1"
+    task_id: str
+    run_id: UUID
+    run: int
+    fence: int
+    reason: str
+    exit_code: int | None = None
+    oom_killed: bool = False
+    signal: str | None = None
+    error: RunError | None = None
+    log: LogEnd | None = None
+
+
+class RunTimingOut(Message):
+    """A run is past its time and is being stopped. It is *timed out* only when its container is gone."""
+
+    TYPE = "task.run-timing-out.v1"
+    task_id: str
+    run_id: UUID
+    fence: int
+    worker_id: str
+    grace: timedelta
+
+
+class LeaseExpired(Message):
+    """A lease ran out. `accepted`: the worker had listed the run; False: the offer was never taken."""
+
+    TYPE = "task.lease-expired.v1"
+    task_id: str
+    run_id: UUID
+    fence: int
+    worker_id: str
+    accepted: bool
+
+
+class RunLost(Message):
+    """A run was lost with its worker. `certain` False: it may still be running where nobody hears it."""
+
+    TYPE = "task.run-lost.v1"
+    task_id: str
+    run_id: UUID
+    run: int
+    fence: int
+    certain: bool = False
+
+
+class TaskSucceeded(Message):
+    """A task ended well."""
+
+    TYPE = "task.succeeded.v1"
+    task_id: str
+    runs: int
+    exit_code: int | None = None
+    result: Json = None
+
+
+class TaskFailed(Message):
+    """A task ended without success. `verified`: its last container was seen gone."""
+
+    TYPE = "task.failed.v1"
+    task_id: str
+    reason: str
+    runs: int
+    exit_code: int | None = None
+    verified: bool = True
+
+
+class TaskCancelling(Message):
+    """A task was cancelled while a run of it was given away: the run is being stopped."""
+
+    TYPE = "task.cancelling.v1"
+    task_id: str
+    run_id: UUID
+    fence: int
+    worker_id: str
+    grace: timedelta
+    by: str
+    reason: str | None = None
+
+
+class TaskCancelled(Message):
+    """A task ended by cancellation. `verified`: nothing of it runs; else `unheard` names the run nobody could ask."""
+
+    TYPE = "task.cancelled.v1"
+    task_id: str
+    by: str
+    reason: str | None = None
+    runs: int = 0
+    exit_code: int | None = None
+    verified: bool = True
+    unheard: UUID | None = None
+
+
+class TaskSkipped(Message):
+    """A task ended unrun because a task it needed did not succeed."""
+
+    TYPE = "task.skipped.v1"
+    task_id: str
+    because: str
+
+
+class LateResultIgnored(Message):
+    """A report came after its lease, or its task, was over: recorded, without power."""
+
+    TYPE = "task.late-result-ignored.v1"
+    task_id: str
+    run_id: UUID
+    fence: int
+    report: Literal["run.start.v1", "run.finish.v1"]
+    exit_code: int | None = None
+
+
+class Node(Value):
+    """A task of a workflow: its name, its stream, and the names of the tasks it needs."""
+
+    task_id: str
+    stream: UUID
+    depends_on: tuple[str, ...] = ()
+
+
+class WorkflowSubmitted(Message):
+    """Tasks that depend on each other were accepted as a whole."""
+
+    TYPE = "workflow.submitted.v1"
+    workflow_id: str
+    tasks: tuple[Node, ...]
+
+
+class WorkflowCancelled(Message):
+    """A workflow was cancelled: each of its tasks that has not ended is being cancelled."""
+
+    TYPE = "workflow.cancelled.v1"
+    workflow_id: str
+    by: str
+    reason: str | None = None
+
+
+class WorkflowFinished(Message):
+    """Every task of a workflow has ended."""
+
+    TYPE = "workflow.finished.v1"
+    workflow_id: str
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+
+
+class WorkerRegistered(Message):
+    """A worker process came up and opened a generation."""
+
+    TYPE = "worker.registered.v1"
+    worker_id: str
+    generation: int
+    instance: UUID
+    engine: str
+    pool: str
+    slots: int
+    executors: tuple[str, ...]
+    labels: dict[str, str] = {}
+    version: str
+
+
+class WorkerLost(Message):
+    """A worker was not heard for a whole lease. `runs`: what it held then."""
+
+    TYPE = "worker.lost.v1"
+    worker_id: str
+    generation: int
+    runs: tuple[UUID, ...] = ()
+
+
+TaskEvent: TypeAlias = (
+    TaskSubmitted
+    | TaskBlocked
+    | TaskQueued
+    | RunLeased
+    | RunStarted
+    | RunSucceeded
+    | RunFailed
+    | RunTimingOut
+    | LeaseExpired
+    | RunLost
+    | TaskSucceeded
+    | TaskFailed
+    | TaskCancelling
+    | TaskCancelled
+    | TaskSkipped
+    | LateResultIgnored
+)
+WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
+WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
+Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent
+
+EVENTS: dict[str, type[Event]] = by_type(
+    (
+        TaskSubmitted,
+        TaskBlocked,
+        TaskQueued,
+        RunLeased,
+        RunStarted,
+        RunSucceeded,
+        RunFailed,
+        RunTimingOut,
+        LeaseExpired,
+        RunLost,
+        TaskSucceeded,
+        TaskFailed,
+        TaskCancelling,
+        TaskCancelled,
+        TaskSkipped,
+        LateResultIgnored,
+        WorkflowSubmitted,
+        WorkflowCancelled,
+        WorkflowFinished,
+        WorkerRegistered,
+        WorkerLost,
+    )
+)
+ENDS = frozenset(cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped))
+
+
+def read_event(type: str, body: bytes) -> Event:
+    """The event that a log row or a broker message holds. Raises KeyError for a type unknown here."""
+    return EVENTS[type].model_validate_json(body)

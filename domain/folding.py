@@ -1,0 +1,32 @@
+"""The present state of a stream, from its events. Pure."""
+
+from collections.abc import Sequence
+
+from domain import task_states, worker, workflow
+from domain.recorded import Recorded
+
+
+def task_of(events: Sequence[Recorded]) -> task_states.Task:
+    """The task whose whole stream `events` is (at least one)."""
+    state: task_states.Task | None = None
+    for recorded in events:
+        state = task_states.evolve(state, recorded.stream, recorded.event())
+    assert state is not None, "a stream has at least one event"
+    return state
+
+
+def workflow_of(events: Sequence[Recorded]) -> workflow.Workflow:
+    """The workflow whose whole stream `events` is (at least one)."""
+    state: workflow.Workflow | None = None
+    for recorded in events:
+        state = workflow.evolve(state, recorded.stream, recorded.event())
+    assert state is not None, "a stream has at least one event"
+    return state
+
+
+def worker_of(events: Sequence[Recorded]) -> worker.Worker | None:
+    """The worker whose whole stream `events` is, None without events."""
+    state: worker.Worker | None = None
+    for recorded in events:
+        state = worker.evolve(state, recorded.stream, recorded.event())
+    return state

@@ -1,0 +1,71 @@
+"""What every message shares: frozen, strict, with a stable type name that is not part of its body."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Text = Annotated[str, Field(max_length=1024)]
+
+
+class Value(BaseModel):
+    """A part of a message: frozen, and closed to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="iso8601", hide_input_in_errors=True)
+
+
+class Message(Value):
+    """The data of a command, report, work message, event or reply. `TYPE` names it on every wire and in the log."""
+
+    TYPE: ClassVar[str]
+
+    def body(self) -> bytes:
+        """UTF-8 JSON without absent fields: the AMQP body and the stored state, byte for byte."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+M = TypeVar("M", bound=Message)
+
+
+def by_type(classes: Iterable[type[M]]) -> dict[str, type[M]]:
+    """Index message classes by `TYPE`; two classes of one type are a defect."""
+    index: dict[str, type[M]] = {}
+    for cls in classes:
+        if cls.TYPE in index:
+            raise ValueError(f"{cls.TYPE} names both {index[cls.TYPE].__name__} and {cls.__name__}")
+        index[cls.TYPE] = cls
+    return index
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an event is recorded: carried from the command through every event that follows from it.
+
+    `correlation_id` is the chain's id, `causation_id` the id of the command or event directly before,
+    `actor` the verified principal or the part of the platform that decided, `traceparent` and `tracestate`
+    the W3C trace context that what follows continues (None: not traced).
+    """
+
+    correlation_id: str
+    causation_id: str
+    actor: str
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+Json = Any
+
+
+def is_uuid(text: str) -> UUID | None:
+    """The UUID that `text` spells in its canonical 36-character form, or None."""
+    if len(text) != 36:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,123 @@
+"""What the handler needs: outcomes already given, names already taken, streams, and one transaction to write all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.recorded import NewEvent, Recorded
+from domain.reports import Heartbeat
+from domain.work import Reply
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CommandKey:
+    """Who sent a command, and the id he gave it."""
+
+    command_id: UUID
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was decided of a command. `digest`: SHA-256 of the body that was decided on."""
+
+    key: CommandKey
+    digest: bytes
+    type: str
+    reply: Reply
+    stream: UUID | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NameKey:
+    """A name that users chose. `kind`: task, workflow."""
+
+    namespace: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Whose name it is. `digest`: SHA-256 of what was submitted under it."""
+
+    stream: UUID
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be judged, with secrets masked. `reason` is a stable code."""
+
+    id: UUID
+    queue: str
+    reason: str
+    detail: str
+    body: bytes
+    digest: bytes
+    user: str | None
+    message_id: str | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """All that one batch changes. `closed`: leases that end with it, as (run id, fence)."""
+
+    outcomes: Sequence[Outcome] = ()
+    names: Mapping[NameKey, Named] = field(default_factory=dict[NameKey, Named])
+    closed: Sequence[tuple[UUID, int]] = ()
+    events: Sequence[NewEvent] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+
+
+class HandlerStore(Protocol):
+    """Everything the handler reads and writes. Reads see committed data; only `commit` decides."""
+
+    async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
+        """The outcomes already recorded for these commands."""
+        ...
+
+    async def named(self, keys: Sequence[NameKey]) -> dict[NameKey, Named]:
+        """The streams that these names stand for, as far as they are taken."""
+        ...
+
+    async def namespaces(self, streams: Sequence[UUID]) -> dict[UUID, str]:
+        """The namespace of each of these streams that exists."""
+        ...
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        ...
+
+    async def commit(self, writes: Writes) -> Sequence[int] | None:
+        """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions.
+
+        None, and nothing is stored, if an outcome or name was there already or a stream has moved: load and decide
+        again. Raises Unavailable if it is not known whether it is stored: look the outcomes up before deciding again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat as received, or a probe of the timekeeper's (worker None)."""
+
+    heartbeat: Heartbeat | None
+    probe: int | None = None
+
+
+class BeatStore(Protocol):
+    """Lease rows and the lease clock: soft state, on the database's clock."""
+
+    async def record(self, beats: Sequence[Beat]) -> None:
+        """In one transaction: note each worker's last beat, renew and accept the open leases that it lists for a
+        term of 15 s on the lease clock, note the probe. A beat of an old generation renews nothing."""
+        ...
+
+    async def last_heard(self, worker_ids: Sequence[str]) -> dict[str, tuple[int, datetime, bool]]:
+        """Generation and time of each worker's last beat, and whether it lies within a lease term."""
+        ...

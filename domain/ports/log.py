@@ -1,0 +1,84 @@
+"""The event log as its followers see it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from domain.recorded import NewEvent, Recorded
+
+
+class Clock(Protocol):
+    """The present, UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class NewId(Protocol):
+    """Fresh UUIDs of version 7, in order."""
+
+    def __call__(self) -> UUID: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events after a follower's position. `up_to`: every event at or below it that the follower asked for is here."""
+
+    events: Sequence[Recorded]
+    up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of an append. `positions`: of the events stored, in the order given; `moved`: streams left out
+    because others had appended to them since they were loaded."""
+
+    positions: Sequence[int]
+    moved: frozenset[UUID]
+
+
+class Turn(Protocol):
+    """One transaction of a fenced follower: effects and position together, or nothing.
+
+    `now` is the database's clock at its begin, UTC. Raises Superseded when another instance has the turn.
+    """
+
+    @property
+    def now(self) -> datetime: ...
+
+    async def move_to(self, position: int) -> None:
+        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
+        ...
+
+
+class AppendingTurn(Turn, Protocol):
+    """A turn that may add events, as its last statement."""
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        ...
+
+    async def append(self, events: Sequence[NewEvent]) -> Appended:
+        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
+        ...
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Seat(Protocol[T_co]):
+    """A follower's place in the log, held by one process at a time; the others stand by."""
+
+    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
+        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[T_co]:
+        """One transaction: commits at the end of the block, rolls back if it raises."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`."""
+        ...

@@ -1,0 +1,22 @@
+"""What the end of a run means: success, or the reason that its history, its views and its retries speak of. Pure."""
+
+from domain.reports import RunFinish
+
+MAX_LOSSES = 3
+"""New runs that a task gets after runs lost with their workers."""
+
+
+def reason_of(finish: RunFinish, timed_out: bool) -> str | None:
+    """None for success, else `timeout`, the worker's own error code, `oom`, `exit-nonzero` or `unknown-outcome`.
+
+    A run that was being stopped for its time is a timeout whatever its exit code says; the raw code is kept beside.
+    """
+    if timed_out:
+        return "timeout"
+    if finish.error is not None:
+        return finish.error.code
+    if finish.oom_killed:
+        return "oom"
+    if finish.exit_code is None and finish.container_id is not None:
+        return "unknown-outcome"
+    return None if finish.exit_code in (None, 0) else "exit-nonzero"

@@ -1,0 +1,95 @@
+"""What users say about a task: the parts that commands, offers and events share."""
+
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from domain.messages import Json, Name, Text, Value
+
+Argument = Annotated[str, Field(max_length=65_536)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]{0,1023}$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,12}(Ki|Mi|Gi)?$")]
+Priority = Annotated[int, Field(ge=1, le=10)]
+
+
+class Container(Value):
+    """One container. What is left out is the image's own choice; limits left out are the worker's defaults."""
+
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,511}$")]
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1024)] | None = None
+    env: Annotated[dict[EnvName, Argument], Field(max_length=256)] = {}
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$")] | None = None
+    workdir: AbsolutePath | None = None
+    network: Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_.-]{0,62}$")] = "none"
+    cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
+    memory: Memory | None = None
+    pids: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    result: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _memory_within_bounds(self) -> Self:
+        if self.memory is not None and not 6 << 20 <= memory_bytes(self.memory) <= 4 << 40:
+            raise ValueError("memory must be at least 6Mi (the container engine's own minimum) and at most 4096Gi")
+        return self
+
+
+class Timeouts(Value):
+    """Limits in time: fetching the image, running, and from TERM to KILL."""
+
+    pull: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=6))] = timedelta(minutes=5)
+    run: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] = timedelta(hours=1)
+    stop: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(seconds=10)
+
+
+class Requires(Value):
+    """Where a task may run: workers of this pool."""
+
+    pool: Name = "default"
+
+
+class DependsOn(Value):
+    """A task that must have succeeded first: its id, or the name it was given, in the same namespace."""
+
+    task_id: Name
+
+
+class TaskSpec(Value):
+    """A task as its user describes it: a container, or a registered type with its input, or nothing to run at all."""
+
+    task_id: Name | None = None
+    name: (
+        Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,128}$")] | None
+    ) = None
+    container: Container | None = None
+    task_type: Name | None = None
+    input: dict[str, Json] | None = None
+    executor: Literal["docker", "noop"] = "docker"
+    depends_on: Annotated[tuple[DependsOn, ...], Field(max_length=10_000)] = ()
+    priority: Priority = 5
+    requires: Requires = Requires()
+    timeouts: Timeouts = Timeouts()
+    labels: Annotated[dict[Label, Text], Field(max_length=64)] = {}
+    notify: Annotated[tuple[Channel, ...], Field(max_length=16)] = ()
+
+    @model_validator(mode="after")
+    def _runs_exactly_one_thing(self) -> Self:
+        if self.executor == "noop":
+            if self.container is not None or self.task_type is not None:
+                raise ValueError("executor noop runs nothing: leave out container and task_type")
+        elif (self.container is None) == (self.task_type is None):
+            raise ValueError("give either container or task_type")
+        if self.input is not None and self.task_type is None:
+            raise ValueError("input is for a task_type: name one, or leave input out")
+        return self
+
+
+def memory_bytes(quantity: str) -> int:
+    """Bytes of a memory limit such as `"512Mi"`: suffixes Ki, Mi, Gi are powers of 1024, a bare number is bytes."""
+    for power, suffix in enumerate(("Ki", "Mi", "Gi"), start=1):
+        if quantity.endswith(suffix):
+            return int(quantity[:-2]) << (10 * power)
+    return int(quantity)

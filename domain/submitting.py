@@ -1,0 +1,75 @@
+"""A submission: one task, or the tasks of a workflow, into their first events. Pure."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from domain import events as e
+from domain.dependencies import check_graph
+from domain.errors import DuplicateTaskId, SelfDependency, UnknownDependency
+from domain.specs import TaskSpec
+from domain.task_type import container_of
+
+
+def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base_image: str) -> list[e.TaskEvent]:
+    """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name.
+
+    Raises SelfDependency, UnknownDependency, UnknownTaskType, BadInput.
+    """
+    name = spec.task_id or str(stream)
+    if name in {need.task_id for need in spec.depends_on}:
+        raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
+    return _first_events(spec, stream, upstream, base_image)
+
+
+def submit_workflow(
+    workflow_id: str,
+    workflow: UUID,
+    tasks: Sequence[tuple[TaskSpec, UUID]],
+    upstream: Mapping[str, UUID],
+    base_image: str,
+) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
+    """The workflow's first event and those of its tasks, by stream. `tasks`: each with the stream it will have.
+
+    `upstream`: streams of tasks outside this workflow. Raises as `submit_task`, and DependencyCycle, DuplicateTaskId.
+    """
+    names = [spec.task_id or str(stream) for spec, stream in tasks]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DuplicateTaskId(f"tasks: {twice} is given twice; each task of a workflow needs its own task_id")
+    needs = {name: [need.task_id for need in spec.depends_on] for name, (spec, _) in zip(names, tasks, strict=True)}
+    check_graph(needs)
+    streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
+    events = {
+        stream: _first_events(spec, stream, streams, base_image, (workflow_id, workflow)) for spec, stream in tasks
+    }
+    nodes = tuple(
+        e.Node(task_id=name, stream=streams[name], depends_on=tuple(dict.fromkeys(needs[name]))) for name in names
+    )
+    return e.WorkflowSubmitted(workflow_id=workflow_id, tasks=nodes), events
+
+
+def _first_events(
+    spec: TaskSpec,
+    stream: UUID,
+    streams: Mapping[str, UUID],
+    base_image: str,
+    workflow: tuple[str, UUID] | None = None,
+) -> list[e.TaskEvent]:
+    name = spec.task_id or str(stream)
+    needs = list(dict.fromkeys(need.task_id for need in spec.depends_on))
+    if unknown := [need for need in needs if need not in streams]:
+        raise UnknownDependency(
+            f"depends_on: no task {unknown[0]} in this namespace; submit it first, or with this one"
+        )
+    submitted = e.TaskSubmitted(
+        task_id=name,
+        spec=spec,
+        container=container_of(spec, base_image) if spec.container is None else None,
+        depends_on=tuple(e.Upstream(task_id=need, stream=streams[need]) for need in needs),
+        workflow_id=workflow[0] if workflow else None,
+        workflow=workflow[1] if workflow else None,
+    )
+    if needs:
+        return [submitted, e.TaskBlocked(task_id=name, by=tuple(e.Blocker(task_id=need) for need in needs))]
+    queued = e.TaskQueued(task_id=name, pool=spec.requires.pool, executor=spec.executor, priority=spec.priority)
+    return [submitted, queued]

@@ -1,0 +1,132 @@
+"""What may be decided of a task in each state: a table. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from domain import events as e
+from domain.errors import BadState
+from domain.ids import derived_id
+from domain.reports import RunFinish, RunStart
+from domain.runs import late, lease_closed, queued, reported
+from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Running, Task, TimingOut
+
+OFFER_SPAN = timedelta(seconds=10)
+OFFER_MARGIN = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """All that the task depends on has succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """`because` can no longer succeed."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Give the task's next run to a worker whose beat `beat` was received `age` ago."""
+
+    worker_id: str
+    generation: int
+    beat: int
+    age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLease:
+    """The lease with this fence has run out. `accepted`: a beat had listed it."""
+
+    fence: int
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOut:
+    """The run of this lease is past its time."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End the task. `grace` None: its own stop timeout."""
+
+    by: str
+    reason: str | None = None
+    grace: timedelta | None = None
+
+
+Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Cancel | RunStart | RunFinish
+
+
+def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
+    """The events that `command` adds to `task`; none when it is already so. Raises BadState for what can never be."""
+    match task, command:
+        case Blocked(), Free():
+            return [queued(task, "dependencies")]
+        case Blocked(), Skip(because=because):
+            return [e.TaskSkipped(task_id=task.task_id, because=because)]
+        case Queued(), Grant():
+            return [_leased(task, command, now)]
+        case ((Blocked() | Queued()), Cancel(by=by, reason=reason)):
+            return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
+        case Leased() | Running() | TimingOut(), Cancel():
+            return [_cancelling(task, command)]
+        case Ended(status=status), Cancel():
+            raise BadState(f"task {task.task_id} has already {_ended(status)}: nothing is left to cancel")
+        case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
+            return [_timing_out(task)]
+        case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
+            return reported(task, command)
+        case _, RunStart() | RunFinish():
+            return [late(task, command)]
+        case Leased() | Running() | TimingOut() | Cancelling(), CloseLease(fence=fence) if task.lease.fence == fence:
+            return lease_closed(task, command.accepted)
+        case _:
+            return []
+
+
+def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:
+    run = task.facts.run if task.again else task.facts.run + 1
+    return e.RunLeased(
+        task_id=task.task_id,
+        run_id=derived_id(task.id, f"run:{run}"),
+        run=run,
+        fence=task.facts.fence + 1,
+        worker_id=grant.worker_id,
+        generation=grant.generation,
+        beat=grant.beat,
+        within=grant.age + OFFER_SPAN,
+        expires_at=now + OFFER_SPAN + OFFER_MARGIN,
+    )
+
+
+def _cancelling(task: Held, cancel: Cancel) -> e.TaskCancelling:
+    return e.TaskCancelling(
+        task_id=task.task_id,
+        run_id=task.lease.run_id,
+        fence=task.lease.fence,
+        worker_id=task.lease.worker_id,
+        grace=task.facts.submitted.timeouts.stop if cancel.grace is None else cancel.grace,
+        by=cancel.by,
+        reason=cancel.reason,
+    )
+
+
+def _timing_out(task: Held) -> e.RunTimingOut:
+    return e.RunTimingOut(
+        task_id=task.task_id,
+        run_id=task.lease.run_id,
+        fence=task.lease.fence,
+        worker_id=task.lease.worker_id,
+        grace=task.facts.submitted.timeouts.stop,
+    )
+
+
+def _ended(status: str) -> str:
+    return {"cancelled": "been cancelled", "skipped": "been skipped"}.get(status, status)

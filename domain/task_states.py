@@ -1,0 +1,131 @@
+"""A task's states and how an event changes them. Pure."""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+from uuid import UUID
+
+from domain import events as e
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's right to a run, numbered by `fence`."""
+
+    run_id: UUID
+    run: int
+    fence: int
+    worker_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first."""
+
+    id: UUID
+    version: int
+    submitted: e.TaskSubmitted
+    run: int = 0
+    fence: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Any state of a task."""
+
+    facts: Facts
+
+    @property
+    def id(self) -> UUID:
+        return self.facts.id
+
+    @property
+    def version(self) -> int:
+        return self.facts.version
+
+    @property
+    def task_id(self) -> str:
+        return self.facts.submitted.task_id
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked(Base):
+    """Waits for other tasks (also the moment between its first two events)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued(Base):
+    """Waits for a free slot. `again`: its last run was offered and never accepted, so it is offered once more."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Base):
+    """A worker has, or may have, the run of this lease."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Leased(Held):
+    """Offered to a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running(Held):
+    """Its container was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimingOut(Held):
+    """Past its time; its container is being stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling(Held):
+    """Cancelled while held; its container is being stopped."""
+
+    by: str
+    reason: str | None
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Base):
+    """Over, for good. `status` is the last part of its last event's type."""
+
+    status: str
+
+
+Task: TypeAlias = Blocked | Queued | Leased | Running | TimingOut | Cancelling | Ended
+
+
+def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
+    """The state after `event`, the next of the stream `id`."""
+    if task is None:
+        if not isinstance(event, e.TaskSubmitted):
+            raise ValueError(f"stream {id} begins with {event.TYPE}, not with {e.TaskSubmitted.TYPE}")
+        return Blocked(Facts(id, 1, event))
+    facts = replace(task.facts, version=task.version + 1)
+    match event, task:
+        case e.TaskQueued(after=after), _:
+            return Queued(facts, again=after == "offer-not-accepted")
+        case e.RunLeased(run=run, fence=fence), _:
+            lease = Lease(event.run_id, run, fence, event.worker_id, event.generation)
+            return Leased(replace(facts, run=run, fence=fence), lease)
+        case e.RunStarted(), Leased(lease=lease):
+            return Running(facts, lease)
+        case e.RunStarted(), Cancelling():
+            return replace(task, facts=facts, started=True)
+        case e.RunTimingOut(), Running(lease=lease):
+            return TimingOut(facts, lease)
+        case e.TaskCancelling(by=by, reason=reason), Leased() | Running() | TimingOut():
+            return Cancelling(facts, task.lease, by, reason, started=not isinstance(task, Leased))
+        case e.RunLost(), _:
+            return replace(task, facts=replace(facts, losses=facts.losses + 1))
+        case e.TaskSucceeded() | e.TaskFailed() | e.TaskCancelled() | e.TaskSkipped(), _:
+            return Ended(facts, status=event.TYPE.split(".")[1])
+        case _:
+            return replace(task, facts=facts)
