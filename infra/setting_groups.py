@@ -38,16 +38,16 @@ class Group(BaseModel):
 
 
 class Amqp(Group):
-    url: Url = Field(Secret("amqp://localhost"), description="The broker, with user, password and virtual host")
-    prefetch: int = Field(200, ge=1, le=2000, description="Messages in flight to one consumer")
+    url: Url = Field(default=Secret("amqp://localhost"), description="The broker, with user, password and virtual host")
+    prefetch: int = Field(default=200, ge=1, le=2000, description="Messages in flight to one consumer")
 
 
 class Database(Group):
-    url: Url | None = Field(None, description="PostgreSQL 15 or newer, as role `tally_app`")
-    owner_url: Url | None = Field(None, description="The same database as a role that may migrate; left out: `url`")
-    read_url: Url | None = Field(None, description="The same database as role `tally_read`; left out: `url`")
-    pool_max: int = Field(10, ge=1, le=500, description="Connections of one process, at most")
-    allow_unsafe: bool = Field(False, description="Accept a server that may lose commits (fsync off): tests only")
+    url: Url | None = Field(default=None, description="PostgreSQL 15 or newer, as role `tally_app`")
+    owner_url: Url | None = Field(default=None, description="The same database as a role that may migrate; left out: `url`")
+    read_url: Url | None = Field(default=None, description="The same database as role `tally_read`; left out: `url`")
+    pool_max: int = Field(default=10, ge=1, le=500, description="Connections of one process, at most")
+    allow_unsafe: bool = Field(default=False, description="Accept a server that may lose commits (fsync off): tests only")
 
     def dsn(self, role: Literal["app", "owner", "read"] = "app") -> str:
         """The address to connect to as this role. Raises MissingSetting."""
@@ -60,28 +60,28 @@ class Database(Group):
 
 
 class Api(Group):
-    host: str = Field("127.0.0.1", description="Address to listen on")
-    port: Port = Field(8080, description="Port to listen on; 0: any free one")
-    commands: bool = Field(False, description="Take commands by `POST /v1/commands` and `POST /v1/tasks`")
-    public_url: str | None = Field(None, description="The address clients use, as written in links and metadata")
+    host: str = Field(default="127.0.0.1", description="Address to listen on")
+    port: Port = Field(default=8080, description="Port to listen on; 0: any free one")
+    commands: bool = Field(default=False, description="Take commands by `POST /v1/commands` and `POST /v1/tasks`")
+    public_url: str | None = Field(default=None, description="The address clients use, as written in links and metadata")
 
 
 class Auth(Group):
     issuer: str | None = Field(
-        None, description="Whose tokens are taken: exactly their `iss`; its keys are found there"
+        default=None, description="Whose tokens are taken: exactly their `iss`; its keys are found there"
     )
-    audience: str = Field("tallyport", description="What a token's `aud` must name")
+    audience: str = Field(default="tallyport", description="What a token's `aud` must name")
     profile: Literal["rfc9068", "keycloak", "auth0", "entra", "custom"] = Field(
-        "rfc9068", description="How this issuer writes scopes and client ids"
+        default="rfc9068", description="How this issuer writes scopes and client ids"
     )
     leeway: Duration = Field(
-        timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=2), description="Clock difference allowed"
+        default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=2), description="Clock difference allowed"
     )
     algorithms: tuple[Literal["RS256", "PS256", "ES256", "EdDSA"], ...] = Field(
-        ("RS256", "PS256", "ES256", "EdDSA"), description="Signatures allowed"
+        default=("RS256", "PS256", "ES256", "EdDSA"), description="Signatures allowed"
     )
-    scope_claim: str = Field("scope", description="Profile `custom`: the claim that lists scopes")
-    client_claim: str = Field("client_id", description="Profile `custom`: the claim that names the client")
+    scope_claim: str = Field(default="scope", description="Profile `custom`: the claim that lists scopes")
+    client_claim: str = Field(default="client_id", description="Profile `custom`: the claim that names the client")
 
     def required_issuer(self) -> str:
         """The issuer. Raises MissingSetting: the API never runs without one."""
@@ -91,56 +91,56 @@ class Auth(Group):
 
 
 class Issuer(Group):
-    host: str = Field("127.0.0.1", description="Address the development issuer listens on")
-    port: Port = Field(8081, description="Its port; 0: any free one")
-    folder: Path = Field(Path(".tally/issuer"), description="Its keys and client secrets")
-    public_url: str | None = Field(None, description="Its `iss`; left out: `http://<host>:<port>`")
+    host: str = Field(default="127.0.0.1", description="Address the development issuer listens on")
+    port: Port = Field(default=8081, description="Its port; 0: any free one")
+    folder: Path = Field(default=Path(".tally/issuer"), description="Its keys and client secrets")
+    public_url: str | None = Field(default=None, description="Its `iss`; left out: `http://<host>:<port>`")
 
 
 class Otel(Group):
-    endpoint: str | None = Field(None, description="OTLP over http/protobuf, e.g. `http://localhost:4318`; none: off")
-    sample: float = Field(0.1, ge=0, le=1, description="Share of new traces kept; the caller's decision is obeyed")
+    endpoint: str | None = Field(default=None, description="OTLP over http/protobuf, e.g. `http://localhost:4318`; none: off")
+    sample: float = Field(default=0.1, ge=0, le=1, description="Share of new traces kept; the caller's decision is obeyed")
 
 
 class Log(Group):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written")
-    format: Literal["json", "console"] | None = Field(None, description="None: `console` on a terminal, else `json`")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written")
+    format: Literal["json", "console"] | None = Field(default=None, description="None: `console` on a terminal, else `json`")
 
 
 class Commands(Group):
     identity: Literal["required", "optional"] = Field(
-        "required", description="`optional`: an unidentified sender is `anonymous`, in namespace `default` only"
+        default="required", description="`optional`: an unidentified sender is `anonymous`, in namespace `default` only"
     )
     principals: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="Broker user to the namespaces it may use; `*`: all"
+       default= default_factory=dict[str, str], description="Broker user to the namespaces it may use; `*`: all"
     )
-    trusted_publishers: tuple[str, ...] = Field((), description="Broker users whose `ce-authid` is believed")
+    trusted_publishers: tuple[str, ...] = Field(default=(), description="Broker users whose `ce-authid` is believed")
 
 
 class Worker(Group):
     id: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="Its lasting name; left out: the host's name"
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="Its lasting name; left out: the host's name"
     )
-    slots: int = Field(4, ge=1, le=1000, description="Runs at once")
-    pool: str = Field("default", description="Work it serves")
-    labels: dict[str, str] = Field(default_factory=dict, description="Shown with the worker")
+    slots: int = Field(default=4, ge=1, le=1000, description="Runs at once")
+    pool: str = Field(default="default", description="Work it serves")
+    labels: dict[str, str] = Field(default_factory=dict[str, str], description="Shown with the worker")
     heartbeat: Duration = Field(
-        timedelta(seconds=3), ge=timedelta(seconds=0.1), le=timedelta(seconds=5), description="Between two beats"
+        default=timedelta(seconds=3), ge=timedelta(seconds=0.1), le=timedelta(seconds=5), description="Between two beats"
     )
-    engine: str | None = Field(None, description="Container engine, e.g. `unix:///run/docker.sock`; left out: found")
-    allow_images: tuple[str, ...] = Field(("*",), description="Image name patterns it runs")
-    allow_networks: tuple[str, ...] = Field((), description="Networks a task may name besides `none`")
+    engine: str | None = Field(default=None, description="Container engine, e.g. `unix:///run/docker.sock`; left out: found")
+    allow_images: tuple[str, ...] = Field(default=("*",), description="Image name patterns it runs")
+    allow_networks: tuple[str, ...] = Field(default=(), description="Networks a task may name besides `none`")
 
 
 class Limits(Group):
-    max_body: Bytes = Field(64 << 10, description="Largest command, in bytes or KiB, MiB")
-    max_workflow: Bytes = Field(1 << 20, description="Largest `task.submit-workflow.v1` and `task.submit-tasks.v1`")
+    max_body: Bytes = Field(default=64 << 10, description="Largest command, in bytes or KiB, MiB")
+    max_workflow: Bytes = Field(default=1 << 20, description="Largest `task.submit-workflow.v1` and `task.submit-tasks.v1`")
 
 
 class Channel(Group):
     url: Url = Field(description="`webhook+https://…`")
-    on: tuple[str, ...] = Field(("task.failed.v1", "task.succeeded.v1"), description="Event types it is told of")
-    secret: Secret[str] | None = Field(None, description="Signs its webhooks (`whsec_…`)")
+    on: tuple[str, ...] = Field(default=("task.failed.v1", "task.succeeded.v1"), description="Event types it is told of")
+    secret: Secret[str] | None = Field(default=None, description="Signs its webhooks (`whsec_…`)")
 
 
 class Notify(Group):
@@ -149,7 +149,7 @@ class Notify(Group):
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
     __pydantic_extra__: dict[str, Channel]
 
-    allow_private: bool = Field(False, description="Send to loopback and private addresses, and over plain http")
+    allow_private: bool = Field(default=False, description="Send to loopback and private addresses, and over plain http")
 
     @property
     def channels(self) -> dict[str, Channel]:
@@ -157,29 +157,29 @@ class Notify(Group):
 
 
 class Logs(Group):
-    folder: Path = Field(Path(".tally/logs"), description="Where the log keeper stores what runs print")
+    folder: Path = Field(default=Path(".tally/logs"), description="Where the log keeper stores what runs print")
 
 
 class Images(Group):
-    base: str = Field("busybox:1.36", description="Image of the built-in task types (`TALLY_IMAGE_BUSYBOX`)")
+    base: str = Field(default="busybox:1.36", description="Image of the built-in task types (`TALLY_IMAGE_BUSYBOX`)")
 
 
 class Dev(Group):
-    folder: Path = Field(Path(".dev/tally"), description="Where `tally dev` keeps its servers' data and `dev.json`")
+    folder: Path = Field(default=Path(".dev/tally"), description="Where `tally dev` keeps its servers' data and `dev.json`")
 
 
 class Metrics(Group):
-    enabled: bool = Field(True, description="Serve `/metrics` for Prometheus")
-    host: str = Field("127.0.0.1", description="Address of `/metrics`")
-    port: Port = Field(9464, description="Port of `/metrics`")
+    enabled: bool = Field(default=True, description="Serve `/metrics` for Prometheus")
+    host: str = Field(default="127.0.0.1", description="Address of `/metrics`")
+    port: Port = Field(default=9464, description="Port of `/metrics`")
 
 
 class Rate(Group):
-    reads: int = Field(100, ge=1, description="Requests a second of one principal")
-    streams_per_user: int = Field(5, ge=1, description="Open feeds and followed logs of one principal")
+    reads: int = Field(default=100, ge=1, description="Requests a second of one principal")
+    streams_per_user: int = Field(default=5, ge=1, description="Open feeds and followed logs of one principal")
 
 
 class Client(Group):
-    api_url: str | None = Field(None, description="Where the CLI asks; left out: from `dev.json`")
-    amqp_url: Url | None = Field(None, description="Where the CLI publishes; left out: by POST")
-    token_file: Path | None = Field(None, description="A file that holds a bearer token")
+    api_url: str | None = Field(default=None, description="Where the CLI asks; left out: from `dev.json`")
+    amqp_url: Url | None = Field(default=None, description="Where the CLI publishes; left out: by POST")
+    token_file: Path | None = Field(default=None, description="A file that holds a bearer token")
