@@ -127,6 +127,14 @@ class StaleGeneration(Rejected):
     code, title = "stale-generation", "Worker generation is over"
 
 
+class BadQuery(Rejected):
+    code, title = "bad-query", "Bad query"
+
+
+class AmbiguousId(Rejected):
+    code, title = "ambiguous-id", "Ambiguous id"
+
+
 class Unreadable(TallyportError):
     """A message that cannot even be judged. `reason` is a stable code, `detail` says what was seen."""
 
