@@ -70,7 +70,7 @@ class WorkerSync(Message):
 
 
 class Problem(Value):
-    """What is said of every refusal (RFC 9457): `code` is stable, `detail` names the value's problem and the way out."""
+    """What is said of every refusal (RFC 9457). `code` is stable; `detail` names the problem and the way out."""
 
     type: str
     title: str

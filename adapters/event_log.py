@@ -1,0 +1,226 @@
+"""The log on PostgreSQL: the one append, streams, pages, and the fenced seat of each follower."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from domain.errors import Superseded
+from domain.messages import Cause
+from domain.ports.log import Appended, Page
+from domain.recorded import NewEvent, Recorded
+
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+
+COLUMNS = (
+    "notification_id, originator_id, originator_version, topic, state, event_id, recorded_at, namespace, "
+    "correlation_id, causation_id, actor, traceparent, tracestate"
+)
+_LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
+_PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
+_PAGE_OF_TYPES = (
+    f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b) "
+    "ORDER BY notification_id LIMIT %b"
+)
+_APPEND = (
+    "SELECT positions, moved FROM append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], "
+    "%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
+)
+_TAKE = (
+    "INSERT INTO consumers AS c (name, turn, holder_pid, holder_started, stamped_at) "
+    "SELECT %s, 1, pid, backend_start, clock_timestamp() FROM pg_stat_activity WHERE pid = pg_backend_pid() "
+    "ON CONFLICT (name) DO UPDATE SET turn = c.turn + 1, holder_pid = excluded.holder_pid, "
+    "holder_started = excluded.holder_started, stamped_at = excluded.stamped_at RETURNING turn, position"
+)
+_END_STALE = (
+    "SELECT pg_terminate_backend(a.pid) FROM consumers c JOIN pg_stat_activity a "
+    "ON a.pid = c.holder_pid AND a.backend_start = c.holder_started "
+    "WHERE c.name = %s AND c.stamped_at < clock_timestamp() - interval '10 seconds'"
+)
+_STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
+STAMP_SECONDS = 2.0
+
+
+async def connect(dsn: str, application: str) -> Connection:
+    """A connection that commits each statement unless a transaction is opened, and prepares what it repeats."""
+    return await AsyncConnection.connect(dsn, autocommit=True, application_name=f"tally {application}")
+
+
+def recorded(row: tuple[Any, ...]) -> Recorded:
+    """A row of `COLUMNS`."""
+    return Recorded(*row[:8], Cause(*row[8:]))
+
+
+async def load_streams(connection: Connection, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+    """All events of these streams in order; a stream without events is left out."""
+    loaded: dict[UUID, list[Recorded]] = {}
+    if streams:
+        async with connection.cursor(binary=True) as cursor:
+            await cursor.execute(_LOAD, (list(streams),), prepare=True)
+            for row in await cursor.fetchall():
+                loaded.setdefault(row[1], []).append(recorded(row))
+    return loaded
+
+
+async def append_events(connection: Connection, events: Sequence[NewEvent]) -> Appended:
+    """Append inside the open transaction, as its last statement: the log's lock is held to its end."""
+    if not events:
+        return Appended((), frozenset())
+    causes = [new.cause for new in events]
+    columns = (
+        [new.stream for new in events],
+        [new.version for new in events],
+        [new.event.TYPE for new in events],
+        [new.event.body() for new in events],
+        [uuid7() for _ in events],
+        [new.namespace for new in events],
+        [cause.correlation_id for cause in causes],
+        [cause.causation_id for cause in causes],
+        [cause.actor for cause in causes],
+        [cause.traceparent for cause in causes],
+        [cause.tracestate for cause in causes],
+    )
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(_APPEND, columns, prepare=True)
+        row = await cursor.fetchone()
+    assert row is not None, "append_events returns one row"
+    return Appended(tuple(row[0]), frozenset(row[1]))
+
+
+class PgTurn:
+    """One transaction of the follower `name` on `connection`, begun at `now` (the database's clock)."""
+
+    def __init__(self, connection: Connection, name: str, now: datetime) -> None:
+        self.connection, self.name, self._now = connection, name, now
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    async def move_to(self, position: int) -> None:
+        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
+        await self.connection.execute(
+            "UPDATE consumers SET position = %s WHERE name = %s AND position < %s", (position, self.name, position)
+        )
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        return await load_streams(self.connection, streams)
+
+    async def append(self, events: Sequence[NewEvent]) -> Appended:
+        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
+        return await append_events(self.connection, events)
+
+
+T = TypeVar("T", bound=PgTurn)
+
+
+class PgSeat(Generic[T]):
+    """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
+
+    `channels` are the NOTIFY channels that `wait` listens to. Any failure inside a turn leaves the seat unusable:
+    end, and take it anew.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        make_turn: Callable[[Connection, str, datetime], T],
+        channels: Sequence[str] = ("tally_log",),
+    ) -> None:
+        self.name = name
+        self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
+        self._hint = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._turn = self._position = 0
+
+    @property
+    def position(self) -> int:
+        """The last position dealt with."""
+        return self._position
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._work = await stack.enter_async_context(await connect(self._dsn, self.name))
+            self._ears = await stack.enter_async_context(await connect(self._dsn, f"{self.name} listen"))
+            for channel in self._channels:
+                await self._ears.execute(f'LISTEN "{channel}"'.encode())
+            await self._take()
+            listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
+            stack.push_async_callback(_cancelled, listening)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
+        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        self._hint.clear()
+        async with self._work.cursor(binary=True) as cursor:
+            if types is None:
+                await cursor.execute(_PAGE, (self._position, limit), prepare=True)
+                events = [recorded(row) for row in await cursor.fetchall()]
+                return Page(events, events[-1].position if events else self._position)
+            # The end is read before the rows, so that nothing at or below it can be missed.
+            await cursor.execute("SELECT max(notification_id) FROM events", prepare=True)
+            row = await cursor.fetchone()
+            end = max(self._position, (row and row[0]) or 0)
+            await cursor.execute(_PAGE_OF_TYPES, (self._position, end, list(types), limit), prepare=True)
+            events = [recorded(row) for row in await cursor.fetchall()]
+        return Page(events, events[-1].position if len(events) == limit else end)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[T]:
+        """One fenced transaction. Raises Superseded when another process has taken the seat."""
+        async with self._work.transaction():
+            cursor = await self._work.execute(
+                "UPDATE consumers SET turn = turn + 1 WHERE name = %s AND turn = %s RETURNING clock_timestamp()",
+                (self.name, self._turn),
+            )
+            row = await cursor.fetchone()
+            if row is None:
+                raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
+            yield self._make_turn(self._work, self.name, row[0])
+            cursor = await self._work.execute("SELECT position FROM consumers WHERE name = %s", (self.name,))
+            row = await cursor.fetchone()
+        assert row is not None, "the consumer's row is never deleted"
+        self._turn, self._position = self._turn + 1, row[0]
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hint.wait(), seconds)
+
+    async def _take(self) -> None:
+        lock = f"tallyport.consumer.{self.name}"
+        while True:
+            cursor = await self._work.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (lock,))
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                break
+            await self._work.execute(_END_STALE, (self.name,))
+            await asyncio.sleep(1.0)
+        cursor = await self._work.execute(_TAKE, (self.name,))
+        row = await cursor.fetchone()
+        assert row is not None, "an upsert returns its row"
+        self._turn, self._position = row
+
+    async def _listen(self) -> None:
+        while True:
+            async for _ in self._ears.notifies(timeout=STAMP_SECONDS, stop_after=1):
+                self._hint.set()
+            await self._ears.execute(_STAMP, (self.name, self._turn))
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, psycopg.Error):
+        await task
