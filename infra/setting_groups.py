@@ -44,10 +44,10 @@ class Amqp(Group):
 
 class Database(Group):
     url: Url | None = Field(default=None, description="PostgreSQL 15 or newer, as role `tally_app`")
-    owner_url: Url | None = Field(default=None, description="The same database as a role that may migrate; left out: `url`")
-    read_url: Url | None = Field(default=None, description="The same database as role `tally_read`; left out: `url`")
+    owner_url: Url | None = Field(default=None, description="The same, as a role that may migrate; left out: `url`")
+    read_url: Url | None = Field(default=None, description="The same, as role `tally_read`; left out: `url`")
     pool_max: int = Field(default=10, ge=1, le=500, description="Connections of one process, at most")
-    allow_unsafe: bool = Field(default=False, description="Accept a server that may lose commits (fsync off): tests only")
+    allow_unsafe: bool = Field(default=False, description="Accept a server that may lose commits: tests only")
 
     def dsn(self, role: Literal["app", "owner", "read"] = "app") -> str:
         """The address to connect to as this role. Raises MissingSetting."""
@@ -63,7 +63,7 @@ class Api(Group):
     host: str = Field(default="127.0.0.1", description="Address to listen on")
     port: Port = Field(default=8080, description="Port to listen on; 0: any free one")
     commands: bool = Field(default=False, description="Take commands by `POST /v1/commands` and `POST /v1/tasks`")
-    public_url: str | None = Field(default=None, description="The address clients use, as written in links and metadata")
+    public_url: str | None = Field(default=None, description="The address that clients use")
 
 
 class Auth(Group):
@@ -98,13 +98,15 @@ class Issuer(Group):
 
 
 class Otel(Group):
-    endpoint: str | None = Field(default=None, description="OTLP over http/protobuf, e.g. `http://localhost:4318`; none: off")
-    sample: float = Field(default=0.1, ge=0, le=1, description="Share of new traces kept; the caller's decision is obeyed")
+    endpoint: str | None = Field(default=None, description="OTLP http/protobuf, `http://localhost:4318`; none: off")
+    sample: float = Field(default=0.1, ge=0, le=1, description="Share of new traces kept; callers decide for theirs")
 
 
 class Log(Group):
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written")
-    format: Literal["json", "console"] | None = Field(default=None, description="None: `console` on a terminal, else `json`")
+    format: Literal["json", "console"] | None = Field(
+        default=None, description="Left out: `console` on a terminal, else `json`"
+    )
 
 
 class Commands(Group):
@@ -112,34 +114,36 @@ class Commands(Group):
         default="required", description="`optional`: an unidentified sender is `anonymous`, in namespace `default` only"
     )
     principals: dict[str, tuple[str, ...]] = Field(
-       default= default_factory=dict[str, str], description="Broker user to the namespaces it may use; `*`: all"
+        default_factory=dict[str, tuple[str, ...]], description="Broker user to the namespaces it may use; `*`: all"
     )
     trusted_publishers: tuple[str, ...] = Field(default=(), description="Broker users whose `ce-authid` is believed")
 
 
 class Worker(Group):
     id: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="Its lasting name; left out: the host's name"
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$",
+        description="Its lasting name; left out: the host's",
     )
     slots: int = Field(default=4, ge=1, le=1000, description="Runs at once")
     pool: str = Field(default="default", description="Work it serves")
     labels: dict[str, str] = Field(default_factory=dict[str, str], description="Shown with the worker")
     heartbeat: Duration = Field(
-        default=timedelta(seconds=3), ge=timedelta(seconds=0.1), le=timedelta(seconds=5), description="Between two beats"
+        default=timedelta(seconds=3), ge=timedelta(seconds=0.1), le=timedelta(seconds=5), description="Beat interval"
     )
-    engine: str | None = Field(default=None, description="Container engine, e.g. `unix:///run/docker.sock`; left out: found")
+    engine: str | None = Field(default=None, description="`unix:///run/docker.sock`; left out: the one found")
     allow_images: tuple[str, ...] = Field(default=("*",), description="Image name patterns it runs")
     allow_networks: tuple[str, ...] = Field(default=(), description="Networks a task may name besides `none`")
 
 
 class Limits(Group):
     max_body: Bytes = Field(default=64 << 10, description="Largest command, in bytes or KiB, MiB")
-    max_workflow: Bytes = Field(default=1 << 20, description="Largest `task.submit-workflow.v1` and `task.submit-tasks.v1`")
+    max_workflow: Bytes = Field(default=1 << 20, description="Largest command of many tasks")
 
 
 class Channel(Group):
     url: Url = Field(description="`webhook+https://…`")
-    on: tuple[str, ...] = Field(default=("task.failed.v1", "task.succeeded.v1"), description="Event types it is told of")
+    on: tuple[str, ...] = Field(default=("task.failed.v1", "task.succeeded.v1"), description="Event types it gets")
     secret: Secret[str] | None = Field(default=None, description="Signs its webhooks (`whsec_…`)")
 
 
@@ -147,9 +151,9 @@ class Notify(Group):
     """Channels are keys of their own: `notify.ops.url` makes channel `ops`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
-    __pydantic_extra__: dict[str, Channel]
+    __pydantic_extra__: dict[str, Channel]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    allow_private: bool = Field(default=False, description="Send to loopback and private addresses, and over plain http")
+    allow_private: bool = Field(default=False, description="Allow loopback and private addresses and plain http")
 
     @property
     def channels(self) -> dict[str, Channel]:
@@ -165,7 +169,7 @@ class Images(Group):
 
 
 class Dev(Group):
-    folder: Path = Field(default=Path(".dev/tally"), description="Where `tally dev` keeps its servers' data and `dev.json`")
+    folder: Path = Field(default=Path(".dev/tally"), description="Data and `dev.json` of `tally dev`")
 
 
 class Metrics(Group):

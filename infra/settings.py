@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     commands: groups.Commands = Field(default_factory=groups.Commands)
     worker: groups.Worker = Field(default_factory=groups.Worker)
     limits: groups.Limits = Field(default_factory=groups.Limits)
-    notify: groups.Notify = Field(default_factory=groups.Notify)
+    notify: groups.Notify = groups.Notify.model_validate({})
     logs: groups.Logs = Field(default_factory=groups.Logs)
     images: groups.Images = Field(default_factory=groups.Images)
     dev: groups.Dev = Field(default_factory=groups.Dev)
