@@ -1,0 +1,179 @@
+"""Servers as children of this process: started through a keeper, found again by pid and start time."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from infra.dev.errors import StartFailed
+
+KEEPER = Path(__file__).with_name("keeper.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One server of a plan. `stop` is the signal that ends it well, `grace` the seconds it then has."""
+
+    name: str
+    command: Sequence[str]
+    env: dict[str, str]
+    log: Path
+    stop: str = "SIGTERM"
+    grace: float = 10.0
+    ready: Path | None = None  # the next child waits until this path exists
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one keeper holds; `cgroup` is removed and `wrapper` put before the keeper's own command."""
+
+    children: Sequence[Child]
+    before: Sequence[Sequence[str]] = ()
+    wrapper: Sequence[str] = ()
+    cgroup: str | None = None
+
+
+@dataclass(slots=True)
+class Kept:
+    """A running keeper. `pid` and `started` (clock ticks since boot) name it beyond reuse of the pid."""
+
+    process: subprocess.Popen[bytes]
+    pids: dict[str, int]
+    log: Path
+    keeper_pid: int
+    started: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = start_time(self.keeper_pid) or 0
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self, seconds: float = 30) -> None:
+        """End the servers and wait until they are gone; a second call does nothing."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        end(self.keeper_pid, self.started)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def keep(plan: Plan, owned: bool = True) -> Kept:
+    """Start `plan`'s servers. Owned ones end with this process, others when their keeper gets SIGTERM."""
+    log = plan.children[0].log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.with_suffix(".keeper").open("ab") as errors:
+        process = subprocess.Popen(
+            [*plan.wrapper, sys.executable, "-I", str(KEEPER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(as_json(plan, owned).encode() + b"\n")
+    process.stdin.flush()
+    if not owned:
+        process.stdin.close()
+    line = process.stdout.readline()
+    if not line:
+        process.kill()
+        process.wait()
+        raise StartFailed(plan.children[0].name, "it ended at once", log)
+    return Kept(process, json.loads(line), log, process.pid if not plan.wrapper else only_child(process.pid))
+
+
+def as_json(plan: Plan, owned: bool) -> str:
+    children = [
+        {
+            "name": child.name,
+            "command": list(child.command),
+            "env": child.env,
+            "log": str(child.log),
+            "stop": child.stop,
+            "grace": child.grace,
+            "ready": str(child.ready) if child.ready else None,
+        }
+        for child in plan.children
+    ]
+    before = [list(command) for command in plan.before]
+    return json.dumps({"children": children, "before": before, "cgroup": plan.cgroup, "watch_stdin": owned})
+
+
+def only_child(pid: int) -> int:
+    """The pid, as this process sees it, of the one child of `pid`."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def start_time(pid: int) -> int | None:
+    """When `pid` started, in clock ticks since boot; None if it does not run (a zombie doesn't)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def end(pid: int, started: int, number: signal.Signals = signal.SIGTERM) -> bool:
+    """Signal `pid` if it is still the process that started at `started`; says whether it was."""
+    if start_time(pid) != started:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports that were free on 127.0.0.1 a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def wait_until(ready: Callable[[], bool], kept: Kept, what: str, seconds: float) -> None:
+    """Poll `ready` until it holds. Raises StartFailed if the servers end or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if not kept.running:
+            raise StartFailed(what, "it ended", kept.log)
+        if time.monotonic() > deadline:
+            kept.stop()
+            raise StartFailed(what, f"not ready after {seconds:.0f} s", kept.log)
+        time.sleep(0.03)
+
+
+def accepts(port: int, hello: bytes = b"", answer: bytes = b"") -> bool:
+    """Whether 127.0.0.1:`port` takes a connection and, if `hello` is given, answers it with `answer`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            if not hello:
+                return True
+            connection.sendall(hello)
+            return connection.recv(len(answer) or 1).startswith(answer)
+    except OSError:
+        return False

@@ -1,0 +1,97 @@
+"""Base images made from this machine's own files, where no registry is to be had.
+
+`tallyport/busybox:dev` is a static busybox; `tallyport/python:dev` this machine's Python with its standard
+library. TALLY_IMAGE_BUSYBOX and TALLY_IMAGE_PYTHON name others, which the engine must then have or be able
+to pull.
+"""
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+from infra.dev import engine_api, fetch, python_image
+from infra.dev.errors import CannotProvide
+
+BUSYBOX = "tallyport/busybox:dev"
+PYTHON = "tallyport/python:dev"
+LABEL = "LABEL tallyport.dev=1"
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+GROUP = b"root:x:0:\nnogroup:x:65534:\n"
+
+
+def ensure(host: str) -> list[str]:
+    """See that the engine at `host` has both images; returns the names of those made now."""
+    made = list[str]()
+    for variable, name, build in (
+        ("TALLY_IMAGE_BUSYBOX", BUSYBOX, busybox),
+        ("TALLY_IMAGE_PYTHON", PYTHON, python),
+    ):
+        named = os.environ.get(variable)
+        if engine_api.has_image(host, named or name):
+            continue
+        if named:
+            pull(host, named, variable)
+            continue
+        engine_api.import_image(host, name, build(), [LABEL, "CMD [\"/bin/sh\"]", *environment(name)])
+        made.append(name)
+    return made
+
+
+def environment(name: str) -> list[str]:
+    path = "ENV PATH=/usr/local/bin:/usr/bin:/bin"
+    return [path, "ENV LANG=C.UTF-8", "ENV PYTHONDONTWRITEBYTECODE=1"] if name == PYTHON else [path]
+
+
+def pull(host: str, name: str, variable: str) -> None:
+    repo, _, tag = name.rpartition(":")
+    engine_api.call(host, "POST", f"/images/create?fromImage={repo}&tag={tag}", timeout=300)
+    if not engine_api.has_image(host, name):
+        raise CannotProvide(name, "the engine neither has it nor can pull it", f"Unset {variable}.")
+
+
+def busybox() -> bytes:
+    """A tar of a file system with busybox under all its names."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        add_busybox(tar, fetch.busybox())
+    return buffer.getvalue()
+
+
+def python() -> bytes:
+    """The busybox file system plus this machine's Python under /usr/local/bin/python."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        add_busybox(tar, fetch.busybox())
+        python_image.add(tar)
+    return buffer.getvalue()
+
+
+def add_busybox(tar: tarfile.TarFile, program: Path) -> None:
+    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for folder, mode in (("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777), ("tally", 0o777)):
+        add_folder(tar, folder, mode)
+    tar.add(program, "bin/busybox", filter=python_image.owned_by_root)
+    for name in sorted(set(listed) - {"busybox"}):
+        add_link(tar, f"bin/{name}", "busybox")
+    add_file(tar, "etc/passwd", PASSWD)
+    add_file(tar, "etc/group", GROUP)
+
+
+def add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.mode = tarfile.DIRTYPE, mode
+    tar.addfile(member)
+
+
+def add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    tar.addfile(member)
+
+
+def add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o644
+    tar.addfile(member, io.BytesIO(content))

@@ -1,0 +1,173 @@
+"""A small process that holds a few servers for an owner and leaves nothing behind when either ends.
+
+Run as a script that reads its plan, one line of JSON, from stdin:
+
+    {"children": [{"name", "command", "env", "log", "stop", "grace", "ready"}],
+     "before": [[command, ...]], "cgroup": "/tally-1a2b" or null, "watch_stdin": true}
+
+It starts `children` in order, waits for the path `ready` of each that names one, prints `{"<name>": <pid>}` as
+one line, and then waits for the first of: end of file on stdin (the owner is gone, even by kill -9), SIGTERM,
+SIGINT, or the end of a child. Children are stopped in reverse order by their signal `stop`, after `grace`
+seconds by SIGKILL. It is their sub-reaper, so whatever they left running becomes its child and is killed last.
+
+A pipe tells about the owner because the kernel's parent-death signal follows the thread that forked, and
+owners start servers from short-lived threads. From here to the children that signal is used: one thread only.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(number: int) -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def start(child: dict[str, Any]) -> int:
+    """Start one child in its own session; returns its pid."""
+    stop = signal.Signals[child["stop"]]
+    with open(child["log"], "ab") as log:
+        process = subprocess.Popen(
+            child["command"],
+            env=child["env"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(stop),
+        )
+    process.returncode = 0  # reaped below, with all other children
+    return process.pid
+
+
+def reap() -> set[int]:
+    """Collect the children that ended, own and adopted; returns their pids."""
+    ended = set[int]()
+    while True:
+        try:
+            pid = os.waitpid(-1, os.WNOHANG)[0]
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.add(pid)
+
+
+def alive() -> set[int]:
+    """Pids of the direct children that still run."""
+    reap()
+    me, found = str(os.getpid()), set[int]()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if parent == me and state != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def wait_ready(pid: int, path: str | None, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while path is not None and not os.path.exists(path):
+        if pid not in alive() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> None:
+    if not pids <= alive():
+        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(wake, selectors.EVENT_READ)
+        if watch_stdin:
+            selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is not wake:
+                    if not os.read(sys.stdin.fileno(), 1024):
+                        return
+                elif ENDINGS & set(wake.recv(1024)) or pids & reap():
+                    return
+
+
+def stop_all(children: list[tuple[int, dict[str, Any]]]) -> None:
+    for pid, child in reversed(children):
+        if pid in alive():
+            os.kill(pid, signal.Signals[child["stop"]])
+        deadline = time.monotonic() + child["grace"]
+        while pid in alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if pid in alive():
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while (left := alive()) and time.monotonic() < deadline:
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the empty control groups that a container engine leaves, deepest first."""
+    base = Path("/sys/fs/cgroup")
+    tops = [base / name.strip("/"), *(folder / name.strip("/") for folder in base.glob("*"))]
+    for top in filter(Path.is_dir, tops):
+        for folder, _, files in os.walk(top, topdown=False):
+            for file in files:  # real ones only where cgroup2 was hidden, below its mount point
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, file))
+            try:
+                os.rmdir(folder)
+            except OSError as failed:
+                print(f"left behind: {folder}: {failed}", file=sys.stderr)
+
+
+def read_line(source: int) -> bytes:
+    """One line, read byte by byte: a buffer would hide later input, and its end, from the selector."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(source, 1)):
+        line += byte
+    return line
+
+
+def main(plan: dict[str, Any]) -> int:
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    wake, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    for number in (*ENDINGS, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    started: list[tuple[int, dict[str, Any]]] = []
+    try:
+        for command in plan["before"]:
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        for child in plan["children"]:
+            started.append((start(child), child))
+            if not wait_ready(started[-1][0], child["ready"]):
+                return 1
+        print(json.dumps({child["name"]: pid for pid, child in started}), flush=True)
+        wait_for_an_end({pid for pid, _ in started}, plan["watch_stdin"], wake)
+    finally:
+        stop_all(started)
+        if plan["cgroup"]:
+            remove_cgroups(plan["cgroup"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(read_line(sys.stdin.fileno()))))

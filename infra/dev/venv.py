@@ -1,0 +1,80 @@
+"""The virtual environment, from the hash-pinned lock, on machines with or without uv, venv and pip."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from infra.dev import debs
+from infra.dev.errors import CannotProvide, DevError
+from infra.dev.folders import CACHE, DEV, ROOT, VENV, made
+
+TRIES = 3
+
+
+def ensure(lock: str = "test") -> Path:
+    """Make `.dev/venv` hold what `infra/locks/<lock>.txt` names, and this checkout; returns its python.
+
+    Does nothing if the lock, pyproject.toml and the interpreter are those of the last run.
+    """
+    requirements = ROOT / "infra" / "locks" / f"{lock}.txt"
+    stamp, wanted = VENV / ".lock", digest(requirements, ROOT / "pyproject.toml")
+    python = VENV / "bin" / "python"
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    install = installer()
+    install(["--require-hashes", "-r", str(requirements)])
+    install(["--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    stamp.write_text(wanted)
+    return python
+
+
+def digest(*files: Path) -> str:
+    hashed = hashlib.sha256(sys.version.encode())
+    for file in files:
+        hashed.update(file.read_bytes())
+    return hashed.hexdigest()
+
+
+def installer() -> Callable[[list[str]], None]:
+    """Make an empty environment by the first way that works here; returns how to install into it."""
+    if sys.version_info < (3, 11):
+        raise CannotProvide(
+            "Python 3.11", f"{sys.executable} is {sys.version.split()[0]}", "Name one: make PYTHON=python3.11"
+        )
+    uv = shutil.which("uv")
+    if uv:
+        run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
+        return lambda arguments: run([uv, "pip", "install", "-q", "--python", str(VENV), *arguments])
+    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    if find_spec("ensurepip"):
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments])
+    wheel = debian_pip()
+    run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)])
+    return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments], PYTHONPATH=str(wheel))
+
+
+def debian_pip() -> Path:
+    """pip's own wheel out of Debian's python3-pip-whl: plain Debian has neither ensurepip nor pip."""
+    tree = DEV / "tools" / "pip"
+    debs.unpack(["python3-pip-whl"], tree)
+    return max(tree.glob("usr/share/python-wheels/pip-*.whl"))
+
+
+def run(command: list[str], **env: str) -> None:
+    """Run a package client with its caches below `.dev`; a failure is tried again."""
+    caches = {"PIP_CACHE_DIR": CACHE / "pip", "UV_CACHE_DIR": CACHE / "uv"}
+    environment = {**os.environ, **{name: str(made(path)) for name, path in caches.items()}, **env}
+    environment.pop("VIRTUAL_ENV", None)
+    for attempt in range(1, TRIES + 1):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        time.sleep(attempt)
+    raise DevError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
