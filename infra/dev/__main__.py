@@ -32,7 +32,8 @@ def run(command: str) -> int:
         return 0
     from infra.dev import stack
 
-    return {"up": stack.up_and_say, "down": stack.down_and_say, "status": stack.status}[command]()
+    commands = {"up": stack.up_and_say, "down": stack.down_and_say, "status": stack.status}
+    return commands[command]()
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def keep(plan: Plan, owned: bool = True) -> Kept:
             stderr=errors,
             start_new_session=True,
         )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(as_json(plan, owned).encode() + b"\n")
     process.stdin.flush()
     if not owned:

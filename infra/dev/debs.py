@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,14 +68,14 @@ def update() -> None:
 def apt(*arguments: str, cwd: Path | None = None) -> str:
     """Run apt-get on the private state; a failure is tried again, because mirrors fail in passing."""
     command = ["apt-get", *private_state(), *arguments]
+    said = ""
     for attempt in range(1, TRIES + 1):
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=quiet())
+        done = subprocess.run(command, check=False, cwd=cwd, capture_output=True, text=True, env=quiet())
         if done.returncode == 0:
             return done.stdout
+        said = done.stderr.strip()[-400:]
         time.sleep(attempt)
-    raise CannotProvide(
-        f"apt-get {' '.join(arguments)}", done.stderr.strip()[-400:], "See that apt's sources can be reached."
-    )
+    raise CannotProvide(f"apt-get {' '.join(arguments)}", said, "See that apt's sources can be reached.")
 
 
 def private_state() -> list[str]:
@@ -95,7 +95,7 @@ def quiet() -> dict[str, str]:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Generator[None]:
     """Held across threads and processes: two apt-get runs on one state would break each other."""
     with (made(APT) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

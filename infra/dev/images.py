@@ -34,7 +34,7 @@ def ensure(host: str) -> list[str]:
         if named:
             pull(host, named, variable)
             continue
-        engine_api.import_image(host, name, build(), [LABEL, "CMD [\"/bin/sh\"]", *environment(name)])
+        engine_api.import_image(host, name, build(), [LABEL, 'CMD ["/bin/sh"]', *environment(name)])
         made.append(name)
     return made
 

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -48,7 +49,7 @@ def start(child: dict[str, Any]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(stop),
+            preexec_fn=lambda: die_with_parent(stop),  # noqa: PLW1509 - this process has one thread
         )
     process.returncode = 0  # reaped below, with all other children
     return process.pid
@@ -137,6 +138,10 @@ def remove_cgroups(name: str) -> None:
                 print(f"left behind: {folder}: {failed}", file=sys.stderr)
 
 
+def note(number: int, frame: FrameType | None) -> None:
+    """Signals are read from the wake-up socket; a handler must exist for one to be sent there."""
+
+
 def read_line(source: int) -> bytes:
     """One line, read byte by byte: a buffer would hide later input, and its end, from the selector."""
     line = b""
@@ -151,7 +156,7 @@ def main(plan: dict[str, Any]) -> int:
     wakeup.setblocking(False)
     signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     for number in (*ENDINGS, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, note)
     started: list[tuple[int, dict[str, Any]]] = []
     try:
         for command in plan["before"]:

@@ -64,7 +64,7 @@ def server(programs: Path, folder: Path, port: int, fsync: bool) -> Child:
         "unix_socket_directories=",
         "shared_buffers=128MB",
         "max_connections=200",
-        *([] if fsync else UNDURABLE),
+        *(() if fsync else UNDURABLE),
     ]
     options = [word for setting in settings for word in ("-c", setting)]
     command = [*as_non_root(), str(programs / "postgres"), "-D", str(folder / "data"), *options]
@@ -114,6 +114,7 @@ def initialise(programs: Path, template: Path, builtin: bool) -> None:
             *("-D", str(template), "-U", OWNER, "-A", "trust", "-E", "UTF8"),
             *("--no-sync", "--no-instructions", "--wal-segsize=1", *collation),
         ],
+        check=False,
         env=environment(),
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infra.dev import debs
-from infra.dev.errors import CannotProvide, DevError
+from infra.dev.errors import DevError
 from infra.dev.folders import CACHE, DEV, ROOT, VENV, made
 
 TRIES = 3
@@ -43,10 +43,6 @@ def digest(*files: Path) -> str:
 
 def installer() -> Callable[[list[str]], None]:
     """Make an empty environment by the first way that works here; returns how to install into it."""
-    if sys.version_info < (3, 11):
-        raise CannotProvide(
-            "Python 3.11", f"{sys.executable} is {sys.version.split()[0]}", "Name one: make PYTHON=python3.11"
-        )
     uv = shutil.which("uv")
     if uv:
         run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
@@ -72,9 +68,11 @@ def run(command: list[str], **env: str) -> None:
     caches = {"PIP_CACHE_DIR": CACHE / "pip", "UV_CACHE_DIR": CACHE / "uv"}
     environment = {**os.environ, **{name: str(made(path)) for name, path in caches.items()}, **env}
     environment.pop("VIRTUAL_ENV", None)
+    said = ""
     for attempt in range(1, TRIES + 1):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
         if done.returncode == 0:
             return
+        said = (done.stderr or done.stdout).strip()[-2000:]
         time.sleep(attempt)
-    raise DevError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+    raise DevError(f"{' '.join(command)} failed:\n{said}")
