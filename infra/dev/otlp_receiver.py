@@ -3,13 +3,13 @@
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -64,7 +64,7 @@ class Tree:
 
 
 def tree(spans: Sequence[Span], remote_parent: str = "") -> Tree:
-    """How `spans` hang together. `remote_parent`: a span id of the caller's that never reports here; its child is a root."""
+    """How `spans` hang together. `remote_parent`: a caller's span that never reports here; its child is a root."""
     ordered = sorted(spans, key=lambda span: (span.start, span.span_id))
     here = {span.span_id for span in ordered}
     children: dict[str, list[Span]] = {}
@@ -141,7 +141,7 @@ def _value(value: Any) -> Any:
 
 
 @contextmanager
-def otlp_receiver(port: int = 0) -> Iterator[Received]:
+def otlp_receiver(port: int = 0) -> Generator[Received]:
     """Receive on 127.0.0.1 until the block ends. `port` 0: any free one."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     server.daemon_threads = True

@@ -1,0 +1,1 @@
+"""Twins of the ports for unit tests: every promise kept, nothing outside this process."""

@@ -1,0 +1,92 @@
+"""Trace context and spans by OpenTelemetry. A cause whose trace is not sampled passes through untouched."""
+
+import re
+from contextvars import Token
+from dataclasses import replace
+from types import TracebackType
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TraceState,
+    set_span_in_context,
+)
+
+from adapters.doing import Doing, Untraced, now, task_of
+from domain.messages import Cause
+from domain.ports.tracing import Kind
+
+TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+KINDS: dict[Kind, SpanKind] = {
+    "internal": SpanKind.INTERNAL,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+    "client": SpanKind.CLIENT,
+    "server": SpanKind.SERVER,
+}
+
+
+class OtelTraces:
+    """Spans of one tracer."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def step(
+        self, name: str, cause: Cause, kind: Kind = "internal", attributes: dict[str, str | int] | None = None
+    ) -> "_Step | Untraced":
+        parent = parent_of(cause)
+        if parent is not None and not parent.trace_flags.sampled:
+            return Untraced(cause, attributes)
+        context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+        span = self._tracer.start_span(name, context, KINDS[kind], attributes)
+        return _Step(span, context, Doing(carried_by(span, cause), task_of(attributes)))
+
+
+class _Step:
+    _token: Token[Doing | None]
+    _attached: Token[Context]
+
+    def __init__(self, span: Span, context: Context, doing: Doing) -> None:
+        self._span, self._context, self._doing = span, context, doing
+
+    def __enter__(self) -> Cause:
+        self._attached = attach(set_span_in_context(self._span, self._context))
+        self._token = now.set(self._doing)
+        return self._doing.cause
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        now.reset(self._token)
+        detach(self._attached)
+        if isinstance(error, Exception):
+            self._span.record_exception(error)
+            self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        self._span.end()
+
+
+def parent_of(cause: Cause) -> SpanContext | None:
+    """The span that `traceparent` names (W3C Trace Context level 2: any two hex digits as flags), if it names one."""
+    if cause.traceparent is None or not (found := TRACEPARENT.fullmatch(cause.traceparent)):
+        return None
+    version, trace, span, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or not int(trace, 16) or not int(span, 16):
+        return None
+    state = TraceState.from_header([cause.tracestate]) if cause.tracestate else TraceState()
+    return SpanContext(int(trace, 16), int(span, 16), True, TraceFlags(int(flags, 16)), state)
+
+
+def carried_by(span: Span, cause: Cause) -> Cause:
+    """`cause` with `span` as its trace context."""
+    context = span.get_span_context()
+    return replace(
+        cause,
+        traceparent=f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}",
+        tracestate=context.trace_state.to_header() or None,
+    )
