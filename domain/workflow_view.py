@@ -1,0 +1,80 @@
+"""What a workflow looks like now: its graph and its end. How its tasks stand is the tasks' own. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from domain import events as e
+from domain.recorded import Recorded
+from domain.task_view import compact, trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowView:
+    """`status`: running, cancelled (its tasks may still be ending), succeeded, failed.
+
+    `nodes`: JSON text, a list of objects with task_id, id and depends_on (task_ids).
+    """
+
+    id: UUID
+    namespace: str
+    workflow_id: str
+    status: str
+    tasks: int
+    nodes: str
+    trace_id: str | None
+    correlation_id: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    position: int
+    completed_at: datetime | None = None
+    cancelled_by: str | None = None
+    cancel_reason: str | None = None
+
+
+def workflow_key(recorded: Recorded, event: e.Event) -> UUID | None:
+    """The row that an event changes."""
+    return recorded.stream if recorded.type.startswith("workflow.") else None
+
+
+def project_workflow(row: WorkflowView | None, recorded: Recorded, event: e.Event) -> WorkflowView:
+    """The row after `event`. Raises ValueError if the stream does not begin with its submission."""
+    if isinstance(event, e.WorkflowSubmitted):
+        return _submitted(recorded, event)
+    if row is None:
+        raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.WorkflowSubmitted.TYPE}")
+    row = replace(row, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
+    match event:
+        case e.WorkflowCancelled(by=by, reason=reason):
+            return replace(row, status="cancelled", cancelled_by=by, cancel_reason=reason)
+        case e.WorkflowFinished():
+            return replace(row, status=_end(row, event), completed_at=recorded.recorded_at)
+        case _:
+            return row
+
+
+def _submitted(recorded: Recorded, event: e.WorkflowSubmitted) -> WorkflowView:
+    nodes = [
+        {"task_id": node.task_id, "id": str(node.stream), "depends_on": list(node.depends_on)} for node in event.tasks
+    ]
+    return WorkflowView(
+        id=recorded.stream,
+        namespace=recorded.namespace,
+        workflow_id=event.workflow_id,
+        status="running",
+        tasks=len(nodes),
+        nodes=compact(nodes),
+        trace_id=trace_id(recorded.cause.traceparent),
+        correlation_id=recorded.cause.correlation_id,
+        created_at=recorded.recorded_at,
+        updated_at=recorded.recorded_at,
+        version=recorded.version,
+        position=recorded.position,
+    )
+
+
+def _end(row: WorkflowView, event: e.WorkflowFinished) -> str:
+    if row.status == "cancelled":
+        return "cancelled"
+    return "succeeded" if event.succeeded == row.tasks else "failed"
