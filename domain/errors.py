@@ -6,7 +6,9 @@ TallyportError
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
 │   └── DependencyCycle, SelfDependency, UnknownDependency
 ├── Unreadable          final: no sender can be told; kept as a dead letter
+├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
 ├── Unavailable         passing: try again later (database, broker or container engine down)
+├── CannotRun           final for one run: its image, command or container is the matter, or the engine's answer
 └── Superseded          this process has lost its place to another one: end it
 """
 
@@ -143,9 +145,25 @@ class Unreadable(TallyportError):
         self.reason, self.detail = reason, detail
 
 
+class Unroutable(TallyportError):
+    """The broker took a message and no queue is bound for it."""
+
+    def __init__(self, exchange: str, routing_key: str) -> None:
+        super().__init__(f'no queue takes messages of exchange "{exchange}" with routing key {routing_key}')
+        self.exchange, self.routing_key = exchange, routing_key
+
+
 class Unavailable(TallyportError):
     """A dependency does not answer now; nothing is known to be wrong with the request."""
 
 
 class Superseded(TallyportError):
     """Another instance has taken this consumer's turn."""
+
+
+class CannotRun(TallyportError):
+    """A run cannot start. `code` is stable and becomes its reason in the history; `detail` says what was seen."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code, self.detail = code, detail

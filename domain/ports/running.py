@@ -1,0 +1,163 @@
+"""Containers as a worker needs them, and the little that it keeps on its own disk."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, Protocol, TypeAlias
+from uuid import UUID
+
+from domain.ports.logkeeping import LogStream
+from domain.reports import FinishReport
+from domain.specs import Container
+
+ContainerState: TypeAlias = Literal["created", "running", "exited"]
+Signal: TypeAlias = Literal["TERM", "KILL"]
+RESULT_LIMIT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunLabels:
+    """What a container's labels say: whose it is, and all that a restarted worker needs to see the run to its end.
+
+    `stop`: from TERM to KILL. `result`: the file to read when it has ended.
+    """
+
+    installation: UUID
+    worker: str
+    generation: int
+    namespace: str
+    task: UUID
+    run: UUID
+    fence: int
+    name: str
+    stop: timedelta
+    result: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A container to create, named `tally-<run>`. `env` is added to the container's own and wins over it."""
+
+    labels: RunLabels
+    container: Container
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container as the engine shows it. `exit_code` is the engine's, raw; None unless it has exited.
+
+    `image`: digest of its image (`sha256:…`), as the engine knows it.
+    """
+
+    id: str
+    labels: RunLabels
+    state: ContainerState
+    exit_code: int | None = None
+    oom_killed: bool = False
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that a container printed, in order within each stream."""
+
+    stream: LogStream
+    data: bytes
+
+
+class Containers(Protocol):
+    """A container engine. Every call ends within its time: else, and when the engine is down, it raises Unavailable,
+    and then it is not known whether it was done."""
+
+    async def engine_id(self) -> str:
+        """The engine's lasting id."""
+        ...
+
+    async def ensure_image(self, image: str, within: timedelta) -> str | None:
+        """Return when the engine has the image: its digest, if it has one. Fetches it only when it is not there.
+
+        Raises CannotRun: image-not-allowed, image-not-found, pull-rate-limited, disk-full, and pull-failed for
+        everything else, time running out included.
+        """
+        ...
+
+    async def create(self, planned: Planned) -> str:
+        """The id of the run's container, which has not been started. Created before with the same run, fence,
+        worker and installation, it is that one.
+
+        Raises CannotRun: image-not-found, network-not-allowed, container-refused, name-clash (a container of that name
+        is not this one, or was started before), disk-full, engine-error.
+        """
+        ...
+
+    async def start(self, id: str) -> None:
+        """Start a created container; to be called once in its life. Raises CannotRun: bad-command, disk-full,
+        engine-error; Unavailable leaves open whether it runs."""
+        ...
+
+    def output(self, id: str) -> AsyncIterator[Output]:
+        """All that the container has printed since its start, then what it prints, until it has ended.
+
+        Ends early, without a word, when the engine is lost: ask again and skip what is known.
+        """
+        ...
+
+    async def ended(self, id: str) -> Found | None:
+        """Wait until the container no longer runs, and return it as it is then. Returns it running after at most
+        60 s, None if there is no such container."""
+        ...
+
+    async def inspect(self, id: str) -> Found | None:
+        """The container now; None if there is none."""
+        ...
+
+    async def signal(self, id: str, signal: Signal) -> None:
+        """Send a signal to the container's first process; nothing happens if it has ended."""
+        ...
+
+    async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
+        """The bytes of a regular file in an ended container. None: no such file. Raises CannotRun
+        result-too-large."""
+        ...
+
+    async def remove(self, id: str) -> bool:
+        """Remove a container and its volumes, never by force: False if it still runs. Done before: nothing happens."""
+        ...
+
+    async def labelled(self, installation: UUID, worker: str) -> Sequence[Found]:
+        """Every container of this worker, whatever its state."""
+        ...
+
+
+class Spool(Protocol):
+    """Finish reports on the worker's own disk, until they are committed: they outlive the process."""
+
+    async def keep(self, reports: Sequence[FinishReport]) -> None:
+        """Return when the reports would survive a power cut."""
+        ...
+
+    async def drop(self, ids: Sequence[UUID]) -> None:
+        """Forget reports; unknown ids change nothing."""
+        ...
+
+    async def load(self) -> Sequence[FinishReport]:
+        """All reports kept and not dropped."""
+        ...
+
+
+class BootClock(Protocol):
+    """Seconds since the machine booted, sleep included: never set, never back."""
+
+    def __call__(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """The host's shares in use, 0 to 1; None: not known."""
+
+    cpu: float | None = None
+    memory: float | None = None
+    disk: float | None = None
