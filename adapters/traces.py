@@ -23,6 +23,7 @@ from adapters.doing import Doing, Untraced, now, task_of
 from domain.messages import Cause
 from domain.ports.tracing import Kind
 
+# W3C Trace Context level 2: later versions may add fields, and any two hex digits are flags.
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -42,9 +43,10 @@ class OtelTraces:
     def step(
         self, name: str, cause: Cause, kind: Kind = "internal", attributes: dict[str, str | int] | None = None
     ) -> "_Step | Untraced":
-        parent = parent_of(cause)
-        if parent is not None and not parent.trace_flags.sampled:
+        found = TRACEPARENT.fullmatch(cause.traceparent) if cause.traceparent else None
+        if found and not int(found[4], 16) & TraceFlags.SAMPLED:
             return Untraced(cause, attributes)
+        parent = _parent(found, cause.tracestate) if found else None
         context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
         span = self._tracer.start_span(name, context, KINDS[kind], attributes)
         return _Step(span, context, Doing(carried_by(span, cause), task_of(attributes)))
@@ -71,14 +73,11 @@ class _Step:
         self._span.end()
 
 
-def parent_of(cause: Cause) -> SpanContext | None:
-    """The span that `traceparent` names (W3C Trace Context level 2: any two hex digits as flags), if it names one."""
-    if cause.traceparent is None or not (found := TRACEPARENT.fullmatch(cause.traceparent)):
-        return None
+def _parent(found: re.Match[str], tracestate: str | None) -> SpanContext | None:
     version, trace, span, flags, more = found.groups()
     if version == "ff" or (version == "00" and more) or not int(trace, 16) or not int(span, 16):
         return None
-    state = TraceState.from_header([cause.tracestate]) if cause.tracestate else TraceState()
+    state = TraceState.from_header([tracestate]) if tracestate else TraceState()
     return SpanContext(int(trace, 16), int(span, 16), True, TraceFlags(int(flags, 16)), state)
 
 
