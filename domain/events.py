@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.messages import Json, Message, Value, by_type
+from domain.notifications import NotificationFailed, NotificationSent
 from domain.reports import LogEnd, RunError
 from domain.specs import Container, Priority, TaskSpec, Timeouts
 
@@ -303,7 +304,8 @@ TaskEvent: TypeAlias = (
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
 WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
-Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent
+NotificationEvent: TypeAlias = NotificationSent | NotificationFailed
+Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent | NotificationEvent
 
 EVENTS: dict[str, type[Event]] = by_type(
     (
@@ -328,6 +330,8 @@ EVENTS: dict[str, type[Event]] = by_type(
         WorkflowFinished,
         WorkerRegistered,
         WorkerLost,
+        NotificationSent,
+        NotificationFailed,
     )
 )
 ENDS = frozenset(cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped))

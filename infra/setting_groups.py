@@ -30,6 +30,8 @@ def _seconds(value: Any) -> Any:
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 Url = Secret[str]
+End = Literal["task.succeeded.v1", "task.failed.v1", "task.cancelled.v1", "task.skipped.v1"]
+ENDS: tuple[End, ...] = ("task.succeeded.v1", "task.failed.v1", "task.cancelled.v1", "task.skipped.v1")
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -143,7 +145,7 @@ class Limits(Group):
 
 class Channel(Group):
     url: Url = Field(description="`webhook+https://…`")
-    on: tuple[str, ...] = Field(default=("task.failed.v1", "task.succeeded.v1"), description="Event types it gets")
+    on: tuple[End, ...] = Field(default=ENDS, description="Which ends of tasks it is told of")
     secret: Secret[str] | None = Field(default=None, description="Signs its webhooks (`whsec_…`)")
 
 

@@ -1,0 +1,129 @@
+"""The log and its seats in memory: the same order, fencing and all-or-nothing as PostgreSQL's, for unit tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from domain.errors import Superseded
+from domain.ids import derived_id
+from domain.ports.log import Appended, Clock, Page
+from domain.recorded import NewEvent, Recorded
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """All events in order of position, and each follower's (turn, position)."""
+
+    clock: Clock
+    events: list[Recorded] = field(default_factory=list[Recorded])
+    seats: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        loaded: dict[UUID, list[Recorded]] = {}
+        for event in self.events:
+            if event.stream in streams:
+                loaded.setdefault(event.stream, []).append(event)
+        return loaded
+
+    def append(self, events: Sequence[NewEvent]) -> Appended:
+        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
+        first = {new.stream: new.version for new in reversed(events)}
+        heads = {stream: stored[-1].version for stream, stored in self.load(list(first)).items()}
+        moved = frozenset(stream for stream, version in first.items() if version != heads.get(stream, 0) + 1)
+        positions = [self._store(new) for new in events if new.stream not in moved]
+        self.grown.set()
+        return Appended(positions, moved)
+
+    def _store(self, new: NewEvent) -> int:
+        position = len(self.events) + 1
+        event_id, now = derived_id(new.stream, f"event:{new.version}"), self.clock.now()
+        self.events.append(
+            Recorded(
+                position,
+                new.stream,
+                new.version,
+                new.event.TYPE,
+                new.event.body(),
+                event_id,
+                now,
+                new.namespace,
+                new.cause,
+            )
+        )
+        return position
+
+
+class MemoryTurn:
+    """One transaction of the follower `name`: appends take effect at its end."""
+
+    def __init__(self, log: MemoryLog, name: str, now: datetime) -> None:
+        self.log, self.name, self._now = log, name, now
+        self.position = log.seats[name][1]
+        self.effects: list[Callable[[], object]] = []
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    async def move_to(self, position: int) -> None:
+        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
+        self.position = max(self.position, position)
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        return self.log.load(streams)
+
+    async def append(self, events: Sequence[NewEvent]) -> Appended:
+        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
+        appended = MemoryLog(self.log.clock, list(self.log.events)).append(events)
+        self.effects.append(lambda: self.log.append(events))
+        return appended
+
+
+T = TypeVar("T", bound=MemoryTurn)
+
+
+class MemorySeat(Generic[T]):
+    """The place of the follower `name`; making a second one takes the turn from the first."""
+
+    def __init__(self, log: MemoryLog, name: str, make_turn: Callable[[MemoryLog, str, datetime], T]) -> None:
+        self.log, self.name, self._make_turn = log, name, make_turn
+        turn, position = log.seats.get(name, (0, 0))
+        self._turn = turn + 1
+        log.seats[name] = (self._turn, position)
+
+    @property
+    def position(self) -> int:
+        """The last position dealt with."""
+        return self.log.seats[self.name][1]
+
+    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
+        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        self.log.grown.clear()
+        rest = self.log.events[self.position :]
+        events = [event for event in rest if types is None or event.type in types][:limit]
+        end = self.log.events[-1].position if self.log.events else 0
+        return Page(events, events[-1].position if len(events) == limit else end)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[T]:
+        """One fenced transaction. Raises Superseded when another process has taken the seat."""
+        if self.log.seats[self.name][0] != self._turn:
+            raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
+        turn = self._make_turn(self.log, self.name, self.log.clock.now())
+        yield turn
+        for effect in turn.effects:
+            effect()
+        self._turn += 1
+        self.log.seats[self.name] = (self._turn, turn.position)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the log may have grown; at the latest after `seconds`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.log.grown.wait(), seconds)

@@ -1,0 +1,172 @@
+"""Webhooks as Standard Webhooks has them, to addresses that are checked before anything is connected to.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import httpx2
+from standardwebhooks import Webhook as Signature
+
+from domain.notifying import Notification, Tried
+from domain.ports.log import Clock
+
+CONNECT_SECONDS = 5.0
+TOTAL_SECONDS = 10.0
+MAX_ANSWER = 64 << 10
+MAX_URL = 2048
+NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+COMPATIBLE = IPv6Network("::/96")
+
+_URL = re.compile(
+    r"webhook\+(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][!-\"$-\[\]^-~]*)?"
+)
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class BadUrl(ValueError):
+    """A webhook's address cannot be used; says why, and what can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a webhook goes. `host` without brackets; `path` with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def netloc(self) -> str:
+        """The host as the Host header names it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
+
+def parse(url: str, allow_private: bool) -> Target:
+    """The target of `webhook+https://host/path`; other ports, and plain http, only with `allow_private`.
+
+    Raises BadUrl. The address itself is never in the message: it may hold a secret.
+    """
+    match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
+    if match is None:
+        raise BadUrl("bad-url: not of the form webhook+https://host/path, without user, fragment or blanks")
+    scheme, port = match["scheme"], int(match["port"] or (443 if match["scheme"] == "https" else 80))
+    if not allow_private and (scheme, port) != ("https", 443):
+        raise BadUrl("bad-url: only https on port 443; for tests set notify.allow_private")
+    if not 0 < port < 65_536:
+        raise BadUrl(f"bad-url: port {port} does not exist")
+    path = match["target"] or "/"
+    return Target(scheme, match["host"].strip("[]"), port, path if path.startswith("/") else f"/{path}")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address, and the IPv4 address inside it if there is one, belongs to the public internet."""
+    ip = ip_address(address.partition("%")[0])
+    inside = _inside(ip) if isinstance(ip, IPv6Address) else ip
+    return all(one.is_global and not one.is_multicast for one in (ip, inside) if one is not None) and not (
+        isinstance(ip, IPv6Address) and ip in COMPATIBLE
+    )
+
+
+def _inside(ip: IPv6Address) -> IPv4Address | None:
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip.sixtofour is not None:
+        return ip.sixtofour
+    if ip.teredo is not None:
+        return ip.teredo[1]
+    if any(ip in network for network in NAT64):
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """All addresses of a host, as the operating system finds them. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookChannel:
+    """Posts each notification, signed with `secret` (`whsec_…`), to one address."""
+
+    url: str
+    secret: str
+    client: httpx2.AsyncClient
+    clock: Clock
+    allow_private: bool = False
+    resolve: Resolve = resolve
+
+    async def send(self, notification: Notification) -> Tried:
+        """Try once, for at most 10 s. The answer counts by its status; redirects are not followed."""
+        try:
+            target = parse(self.url, self.allow_private)
+            async with asyncio.timeout(TOTAL_SECONDS):
+                addresses = await self.resolve(target.host, target.port)
+                if not self.allow_private and not all(map(is_public, addresses)):
+                    return Tried("blocked-address: the host has an address that is not public", final=True)
+                status = await self._post(target, addresses[0], notification)
+        except BadUrl as bad:
+            return Tried(str(bad), final=True)
+        except TimeoutError:
+            return Tried(f"no answer within {TOTAL_SECONDS:g} s")
+        except (httpx2.HTTPError, OSError) as error:
+            return Tried(f"{type(error).__name__}: {error}"[:200])
+        return Tried() if 200 <= status < 300 else Tried(f"answered {status}")
+
+    async def _post(self, target: Target, address: str, notification: Notification) -> int:
+        body = payload(notification)
+        host = f"[{address}]" if ":" in address else address
+        request = self.client.build_request(
+            "POST",
+            f"{target.scheme}://{host}:{target.port}{target.path}",
+            content=body,
+            headers={"host": target.netloc, "content-type": "application/json", **self._signed(notification, body)},
+            extensions={"sni_hostname": target.host},
+        )
+        answer = await self.client.send(request, stream=True, follow_redirects=False)
+        try:
+            read = 0
+            async for chunk in answer.aiter_raw():
+                read += len(chunk)
+                if read > MAX_ANSWER:
+                    break
+        finally:
+            await answer.aclose()
+        return answer.status_code
+
+    def _signed(self, notification: Notification, body: bytes) -> dict[str, str]:
+        event_id, now = str(notification.event.event_id), self.clock.now()
+        return {
+            "webhook-id": event_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Signature(self.secret).sign(event_id, now, body.decode()),
+        }
+
+
+def http_client() -> httpx2.AsyncClient:
+    """What webhooks go out through: no proxy, no environment, no connection kept for the next."""
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
+        limits=httpx2.Limits(max_keepalive_connections=0),
+        headers={"user-agent": "tallyport", "accept": "*/*"},
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+def payload(notification: Notification) -> bytes:
+    """The same bytes on every try: the event's type and time, and its body as it is stored."""
+    event = notification.event
+    at = event.recorded_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return b'{"type":"%b","timestamp":"%b","data":%b}' % (event.type.encode(), at.encode(), event.body)
