@@ -18,6 +18,8 @@ from infra.dev.folders import DEV, VENV, made
 
 UNDURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # throw-away data only
 OWNER = "postgres"
+STARTUP = b"\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00"
+HELLO = (len(STARTUP) + 4).to_bytes(4, "big") + STARTUP  # answered by R when it takes sessions, E while it starts
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def start(folder: Path, port: int | None = None, fsync: bool = True, owned: bool
         copy_template(programs, data)
     port = port or free_ports(1)[0]
     kept = keep(Plan([server(programs, folder, port, fsync)]), owned)
-    wait_until(lambda: accepts(port), kept, "PostgreSQL", seconds=30)
+    wait_until(lambda: accepts(port, HELLO, b"R"), kept, "PostgreSQL", seconds=30)
     return Running(f"postgresql://{OWNER}@127.0.0.1:{port}/postgres", port, kept.pids["postgres"], kept)
 
 

@@ -20,39 +20,36 @@ TRIES = 3
 def ensure(lock: str = "test") -> Path:
     """Make `.dev/venv` hold what `infra/locks/<lock>.txt` names, and this checkout; returns its python.
 
-    Does nothing if the lock, pyproject.toml and the interpreter are those of the last run.
+    Does nothing if the lock and the interpreter are those of the last run; another lock is installed over it.
     """
     requirements = ROOT / "infra" / "locks" / f"{lock}.txt"
-    stamp, wanted = VENV / ".lock", digest(requirements, ROOT / "pyproject.toml")
+    stamp, wanted = VENV / ".lock", f"{sys.version}\n{hashlib.sha256(requirements.read_bytes()).hexdigest()}"
     python = VENV / "bin" / "python"
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    install = installer()
+    same_python = python.exists() and stamp.exists() and stamp.read_text().startswith(sys.version)
+    install = installer(reuse=same_python)
     install(["--require-hashes", "-r", str(requirements)])
     install(["--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     stamp.write_text(wanted)
     return python
 
 
-def digest(*files: Path) -> str:
-    hashed = hashlib.sha256(sys.version.encode())
-    for file in files:
-        hashed.update(file.read_bytes())
-    return hashed.hexdigest()
-
-
-def installer() -> Callable[[list[str]], None]:
-    """Make an empty environment by the first way that works here; returns how to install into it."""
+def installer(reuse: bool) -> Callable[[list[str]], None]:
+    """Make an environment, unless there is one to `reuse`, by the first way that works; how to install into it."""
     uv = shutil.which("uv")
     if uv:
-        run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
+        if not reuse:
+            run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
         return lambda arguments: run([uv, "pip", "install", "-q", "--python", str(VENV), *arguments])
     pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if find_spec("ensurepip"):
-        run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        if not reuse:
+            run([sys.executable, "-m", "venv", "--clear", str(VENV)])
         return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments])
     wheel = debian_pip()
-    run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)])
+    if not reuse:
+        run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)])
     return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments], PYTHONPATH=str(wheel))
 
 
