@@ -1,10 +1,10 @@
-"""The present."""
+"""The machine's clock."""
 
 from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The host's clock."""
+    """Now, UTC."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -8,6 +8,7 @@ TallyportError
 ├── Unreadable          final: no sender can be told; kept as a dead letter
 ├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
 ├── Unavailable         passing: try again later (database, broker or container engine down)
+│   └── EngineDown, EngineTimeout
 ├── CannotRun           final for one run: its image, command or container is the matter, or the engine's answer
 └── Superseded          this process has lost its place to another one: end it
 """
@@ -137,6 +138,14 @@ class AmbiguousId(Rejected):
     code, title = "ambiguous-id", "Ambiguous id"
 
 
+class InvalidToken(Rejected):
+    code, title = "invalid-token", "Token not accepted"
+
+
+class InsufficientScope(Rejected):
+    code, title = "insufficient-scope", "Scope missing"
+
+
 class Unreadable(TallyportError):
     """A message that cannot even be judged. `reason` is a stable code, `detail` says what was seen."""
 
@@ -155,6 +164,14 @@ class Unroutable(TallyportError):
 
 class Unavailable(TallyportError):
     """A dependency does not answer now; nothing is known to be wrong with the request."""
+
+
+class EngineDown(Unavailable):
+    """The container engine does not answer."""
+
+
+class EngineTimeout(Unavailable):
+    """The container engine did not answer in time."""
 
 
 class Superseded(TallyportError):

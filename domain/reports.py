@@ -50,6 +50,13 @@ class Heartbeat(Message):
     disk: Share | None = None
 
 
+class Probe(Message):
+    """Sent by the platform to itself through the queue of beats: leases age only while probes come through."""
+
+    TYPE = "lease.probe.v1"
+    probe: Int
+
+
 class RunError(Value):
     """Why a run did not start or has no usable outcome; `code` becomes the reason in the history."""
 
@@ -128,4 +135,4 @@ class Reports(Message):
 
 
 RunReport: TypeAlias = RunStart | RunFinish
-REPORTS: dict[str, type[Message]] = by_type((RegisterWorker, Reports, Heartbeat))
+REPORTS: dict[str, type[Message]] = by_type((RegisterWorker, Reports, Heartbeat, Probe))

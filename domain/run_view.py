@@ -1,8 +1,7 @@
 """What one run of a task looks like now: folded from those of the task's events that name it. Pure."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from domain import events as e
@@ -10,8 +9,7 @@ from domain.recorded import Recorded
 from domain.task_view import compact
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(NamedTuple):
     """`status`: leased running stopping succeeded failed cancelled lost not-accepted; the last two have no outcome.
 
     `number` counts from 1 in its task; `fence`, `worker_id` and `leased_at` are of its latest lease. `task_version`
@@ -87,8 +85,8 @@ def project_run(row: RunView | None, recorded: Recorded, event: e.Event) -> RunV
             version=recorded.version,
             position=recorded.position,
         )
-    return replace(
-        row, version=recorded.version, position=recorded.position, **_changes(row, recorded.recorded_at, event)
+    return row._replace(
+        version=recorded.version, position=recorded.position, **_changes(row, recorded.recorded_at, event)
     )
 
 

@@ -22,15 +22,15 @@ def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base
 
 
 def submit_workflow(
-    workflow_id: str,
-    workflow: UUID,
+    workflow: tuple[str, UUID],
     tasks: Sequence[tuple[TaskSpec, UUID]],
     upstream: Mapping[str, UUID],
     base_image: str,
 ) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
-    """The workflow's first event and those of its tasks, by stream. `tasks`: each with the stream it will have.
+    """The workflow's first event and those of its tasks, by stream.
 
-    `upstream`: streams of tasks outside this workflow. Raises as `submit_task`, and DependencyCycle, DuplicateTaskId.
+    `workflow`: its name and stream; `tasks`: each with the stream it will have; `upstream`: streams of tasks outside
+    this workflow. Raises as `submit_task`, and DependencyCycle, DuplicateTaskId.
     """
     names = [spec.task_id or str(stream) for spec, stream in tasks]
     if len(set(names)) < len(names):
@@ -39,13 +39,11 @@ def submit_workflow(
     needs = {name: [need.task_id for need in spec.depends_on] for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
-    events = {
-        stream: _first_events(spec, stream, streams, base_image, (workflow_id, workflow)) for spec, stream in tasks
-    }
+    events = {stream: _first_events(spec, stream, streams, base_image, workflow) for spec, stream in tasks}
     nodes = tuple(
         e.Node(task_id=name, stream=streams[name], depends_on=tuple(dict.fromkeys(needs[name]))) for name in names
     )
-    return e.WorkflowSubmitted(workflow_id=workflow_id, tasks=nodes), events
+    return e.WorkflowSubmitted(workflow_id=workflow[0], tasks=nodes), events
 
 
 def _first_events(

@@ -1,17 +1,15 @@
 """What a task looks like now: one row, folded from its own events. Pure."""
 
 import json
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain import events as e
 from domain.recorded import Recorded
 
 
-@dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(NamedTuple):
     """`version` and `position` are those of the last event in it; JSON texts are compact.
 
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
@@ -67,8 +65,7 @@ def project_task(row: TaskView | None, recorded: Recorded, event: e.Event) -> Ta
         return _submitted(recorded, event)
     if row is None:
         raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.TaskSubmitted.TYPE}")
-    return replace(
-        row,
+    return row._replace(
         version=recorded.version,
         position=recorded.position,
         updated_at=recorded.recorded_at,

@@ -1,7 +1,7 @@
 """What a worker looks like now, as far as the log knows: beats are not in it. Pure."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain import events as e
@@ -9,8 +9,7 @@ from domain.recorded import Recorded
 from domain.task_view import compact
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(NamedTuple):
     """`status`: live, lost. `registered_at`: when its present generation began. `executors`: JSON text, a list."""
 
     id: UUID
@@ -43,8 +42,8 @@ def project_worker(row: WorkerView | None, recorded: Recorded, event: e.Event) -
         return _registered(recorded, event)
     if row is None:
         raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.WorkerRegistered.TYPE}")
-    row = replace(row, version=recorded.version, position=recorded.position, updated_at=at)
-    return replace(row, status="lost", lost_at=at) if isinstance(event, e.WorkerLost) else row
+    row = row._replace(version=recorded.version, position=recorded.position, updated_at=at)
+    return row._replace(status="lost", lost_at=at) if isinstance(event, e.WorkerLost) else row
 
 
 def _registered(recorded: Recorded, event: e.WorkerRegistered) -> WorkerView:

@@ -1,7 +1,7 @@
 """What a workflow looks like now: its graph and its end. How its tasks stand is the tasks' own. Pure."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain import events as e
@@ -9,8 +9,7 @@ from domain.recorded import Recorded
 from domain.task_view import compact, trace_id
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowView:
+class WorkflowView(NamedTuple):
     """`status`: running, cancelled (its tasks may still be ending), succeeded, failed.
 
     `nodes`: JSON text, a list of objects with task_id, id and depends_on (task_ids).
@@ -44,12 +43,12 @@ def project_workflow(row: WorkflowView | None, recorded: Recorded, event: e.Even
         return _submitted(recorded, event)
     if row is None:
         raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.WorkflowSubmitted.TYPE}")
-    row = replace(row, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
+    row = row._replace(version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
     match event:
         case e.WorkflowCancelled(by=by, reason=reason):
-            return replace(row, status="cancelled", cancelled_by=by, cancel_reason=reason)
+            return row._replace(status="cancelled", cancelled_by=by, cancel_reason=reason)
         case e.WorkflowFinished():
-            return replace(row, status=_end(row, event), completed_at=recorded.recorded_at)
+            return row._replace(status=_end(row, event), completed_at=recorded.recorded_at)
         case _:
             return row
 

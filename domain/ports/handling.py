@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -78,19 +77,27 @@ class HandlerStore(Protocol):
     """Everything the handler reads and writes. Reads see committed data; only `commit` decides."""
 
     async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
-        """The outcomes already recorded for these commands."""
+        """The outcomes already recorded for these commands; their replies name the position."""
         ...
 
     async def named(self, keys: Sequence[NameKey]) -> dict[NameKey, Named]:
         """The streams that these names stand for, as far as they are taken."""
         ...
 
-    async def namespaces(self, streams: Sequence[UUID]) -> dict[UUID, str]:
-        """The namespace of each of these streams that exists."""
-        ...
-
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
+        ...
+
+    async def alive(self, worker_id: str) -> bool:
+        """Whether a beat of this worker came within the last lease term."""
+        ...
+
+    async def installation(self) -> UUID:
+        """The id made by the first migration, which labels this platform's containers."""
+        ...
+
+    async def redelivered(self, message_ids: Sequence[str]) -> dict[str, int]:
+        """How often each of these messages has now come back unsettled: counted in a transaction of its own."""
         ...
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
@@ -116,8 +123,4 @@ class BeatStore(Protocol):
     async def record(self, beats: Sequence[Beat]) -> None:
         """In one transaction: note each worker's last beat, renew and accept the open leases that it lists for a
         term of 15 s on the lease clock, note the probe. A beat of an old generation renews nothing."""
-        ...
-
-    async def last_heard(self, worker_ids: Sequence[str]) -> dict[str, tuple[int, datetime, bool]]:
-        """Generation and time of each worker's last beat, and whether it lies within a lease term."""
         ...

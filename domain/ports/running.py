@@ -69,8 +69,8 @@ class Output:
 
 
 class Containers(Protocol):
-    """A container engine. Every call ends within its time: else, and when the engine is down, it raises Unavailable,
-    and then it is not known whether it was done."""
+    """A container engine. Every call ends within its time, else it raises EngineTimeout; EngineDown when nothing
+    answers. After either it is not known whether it was done."""
 
     async def engine_id(self) -> str:
         """The engine's lasting id."""
@@ -84,12 +84,11 @@ class Containers(Protocol):
         """
         ...
 
-    async def create(self, planned: Planned) -> str:
-        """The id of the run's container, which has not been started. Created before with the same run, fence,
-        worker and installation, it is that one.
+    async def create(self, planned: Planned) -> Found:
+        """The run's container. One of that name with the same installation, worker, run and fence is taken over,
+        whatever its state; one of another fence only makes room if it was never started.
 
-        Raises CannotRun: image-not-found, network-not-allowed, container-refused, name-clash (a container of that name
-        is not this one, or was started before), disk-full, engine-error.
+        Raises CannotRun: image-not-found, network-not-allowed, container-refused, name-clash, disk-full, engine-error.
         """
         ...
 

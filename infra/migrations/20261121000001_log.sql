@@ -149,6 +149,12 @@ CREATE TABLE dead_letters (
   message_id text,
   headers jsonb NOT NULL DEFAULT '{}'
 );
+-- How often a message came back unsettled: its handler died with it, or the connection was lost.
+CREATE TABLE redeliveries (
+  message_id text PRIMARY KEY,
+  times int NOT NULL DEFAULT 1,
+  last_at timestamptz NOT NULL DEFAULT now()
+);
 CREATE TABLE installation (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
   id uuid NOT NULL DEFAULT gen_random_uuid()
@@ -156,7 +162,7 @@ CREATE TABLE installation (
 INSERT INTO installation DEFAULT VALUES;
 
 GRANT SELECT, INSERT ON events, names, inbox, dead_letters TO tally_app;
-GRANT SELECT, INSERT, UPDATE ON consumers TO tally_app;
+GRANT SELECT, INSERT, UPDATE ON consumers, redeliveries TO tally_app;
 GRANT SELECT ON installation TO tally_app;
 GRANT EXECUTE ON FUNCTION make_event_partitions TO tally_app;
 GRANT SELECT ON events, consumers, names, inbox, dead_letters, installation TO tally_read;
@@ -165,6 +171,6 @@ RESET ROLE;
 
 -- migrate:down
 SET ROLE tally_owner;
-DROP TABLE events, consumers, names, inbox, dead_letters, installation;
+DROP TABLE events, consumers, names, inbox, dead_letters, redeliveries, installation;
 DROP FUNCTION append_events, refuse_change, make_event_partitions, uuid_floor;
 RESET ROLE;

@@ -1,0 +1,183 @@
+"""The handler's store on PostgreSQL: look-ups outside, and one transaction for all that a batch changes."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+
+from adapters.event_log import Connection, append_events, load_streams
+from domain.errors import Unavailable
+from domain.ports.handling import CommandKey, Named, NameKey, Outcome, Writes
+from domain.recorded import Recorded
+from domain.work import Reply
+
+LEASE_TERM = 15.0
+_OUTCOMES = (
+    "SELECT i.command_id, i.principal, i.digest, i.type, i.reply, i.stream, i.version, e.notification_id "
+    "FROM unnest(%b::uuid[], %b::text[]) AS k(command_id, principal) JOIN inbox i USING (command_id, principal) "
+    "LEFT JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version"
+)
+_NAMED = (
+    "SELECT n.namespace, n.kind, n.name, n.stream, n.digest "
+    "FROM unnest(%b::text[], %b::text[], %b::text[]) AS k(namespace, kind, name) "
+    "JOIN names n USING (namespace, kind, name)"
+)
+_OUTCOMES_IN = (
+    "INSERT INTO inbox (command_id, principal, digest, type, reply, stream, version) "
+    "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::uuid[], %b::bigint[]) "
+    "ON CONFLICT DO NOTHING"
+)
+_NAMES_IN = (
+    "INSERT INTO names (namespace, kind, name, stream, digest) "
+    "SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[]) ON CONFLICT DO NOTHING"
+)
+_LEASES_OUT = (
+    "DELETE FROM leases WHERE run_id IN (SELECT l.run_id FROM leases l "
+    "JOIN unnest(%b::uuid[], %b::int[]) AS k(run_id, fence) USING (run_id, fence) ORDER BY l.run_id FOR UPDATE OF l)"
+)
+_DEAD_IN = (
+    "INSERT INTO dead_letters (id, queue, reason, detail, body, digest, sender, message_id, headers) "
+    "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::text[], "
+    "%b::text[], %b::text[]::jsonb[])"
+)
+_REDELIVERED = (
+    "INSERT INTO redeliveries AS r (message_id) SELECT unnest(%b::text[]) "
+    "ON CONFLICT (message_id) DO UPDATE SET times = r.times + 1, last_at = now() RETURNING message_id, times"
+)
+
+
+class Conflict(Exception):
+    """Something that the batch was decided on has changed since."""
+
+
+class PgHandlerStore:
+    """`connection` is this store's own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
+        """The outcomes already recorded for these commands; their replies name the position."""
+        rows = await self._rows(_OUTCOMES, [key.command_id for key in keys], [key.principal for key in keys])
+        return {outcome.key: outcome for outcome in map(_outcome, rows)}
+
+    async def named(self, keys: Sequence[NameKey]) -> dict[NameKey, Named]:
+        """The streams that these names stand for, as far as they are taken."""
+        if not keys:
+            return {}
+        columns = [key.namespace for key in keys], [key.kind for key in keys], [key.name for key in keys]
+        return {NameKey(*row[:3]): Named(*row[3:]) for row in await self._rows(_NAMED, *columns)}
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """All events of these streams in order; a stream without events is left out."""
+        async with unavailable():
+            return await load_streams(self._connection, streams)
+
+    async def alive(self, worker_id: str) -> bool:
+        """Whether a beat of this worker came within the last lease term."""
+        rows = await self._rows(
+            "SELECT 1 FROM worker_beats b, lease_clock c WHERE b.worker_id = %b AND b.heard + %b > c.seconds",
+            worker_id,
+            LEASE_TERM,
+        )
+        return bool(rows)
+
+    async def installation(self) -> UUID:
+        """The id made by the first migration, which labels this platform's containers."""
+        rows = await self._rows("SELECT id FROM installation")
+        return UUID(str(rows[0][0]))
+
+    async def redelivered(self, message_ids: Sequence[str]) -> dict[str, int]:
+        """How often each of these messages has now come back unsettled: counted in a transaction of its own."""
+        return {row[0]: row[1] for row in await self._rows(_REDELIVERED, sorted(set(message_ids)))}
+
+    async def commit(self, writes: Writes) -> Sequence[int] | None:
+        """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""
+        try:
+            async with unavailable(), self._connection.transaction():
+                await self._write_outcomes(writes.outcomes)
+                await self._write_names(writes)
+                await self._write_rest(writes)
+                appended = await append_events(self._connection, writes.events)
+                if appended.moved:
+                    raise Conflict
+        except Conflict:
+            return None
+        return appended.positions
+
+    async def _write_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        rows = sorted(outcomes, key=lambda outcome: outcome.key)
+        columns = (
+            [row.key.command_id for row in rows],
+            [row.key.principal for row in rows],
+            [row.digest for row in rows],
+            [row.type for row in rows],
+            [row.reply.body().decode() for row in rows],
+            [row.stream for row in rows],
+            [row.version for row in rows],
+        )
+        await self._all(_OUTCOMES_IN, columns, len(rows))
+
+    async def _write_names(self, writes: Writes) -> None:
+        if not writes.names:
+            return
+        rows = sorted(writes.names.items(), key=lambda row: row[0])
+        columns = (
+            [key.namespace for key, _ in rows],
+            [key.kind for key, _ in rows],
+            [key.name for key, _ in rows],
+            [named.stream for _, named in rows],
+            [named.digest for _, named in rows],
+        )
+        await self._all(_NAMES_IN, columns, len(rows))
+
+    async def _write_rest(self, writes: Writes) -> None:
+        if writes.closed:
+            columns = [run for run, _ in writes.closed], [fence for _, fence in writes.closed]
+            await self._connection.execute(_LEASES_OUT, columns, prepare=True)
+        if writes.dead_letters:
+            dead = writes.dead_letters
+            rows = (
+                [letter.id for letter in dead],
+                [letter.queue for letter in dead],
+                [letter.reason for letter in dead],
+                [letter.detail for letter in dead],
+                [letter.body for letter in dead],
+                [letter.digest for letter in dead],
+                [letter.user for letter in dead],
+                [letter.message_id for letter in dead],
+                [orjson.dumps(letter.headers).decode() for letter in dead],
+            )
+            await self._connection.execute(_DEAD_IN, rows, prepare=True)
+
+    async def _all(self, statement: str, columns: Sequence[Any], expected: int) -> None:
+        cursor = await self._connection.execute(statement.encode(), columns, prepare=True)
+        if cursor.rowcount != expected:
+            raise Conflict
+
+    async def _rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        async with unavailable(), self._connection.cursor(binary=True) as cursor:
+            await cursor.execute(statement.encode(), parameters, prepare=True)
+            return await cursor.fetchall()
+
+
+@asynccontextmanager
+async def unavailable() -> AsyncGenerator[None]:
+    """Say Unavailable where the database is down, out of space, or gone before it answered."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unavailable(f"database: {error}") from error
+
+
+def _outcome(row: tuple[Any, ...]) -> Outcome:
+    command_id, principal, digest, name, body, stream, version, position = row
+    reply = Reply.model_validate_json(body)
+    if position is not None:
+        reply = reply.model_copy(update={"position": position})
+    return Outcome(CommandKey(command_id, principal), digest, name, reply, stream, version)

@@ -1,0 +1,115 @@
+"""What the commands of one batch see and add: committed streams and names, and each other's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from domain import events as e
+from domain.errors import NotFound
+from domain.folding import task_of, worker_of, workflow_of
+from domain.messages import Cause, is_uuid
+from domain.ports.handling import Named, NameKey, Outcome, Writes
+from domain.ports.log import NewId
+from domain.recorded import NewEvent, Recorded, new_events
+from domain.task_states import Held, Task, evolve
+from domain.work import Reply
+from domain.worker import Worker
+from domain.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What every decision of a handler may use. `base_image`: the image of the built-in task types."""
+
+    new_id: NewId
+    base_image: str
+    installation: UUID
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decisions are made one after the other; each sees the ones before it. Nothing is stored before all are made."""
+
+    given: Given
+    now: datetime
+    names: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
+    streams: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict[UUID, Sequence[Recorded]])
+    alive: frozenset[str] = frozenset()
+    claimed: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
+    events: list[NewEvent] = field(default_factory=list[NewEvent])
+    closed: list[tuple[UUID, int]] = field(default_factory=list[tuple[UUID, int]])
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    _tasks: dict[UUID, Task] = field(default_factory=dict[UUID, Task])
+    _heads: dict[UUID, int] = field(default_factory=dict[UUID, int])
+
+    def named(self, namespace: str, kind: str, name: str) -> Named | None:
+        """Whose name it is, as far as it was looked up or is claimed in this batch."""
+        key = NameKey(namespace, kind, name)
+        return self.claimed.get(key) or self.names.get(key)
+
+    def stream_of(self, namespace: str, kind: str, name: str) -> UUID:
+        """The stream that a name, or an id, stands for within a namespace. Raises NotFound."""
+        if named := self.named(namespace, kind, name):
+            return named.stream
+        stream = is_uuid(name)
+        events = self.streams.get(stream) if stream else None
+        if not stream or not events or events[0].namespace != namespace:
+            raise NotFound(f"{kind}_id: no {kind} {name} in namespace {namespace}; check the id and the namespace")
+        return stream
+
+    def claim(self, key: NameKey, named: Named) -> None:
+        """Take a name with this batch."""
+        self.claimed[key] = named
+
+    def task(self, stream: UUID) -> Task | None:
+        """A task as committed, and as this batch has changed it."""
+        if stream not in self._tasks and (events := self.streams.get(stream)):
+            self._tasks[stream] = task_of(events)
+        return self._tasks.get(stream)
+
+    def workflow(self, stream: UUID) -> Workflow | None:
+        """A workflow as committed."""
+        events = self.streams.get(stream)
+        return workflow_of(events) if events else None
+
+    def worker(self, stream: UUID) -> Worker | None:
+        """A worker as committed."""
+        return worker_of(self.streams.get(stream, ()))
+
+    def namespace(self, stream: UUID) -> str | None:
+        """The namespace of a stream that was loaded."""
+        events = self.streams.get(stream)
+        return events[0].namespace if events else None
+
+    def add(self, stream: UUID, namespace: str, events: Sequence[e.Event], cause: Cause) -> int:
+        """Append to a stream with this batch; its version then."""
+        head = self._heads.get(stream)
+        if head is None:
+            head = self.streams[stream][-1].version if stream in self.streams else 0
+        self.events += new_events(stream, head, namespace, events, cause)
+        self._heads[stream] = head + len(events)
+        return self._heads[stream]
+
+    def change_task(self, stream: UUID, namespace: str, events: Sequence[e.TaskEvent], cause: Cause) -> int:
+        """Append to a task; a lease that ends with it is closed."""
+        before = after = self._tasks[stream]
+        for event in events:
+            after = evolve(after, stream, event)
+        self._tasks[stream] = after
+        if isinstance(before, Held) and not isinstance(after, Held):
+            self.closed.append((before.lease.run_id, before.lease.fence))
+        return self.add(stream, namespace, events, cause)
+
+    def writes(self) -> Writes:
+        """All that this batch changes."""
+        return Writes(self.outcomes, self.claimed, self.closed, self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one command: the reply, and where its first stream stands now."""
+
+    reply: Reply
+    stream: UUID | None = None
+    version: int | None = None

@@ -1,0 +1,183 @@
+"""Commands and reports in, events out: a batch is read, decided, stored in one transaction, answered, settled."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from consumers.batches import Batch, Given
+from consumers.dead_letters import dead_letter
+from consumers.items import Item
+from domain.errors import IdReused, NotFound, Rejected, UnknownDependency, Unreadable
+from domain.letters import Letter
+from domain.ports.broker import Delivery, Outgoing, Publisher
+from domain.ports.handling import CommandKey, DeadLetter, HandlerStore, Outcome
+from domain.ports.log import Clock
+from domain.ports.tracing import Traces
+from domain.work import Reply
+
+OVERTAKING = timedelta(seconds=2)
+"""How long a command may name a task that is not there yet: handlers may overtake each other."""
+TRIES = 3
+"""Decisions of a whole batch before it is split: others keep writing to the same streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Handles the deliveries of one queue. `queue` names it in spans and dead letters."""
+
+    queue: str
+    store: HandlerStore
+    publisher: Publisher
+    traces: Traces
+    clock: Clock
+    given: Given
+    read: Callable[[Delivery], Letter]
+    items: Callable[[Letter], list[Item]]
+
+    async def __call__(self, deliveries: Sequence[Delivery], waited: timedelta = OVERTAKING) -> list[Delivery]:
+        """Give each delivery its outcome, and answer it. Returns those that name what is not there yet.
+
+        `waited`: how long they have waited for that already; after 2 s they are refused instead.
+        """
+        work: list[tuple[Delivery, list[Item]]] = []
+        dead: list[DeadLetter] = []
+        for delivery in deliveries:
+            try:
+                work.append((delivery, self.items(self.read(delivery))))
+            except Unreadable as unreadable:
+                dead.append(dead_letter(self.given.new_id(), self.queue, delivery, unreadable))
+        items = [item for _, items in work for item in items]
+        pass_ = Pass(self, patient=waited < OVERTAKING)
+        await pass_.settle(items, dead)
+        await self.publisher.publish([answer(self.given, letter, reply) for letter, reply in pass_.replies])
+        return [delivery for delivery, items in work if any(item.key in pass_.postponed for item in items)]
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass over a batch. `patient`: what names something unknown is postponed, not refused."""
+
+    handler: Handler
+    patient: bool
+    replies: list[tuple[Letter, Reply]] = field(default_factory=list[tuple[Letter, Reply]])
+    postponed: set[CommandKey] = field(default_factory=set[CommandKey])
+
+    async def settle(self, items: Sequence[Item], dead: Sequence[DeadLetter] = ()) -> None:
+        """Store an outcome for every item that is not postponed. Splits the batch if others keep overtaking it."""
+        for tries in range(TRIES):
+            if await self._try(items, dead, careful=tries > 0):
+                return None
+        if len(items) <= 1:
+            await asyncio.sleep(0)
+            return await self.settle(items, dead)
+        middle = len(items) // 2
+        await self.settle(items[:middle], dead)
+        await self.settle(items[middle:])
+        return None
+
+    async def _try(self, items: Sequence[Item], dead: Sequence[DeadLetter], careful: bool) -> bool:
+        store = self.handler.store
+        known = await store.outcomes([item.key for item in items]) if careful else {}
+        batch = await self._load([item for item in items if item.key not in known], careful)
+        replies: list[tuple[Letter, Reply, int | None]] = []
+        postponed: set[CommandKey] = set()
+        with ExitStack() as spans:
+            for item in items:
+                if item.key in known:
+                    reply, at = repeated(item, known[item.key]), None
+                elif (judged := self._judge(batch, item, spans)) is None:
+                    postponed.add(item.key)
+                    continue
+                else:
+                    known[item.key] = judged
+                    reply, at = judged.reply, _last_event(batch, judged)
+                    batch.outcomes.append(judged)
+                if item.reply_to is not None and item.reply_to.reply_to:
+                    replies.append((item.reply_to, reply, at))
+            positions = await store.commit(replace(batch.writes(), dead_letters=dead))
+        if positions is None:
+            return False
+        self.postponed |= postponed
+        self.replies += [
+            (letter, reply if at is None else reply.model_copy(update={"position": positions[at]}))
+            for letter, reply, at in replies
+        ]
+        return True
+
+    async def _load(self, items: Sequence[Item], careful: bool) -> Batch:
+        store, lookups = self.handler.store, [item.needs(careful) for item in items]
+        named = await store.named(sorted({name for names, _ in lookups for name in names}))
+        streams = {stream for _, wanted in lookups for stream in wanted} | {found.stream for found in named.values()}
+        loaded = await store.load(sorted(streams)) if streams else {}
+        alive = {item.worker for item in items if item.worker and await store.alive(item.worker)}
+        return Batch(self.handler.given, self.handler.clock.now(), named, loaded, frozenset(alive))
+
+    def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
+        attributes = _attributes(self.handler.queue, item)
+        cause = spans.enter_context(
+            self.handler.traces.step(f"process {self.handler.queue}", item.cause, "consumer", attributes)
+        )
+        try:
+            verdict = item.judge(batch, cause)
+        except (NotFound, UnknownDependency) as unknown:
+            if self.patient and item.reply_to is not None:
+                return None
+            return _refused(item, unknown)
+        except Rejected as rejected:
+            return _refused(item, rejected)
+        return Outcome(item.key, item.digest, item.type, verdict.reply, verdict.stream, verdict.version)
+
+
+def repeated(item: Item, first: Outcome) -> Reply:
+    """The answer to an id that has an outcome: the first one, or a refusal if the body is another."""
+    if first.digest != item.digest:
+        reused = IdReused(f"message_id: {item.key.command_id} was used before with another body; use a new id")
+        return Reply(command_id=item.key.command_id, outcome="rejected", problem=reused.problem())
+    return first.reply.model_copy(update={"duplicate": True})
+
+
+def answer(given: Given, letter: Letter, reply: Reply) -> Outgoing:
+    """The reply as a message to the sender's own queue; a sender that is gone is no error."""
+    return Outgoing(
+        exchange="",
+        routing_key=letter.reply_to or "",
+        type=reply.TYPE,
+        id=given.new_id(),
+        body=reply.body(),
+        headers={
+            "ce-correlationid": letter.chain,
+            "ce-causationid": str(letter.id),
+            **({"traceparent": letter.traceparent} if letter.traceparent else {}),
+        },
+        correlation_id=letter.reply_correlation,
+        persistent=False,
+        mandatory=False,
+    )
+
+
+def _refused(item: Item, rejected: Rejected) -> Outcome:
+    reply = Reply(command_id=item.key.command_id, outcome="rejected", problem=rejected.problem())
+    return Outcome(item.key, item.digest, item.type, reply)
+
+
+def _last_event(batch: Batch, outcome: Outcome) -> int | None:
+    """Where in the batch's events the outcome's last one stands."""
+    if outcome.version is None:
+        return None
+    for index in range(len(batch.events) - 1, -1, -1):
+        if (batch.events[index].stream, batch.events[index].version) == (outcome.stream, outcome.version):
+            return index
+    return None
+
+
+def _attributes(queue: str, item: Item) -> dict[str, str | int]:
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": queue,
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.message.id": str(item.key.command_id),
+        "messaging.message.conversation_id": item.cause.correlation_id,
+    }

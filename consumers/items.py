@@ -1,0 +1,147 @@
+"""What a message asks for, one item an outcome: who asked, what to look up, and how it is judged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TypeAlias, cast
+from uuid import UUID
+
+from consumers.batches import Batch, Verdict
+from consumers.judging import judge, needs
+from consumers.reported import judge_registration, judge_report, worker_stream
+from domain.commands import COMMANDS, Command
+from domain.errors import NamespaceMismatch, Rejected
+from domain.letters import Letter
+from domain.messages import Cause, Message
+from domain.ports.handling import CommandKey, NameKey
+from domain.principals import Principal, Senders
+from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, StartReport
+
+Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
+Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to decide, with exactly one outcome. `needs(careful)`: names and streams to look up first.
+
+    `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters to the decision.
+    """
+
+    key: CommandKey
+    digest: bytes
+    type: str
+    cause: Cause
+    needs: Callable[[bool], Lookups]
+    judge: Callable[[Batch, Cause], Verdict]
+    reply_to: Letter | None = None
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandItems:
+    """Items of the letters that users send."""
+
+    senders: Senders
+    decode: Decode
+
+    def __call__(self, letter: Letter) -> list[Item]:
+        """One item a command. Raises Unreadable when its sender cannot be told."""
+        sender = self.senders.identify(letter.user, letter.on_behalf_of)
+        try:
+            command = cast("Command", self.decode(letter, COMMANDS))
+            _allow(sender, command, letter)
+        except Rejected as rejected:
+            return [refusal(letter, sender.name, rejected)]
+        cause = _cause(letter, sender.name)
+        return [
+            Item(
+                CommandKey(letter.id, sender.name),
+                _digest(letter),
+                letter.type,
+                cause,
+                lambda careful: needs(command, careful),
+                lambda batch, cause: judge(batch, command, letter.id, cause),
+                letter,
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportItems:
+    """Items of the letters that workers send; a message may carry many reports."""
+
+    decode: Decode
+
+    def __call__(self, letter: Letter) -> list[Item]:
+        """An item a report."""
+        try:
+            message = self.decode(letter, REPORTS)
+        except Rejected as rejected:
+            return [refusal(letter, letter.user or "worker", rejected)]
+        match message:
+            case RegisterWorker():
+                return [_registration(letter, message)]
+            case Reports():
+                return [_report(letter, message.worker_id, report) for report in message.reports]
+            case _:
+                return []
+
+
+def refusal(letter: Letter, sender: str, rejected: Rejected) -> Item:
+    """The item of a letter that is refused before its command is even looked at."""
+
+    def refuse(_batch: Batch, _cause: Cause) -> Verdict:
+        raise rejected
+
+    key = CommandKey(letter.id, sender)
+    return Item(key, _digest(letter), letter.type, _cause(letter, sender), _nothing, refuse, letter)
+
+
+def _allow(sender: Principal, command: Command, letter: Letter) -> None:
+    if letter.namespace not in ("", command.namespace):
+        raise NamespaceMismatch(
+            f"namespace: the body says {command.namespace}, the routing key ends in {letter.namespace}; make them equal"
+        )
+    sender.require(command.namespace)
+
+
+def _registration(letter: Letter, message: RegisterWorker) -> Item:
+    actor = f"worker:{message.worker_id}"
+    return Item(
+        CommandKey(letter.id, actor),
+        _digest(letter),
+        letter.type,
+        _cause(letter, actor),
+        lambda careful: (set(), {worker_stream(message.worker_id)}),
+        lambda batch, cause: judge_registration(batch, message, letter.id, cause),
+        letter,
+        message.worker_id,
+    )
+
+
+def _report(letter: Letter, worker_id: str, report: StartReport | FinishReport) -> Item:
+    actor = f"worker:{worker_id}"
+    digest = sha256(report.model_dump_json().encode()).digest()
+    traceparent = report.data.traceparent or letter.traceparent
+    cause = Cause(str(report.id), str(report.id), actor, traceparent)
+    return Item(
+        CommandKey(report.id, actor),
+        digest,
+        report.type,
+        cause,
+        lambda careful: (set(), {report.data.task_id}),
+        lambda batch, cause: judge_report(batch, report, cause),
+    )
+
+
+def _cause(letter: Letter, actor: str) -> Cause:
+    return Cause(letter.chain, str(letter.id), actor, letter.traceparent, letter.tracestate)
+
+
+def _digest(letter: Letter) -> bytes:
+    return sha256(letter.data).digest()
+
+
+def _nothing(_careful: bool) -> Lookups:
+    return set(), set()

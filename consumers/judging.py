@@ -1,0 +1,173 @@
+"""What each command of `task.commands` does: one function a command, on the batch it came in."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from uuid import UUID
+
+from consumers.batches import Batch, Verdict
+from domain import task, workflow
+from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.errors import NotFound, Rejected, TaskIdTaken, WorkflowIdTaken
+from domain.messages import Cause, is_uuid
+from domain.ports.handling import Named, NameKey
+from domain.specs import TaskSpec
+from domain.submitting import submit_task, submit_workflow
+from domain.work import Reply, TaskOutcome
+
+
+def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
+    """The names and streams to look up before `command` is judged.
+
+    Not `careful`: a name it takes is believed to be free; the store says so when it is not.
+    """
+    namespace = command.namespace
+    match command:
+        case SubmitTask():
+            return _of_specs(namespace, [command], careful)
+        case SubmitTasks(tasks=tasks):
+            return _of_specs(namespace, tasks, careful)
+        case SubmitWorkflow(tasks=tasks, workflow_id=workflow_id):
+            names, streams = _of_specs(namespace, tasks, careful)
+            if careful and workflow_id is not None:
+                names.add(NameKey(namespace, "workflow", workflow_id))
+            return names, streams
+        case CancelTask(task_id=name):
+            return _of(namespace, "task", [name])
+        case CancelWorkflow(workflow_id=name):
+            return _of(namespace, "workflow", [name])
+
+
+def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:
+    """Decide `command` on `batch`. Raises Rejected, and then has added nothing."""
+    match command:
+        case SubmitTask():
+            stream, name, version = _submit(batch, command.namespace, command.spec(), cause)
+            return Verdict(_accepted_task(command_id, stream, name, version), stream, version)
+        case SubmitTasks():
+            return _submit_tasks(batch, command, command_id, cause)
+        case SubmitWorkflow():
+            return _submit_workflow(batch, command, command_id, cause)
+        case CancelTask():
+            return _cancel_task(batch, command, command_id, cause)
+        case CancelWorkflow():
+            return _cancel_workflow(batch, command, command_id, cause)
+
+
+def _of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
+    return {NameKey(namespace, kind, name) for name in names}, {stream for name in names if (stream := is_uuid(name))}
+
+
+def _of_specs(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:
+    own = {spec.task_id for spec in specs if spec.task_id is not None}
+    upstream = {need.task_id for spec in specs for need in spec.depends_on} - own
+    return _of(namespace, "task", sorted(upstream | own if careful else upstream))
+
+
+def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[str, UUID]:
+    """The streams of the tasks that `specs` depend on, as far as they are known."""
+    found: dict[str, UUID] = {}
+    for name in {need.task_id for spec in specs for need in spec.depends_on}:
+        try:
+            found[name] = batch.stream_of(namespace, "task", name)
+        except NotFound:
+            continue
+    return found
+
+
+def _submit(batch: Batch, namespace: str, spec: TaskSpec, cause: Cause) -> tuple[UUID, str, int | None]:
+    """Stream, name and version of the task; version None when the very same submission was accepted before."""
+    stream = batch.given.new_id()
+    if spec.task_id is not None:
+        digest = _digest(spec)
+        if taken := batch.named(namespace, "task", spec.task_id):
+            if taken.digest != digest:
+                raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
+            return taken.stream, spec.task_id, None
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image)
+        batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
+    else:
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image)
+    return stream, spec.task_id or str(stream), batch.add(stream, namespace, events, cause)
+
+
+def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: Cause) -> Verdict:
+    outcomes: list[TaskOutcome] = []
+    for spec in command.tasks:
+        try:
+            stream, name, _ = _submit(batch, command.namespace, spec, cause)
+            outcomes.append(TaskOutcome(task_id=name, id=stream, outcome="accepted"))
+        except Rejected as rejected:
+            outcomes.append(TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem()))
+    return Verdict(Reply(command_id=command_id, outcome="accepted", tasks=tuple(outcomes)))
+
+
+def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, cause: Cause) -> Verdict:
+    namespace, stream = command.namespace, batch.given.new_id()
+    name, digest = command.workflow_id or str(stream), _digest(command)
+    if taken := batch.named(namespace, "workflow", name):
+        if taken.digest != digest:
+            raise WorkflowIdTaken(f"workflow_id: {name} names another workflow in {namespace}; choose another id")
+        return _workflow_verdict(command_id, name, taken.stream, None)
+    for spec in command.tasks:
+        if spec.task_id is not None and batch.named(namespace, "task", spec.task_id):
+            raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
+    tasks = [(spec, batch.given.new_id()) for spec in command.tasks]
+    submitted, firsts = submit_workflow(
+        (name, stream), tasks, _upstream(batch, namespace, command.tasks), batch.given.base_image
+    )
+    if command.workflow_id is not None:
+        batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
+    for spec, task_stream in tasks:
+        if spec.task_id is not None:
+            batch.claim(NameKey(namespace, "task", spec.task_id), Named(task_stream, _digest(spec)))
+    version = batch.add(stream, namespace, [submitted], cause)
+    for task_stream, events in firsts.items():
+        batch.add(task_stream, namespace, events, cause)
+    return _workflow_verdict(command_id, name, stream, version)
+
+
+def _cancel_task(batch: Batch, command: CancelTask, command_id: UUID, cause: Cause) -> Verdict:
+    stream = batch.stream_of(command.namespace, "task", command.task_id)
+    state = batch.task(stream)
+    if state is None:
+        raise NotFound(f"task_id: no task {command.task_id} in namespace {command.namespace}; check id and namespace")
+    cancel = task.Cancel(by=cause.actor, reason=command.reason, grace=command.grace)
+    version = batch.change_task(stream, command.namespace, task.decide(state, cancel, batch.now), cause)
+    return Verdict(_accepted_task(command_id, stream, state.task_id, version), stream, version)
+
+
+def _cancel_workflow(batch: Batch, command: CancelWorkflow, command_id: UUID, cause: Cause) -> Verdict:
+    stream = batch.stream_of(command.namespace, "workflow", command.workflow_id)
+    state = batch.workflow(stream)
+    if state is None:
+        raise NotFound(f"workflow_id: no workflow {command.workflow_id} in namespace {command.namespace}")
+    events = workflow.decide(state, workflow.Cancel(by=cause.actor, reason=command.reason))
+    version = batch.add(stream, command.namespace, events, cause)
+    return _workflow_verdict(command_id, state.submitted.workflow_id, stream, version)
+
+
+def _accepted_task(command_id: UUID, stream: UUID, name: str, version: int | None) -> Reply:
+    return Reply(
+        command_id=command_id,
+        outcome="accepted",
+        task_id=name,
+        id=stream,
+        version=version,
+        links={"task": f"/v1/tasks/{stream}"},
+    )
+
+
+def _workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | None) -> Verdict:
+    reply = Reply(
+        command_id=command_id,
+        outcome="accepted",
+        workflow_id=name,
+        id=stream,
+        version=version,
+        links={"workflow": f"/v1/workflows/{stream}"},
+    )
+    return Verdict(reply, stream, version)
+
+
+def _digest(submission: TaskSpec | SubmitWorkflow) -> bytes:
+    return sha256(submission.model_dump_json().encode()).digest()

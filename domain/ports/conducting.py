@@ -1,0 +1,189 @@
+"""What the conductor keeps between rounds: rows that say what waits for what. Its loop holds no copy of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.dispatching import Host, Waiting
+from domain.events import WorkerRegistered
+from domain.lease_clock import LeaseClock
+from domain.ports.log import AppendingTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`downstream` waits for `upstream`, which its user calls `name`."""
+
+    downstream: UUID
+    upstream: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """The run under lease `fence` of `task` is over time from `due` on."""
+
+    task: UUID
+    fence: int
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a page of events changes in the rows, at most once a row.
+
+    `left`: tasks that were queued before and are not now. `ended`: how each task ended. `looked_up`: upstreams of new
+    edges that may have ended before this page. `members`: (workflow, task). `cancelled`: workflows.
+    `workers`: (stream, registration), the last of each worker.
+    """
+
+    queued: Sequence[Waiting] = ()
+    left: Sequence[UUID] = ()
+    edges: Sequence[Edge] = ()
+    looked_up: Sequence[UUID] = ()
+    ended: Mapping[UUID, str] = field(default_factory=dict[UUID, str])
+    timers: Sequence[Timer] = ()
+    members: Sequence[tuple[UUID, UUID]] = ()
+    cancelled: Sequence[UUID] = ()
+    workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A blocked task whose fate is known since `cause`, an upstream, ended.
+
+    `statuses`: the least upstream name of each end, None for those still open: enough to settle it.
+    """
+
+    task: UUID
+    cause: UUID
+    statuses: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A workflow all of whose tasks have ended, `last` the last of them. `counts`: status -> how many."""
+
+    workflow: UUID
+    last: UUID
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers."""
+
+    cancels: Sequence[tuple[UUID, UUID]] = ()
+    settled: Sequence[Settled] = ()
+    complete: Sequence[Complete] = ()
+    due: Sequence[Timer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A lease whose time is over, locked until the turn ends."""
+
+    run_id: UUID
+    task: UUID
+    fence: int
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A worker that was not heard for a lease term. `runs`: those whose leases it holds."""
+
+    stream: UUID
+    worker_id: str
+    generation: int
+    runs: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLease:
+    """A lease that was just given. `until`: on the lease clock."""
+
+    run_id: UUID
+    fence: int
+    task: UUID
+    worker_id: str
+    generation: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """Rows that are dealt with: what they called for is decided in this turn, or no longer called for.
+
+    `settled`, `cancelled`, `timed`, `unqueued`: tasks. `complete`: workflows. `closed`: runs whose lease is over.
+    `lost`: (worker, generation). `granted`: when each worker was given its last lease.
+    """
+
+    settled: Sequence[UUID] = ()
+    cancelled: Sequence[UUID] = ()
+    complete: Sequence[UUID] = ()
+    timed: Sequence[UUID] = ()
+    closed: Sequence[UUID] = ()
+    lost: Sequence[tuple[str, int]] = ()
+    unqueued: Sequence[UUID] = ()
+    leases: Sequence[NewLease] = ()
+    granted: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no row is dealt with."""
+        return not any(getattr(self, each.name) for each in fields(self))
+
+
+class ConductorTurn(AppendingTurn, Protocol):
+    """One round. Reads see what the round has written; nothing remains of a round that fails."""
+
+    async def note(self, notes: Notes) -> None:
+        """Bring the rows up to the page. An edge whose upstream has ended, in the page or ever before, is ended;
+        a task is settled once all its edges are, or one did not succeed; a workflow complete once all its tasks are.
+
+        A task that ended leaves the queue, the timers and its own edges.
+        """
+        ...
+
+    async def agenda(self, limit: int) -> Agenda:
+        """What is to be decided now, the oldest first, at most `limit` of each kind."""
+        ...
+
+    async def clock(self) -> LeaseClock:
+        """The lease clock and its last probe."""
+        ...
+
+    async def set_clock(self, clock: LeaseClock) -> None:
+        """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the next timer is due."""
+        ...
+
+    async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
+        """Leases over at `clock` that no beat is renewing at this moment: locked, by run id."""
+        ...
+
+    async def silent(self, clock: float, limit: int) -> Sequence[Silent]:
+        """Workers not yet lost that have neither registered nor beaten for a lease term."""
+        ...
+
+    async def hosts(self, clock: float) -> Sequence[Host]:
+        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
+        ...
+
+    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
+        """The least queued tasks of each (pool, executor), as many as it has room for."""
+        ...
+
+    async def deal(self, dealt: Dealt) -> None:
+        """Take away the rows that are dealt with, store the new leases."""
+        ...
+
+    async def make_partitions(self) -> None:
+        """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
+        ...

@@ -1,0 +1,71 @@
+"""`tally serve handler`: commands, reports and beats from RabbitMQ into the log."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from uuid_utils.compat import uuid7
+
+from adapters import broker
+from adapters.beat_store import PgBeatStore
+from adapters.clock import SystemClock
+from adapters.event_log import connect
+from adapters.handler_store import PgHandlerStore
+from consumers.batches import Given
+from consumers.beats import Beats
+from consumers.handler import Handler
+from consumers.intake import Intake
+from consumers.items import CommandItems, ReportItems
+from consumers.reading import decode, read
+from domain.ports.broker import Subscription
+from domain.ports.tracing import Traces
+from domain.principals import Senders
+from infra.processes.process import together
+from infra.settings import Settings
+from infra.topology import BEATS_QUEUE, COMMANDS_QUEUE, REPORTS_QUEUE
+
+
+async def main(settings: Settings, traces: Traces) -> None:
+    """Three queues side by side, each with a database connection of its own, so that none waits for another."""
+    dsn, clock = settings.database.dsn(), SystemClock()
+    async with AsyncExitStack() as stack:
+        amqp = await stack.enter_async_context(broker.connect(settings.amqp.url.get_secret_value(), "handler"))
+        commands, reports, beats, heartbeats = [
+            await stack.enter_async_context(await connect(dsn, f"handler {part}"))
+            for part in ("commands", "reports", "beats", "heartbeats")
+        ]
+        store = PgHandlerStore(commands)
+        given = Given(uuid7, settings.images.base, await store.installation())
+        handler = partial(Handler, publisher=amqp.publisher(), traces=traces, clock=clock, given=given)
+        handle_commands = handler(
+            queue=COMMANDS_QUEUE,
+            store=store,
+            read=read,
+            items=CommandItems(senders(settings), decode),
+        )
+        handle_reports = handler(
+            queue=REPORTS_QUEUE,
+            store=PgHandlerStore(reports),
+            read=read,
+            items=ReportItems(decode),
+        )
+        beat_store = PgHandlerStore(beats)
+        handle_beats = Beats(BEATS_QUEUE, PgBeatStore(heartbeats), beat_store, uuid7, read, decode)
+
+        def taking(queue: str) -> Subscription:
+            return amqp.subscription(broker.Intake(queue, settings.amqp.prefetch))
+
+        await together(
+            Intake(taking(COMMANDS_QUEUE), handle_commands, store, clock, uuid7).run(),
+            Intake(taking(REPORTS_QUEUE), handle_reports, handle_reports.store, clock, uuid7).run(),
+            Intake(taking(BEATS_QUEUE), handle_beats, beat_store, clock, uuid7).run(),
+        )
+
+
+def senders(settings: Settings) -> Senders:
+    """Whom the handler believes, and for which namespaces."""
+    commands = settings.commands
+    return Senders(
+        {user: frozenset(namespaces) for user, namespaces in commands.principals.items()},
+        frozenset(commands.trusted_publishers),
+        commands.identity == "required",
+    )
