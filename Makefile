@@ -63,10 +63,10 @@ venv: python ## Make .dev/venv from the hash-pinned lock
 fetch: python ## Fetch the servers' binaries that this machine lacks
 	@$(DEV) fetch
 
-locks: venv ## Compile infra/locks again from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes \
+locks: venv ## Compile infra/locks again from pyproject.toml 
+	$(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header -o infra/locks/run.txt
-	uv pip compile pyproject.toml --group test -c infra/locks/run.txt -q --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --group test -c infra/locks/run.txt -q --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header -o infra/locks/test.txt
 
 clean: down ## Stop everything and delete .dev/

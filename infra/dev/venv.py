@@ -2,11 +2,11 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,30 +27,53 @@ def ensure(lock: str = "test") -> Path:
     python = VENV / "bin" / "python"
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    same_python = python.exists() and stamp.exists() and stamp.read_text().startswith(sys.version)
-    install = installer(reuse=same_python)
-    install(["--require-hashes", "-r", str(requirements)])
-    install(["--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    if not (python.exists() and stamp.exists() and stamp.read_text().startswith(sys.version)):
+        make_empty()
+    install = [uv(requirements), "pip", "install", "-q", "--python", str(VENV)]
+    run([*install, "--require-hashes", "-r", str(requirements)])
+    run([*install, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     stamp.write_text(wanted)
     return python
 
 
-def installer(reuse: bool) -> Callable[[list[str]], None]:
-    """Make an environment, unless there is one to `reuse`, by the first way that works; how to install into it."""
-    uv = shutil.which("uv")
-    if uv:
-        if not reuse:
-            run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
-        return lambda arguments: run([uv, "pip", "install", "-q", "--python", str(VENV), *arguments])
-    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    if find_spec("ensurepip"):
-        if not reuse:
-            run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments])
-    wheel = debian_pip()
-    if not reuse:
+def make_empty() -> None:
+    on_path = shutil.which("uv")
+    if on_path:
+        run([on_path, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)])
+    else:
         run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)])
-    return lambda arguments: run([str(VENV / "bin/python"), *pip, *arguments], PYTHONPATH=str(wheel))
+
+
+def uv(requirements: Path) -> str:
+    """uv from the path, else the one that the lock pins, installed by whatever pip there is: 6x faster than pip."""
+    own = VENV / "bin" / "uv"
+    on_path = shutil.which("uv")
+    if on_path or own.exists():
+        return on_path or str(own)
+    pinned = VENV / "uv.txt"
+    pinned.write_text(lines_of("uv", requirements.read_text()))
+    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(pinned)]
+    run([str(VENV / "bin" / "python"), *pip], PYTHONPATH=str(pip_wheel()))
+    return str(own)
+
+
+def lines_of(name: str, lock: str) -> str:
+    """The one requirement `name` of a lock, with its hashes."""
+    found = re.search(rf"^{name}==.*?(?=^\S|\Z)", lock, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise DevError(f"{name} is not in the lock; run `make locks`")
+    return found[0]
+
+
+def pip_wheel() -> Path:
+    """The pip that Python carries for new environments, else Debian's: plain Debian has neither of its own."""
+    if find_spec("ensurepip"):
+        import ensurepip
+
+        bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+        if bundled:
+            return bundled[-1]
+    return debian_pip()
 
 
 def debian_pip() -> Path:
