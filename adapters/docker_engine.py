@@ -1,0 +1,214 @@
+"""A Docker engine through the `docker` SDK's low-level client: few calls a run, in a bounded number of threads.
+
+The SDK's types are mostly unknown to the checkers: its client and its answers are `Any` here.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+from docker.utils import kwargs_from_env
+
+from adapters.docker_config import Policy, from_labels, name_of, to_create
+from adapters.docker_errors import EngineErrors
+from adapters.docker_files import place_for, read_tar
+from adapters.docker_images import DockerImages
+from adapters.docker_output import OutputReader
+from adapters.threads import Threads
+from domain.errors import CannotRun, EngineTimeout
+from domain.ports.running import RESULT_LIMIT, ContainerState, Found, Output, Planned, Signal
+
+CALL_SECONDS = 15
+START_SECONDS = 60
+QUIET_SECONDS = 600
+WAIT_SECONDS = 60
+CALLS = 8
+STATES: dict[str, ContainerState] = {"created": "created", "exited": "exited", "dead": "exited", "removing": "exited"}
+CREATE = {400: "container-refused", 404: "image-not-found", 409: "name-clash"}
+START = {400: "container-refused"}
+NO_COMMAND = (126, 127)
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def connect(url: str | None, policy: Policy, runs: int) -> AsyncGenerator["DockerEngine", None]:
+    """The engine at `url` (None: at DOCKER_HOST or the default socket), for as long as the block lasts.
+
+    `runs`: how many containers may be followed at once. Raises EngineDown, EngineTimeout.
+    """
+    errors = EngineErrors()
+    threads = Threads(1, "engine connect")
+    with errors.of("connect", {}):
+        client = await threads.call(_open, url, runs)
+        info = await threads.call(client.info)
+    try:
+        yield DockerEngine(client, info, policy, runs)
+    finally:
+        client.close()
+
+
+def _open(url: str | None, runs: int) -> Any:
+    where: dict[str, Any] = {**kwargs_from_env()} if url is None else {"base_url": url}
+    return APIClient(version="auto", timeout=CALL_SECONDS, max_pool_size=CALLS + 2 * runs + 8, **where)
+
+
+class DockerEngine:
+    """See `domain.ports.running.Containers`."""
+
+    def __init__(self, client: Any, info: dict[str, Any], policy: Policy, runs: int) -> None:
+        self._client, self._id, self._policy = client, str(info["ID"]), policy
+        self._errors = EngineErrors(info.get("DockerRootDir"))
+        self._images = DockerImages(client, self._errors, policy)
+        self._calls, self._waits = Threads(CALLS, "engine call"), Threads(max(runs, 1), "engine wait")
+        self._url = f"{client.base_url}/v{client.api_version}"
+
+    async def engine_id(self) -> str:
+        return self._id
+
+    async def ensure_image(self, image: str, within: timedelta) -> str | None:
+        return await self._images.ensure(image, within)
+
+    async def create(self, planned: Planned) -> Found:
+        self._policy.check_network(planned.container.network)
+        body, name = to_create(planned, self._policy.limits), name_of(planned.labels.run)
+        try:
+            made = await self._call(f"create {name}", CREATE, self._create, body, name)
+            return Found(made, planned.labels, "created")
+        except CannotRun as refused:
+            if refused.code == "image-not-found":
+                self._images.forget(planned.container.image)
+            if refused.code != "name-clash":
+                raise
+            return await self._take_over(planned, refused)
+
+    def _create(self, body: dict[str, Any], name: str) -> str:
+        made = str(self._client.create_container_from_config(body, name)["Id"])
+        for folder, archive in place_for(body):
+            self._client.put_archive(made, folder, archive)
+        return made
+
+    async def _take_over(self, planned: Planned, refused: CannotRun) -> Found:
+        labels = planned.labels
+        there = await self.inspect(name_of(labels.run))
+        if there is None:
+            return await self.create(planned)
+        theirs = there.labels
+        if (theirs.installation, theirs.worker, theirs.run) != (labels.installation, labels.worker, labels.run):
+            raise refused
+        if theirs.fence == labels.fence:
+            return there
+        if there.state != "created" or not await self.remove(there.id):
+            raise refused
+        return await self.create(planned)
+
+    async def start(self, id: str) -> None:
+        try:
+            await self._call(f"start {id[:12]}", START, self._start, id)
+        except CannotRun as refused:
+            if refused.code == "container-refused" and await self._calls.call(self._exit_code, id) in NO_COMMAND:
+                raise CannotRun("bad-command", refused.detail) from refused
+            raise
+
+    def _start(self, id: str) -> None:
+        answer = self._client.post(f"{self._url}/containers/{id}/start", timeout=START_SECONDS)
+        if answer.status_code >= 400:
+            raise APIError(answer.reason, answer, answer.json().get("message"))
+
+    def _exit_code(self, id: str) -> int:
+        return int(self._client.inspect_container(id)["State"]["ExitCode"])
+
+    async def output(self, id: str) -> AsyncIterator[Output]:
+        def open_stream() -> Any:
+            wanted = {"stdout": 1, "stderr": 1, "follow": 1}
+            url, patience = f"{self._url}/containers/{id}/logs", (CALL_SECONDS, QUIET_SECONDS)
+            return self._client.get(url, params=wanted, stream=True, timeout=patience)
+
+        reader = OutputReader(open_stream)
+        try:
+            while (pieces := await reader.take()) is not None:
+                for piece in pieces:
+                    yield piece
+        finally:
+            reader.close()
+
+    async def ended(self, id: str) -> Found | None:
+        there = await self.inspect(id)
+        if there is None or there.state != "running":
+            return there
+        await self._waits.call(self._wait, id)
+        return await self.inspect(id)
+
+    def _wait(self, id: str) -> None:
+        try:
+            with self._errors.of(f"wait for {id[:12]}", {}):
+                self._client.wait(id, timeout=WAIT_SECONDS, condition="not-running")
+        except (EngineTimeout, CannotRun):
+            return
+
+    async def inspect(self, id: str) -> Found | None:
+        return await self._call(f"inspect {id[:12]}", {}, self._inspect, id)
+
+    def _inspect(self, id: str) -> Found | None:
+        try:
+            there = self._client.inspect_container(id)
+        except NotFound:
+            return None
+        labels = from_labels(there["Config"]["Labels"] or {})
+        if labels is None:
+            raise CannotRun("name-clash", f"container {id[:12]} is not one of ours")
+        state = STATES.get(there["State"]["Status"], "running")
+        exited = state == "exited"
+        return Found(
+            there["Id"],
+            labels,
+            state,
+            exit_code=there["State"]["ExitCode"] if exited else None,
+            oom_killed=exited and bool(there["State"]["OOMKilled"]),
+            image=there.get("Image"),
+        )
+
+    async def signal(self, id: str, signal: Signal) -> None:
+        await self._call(f"signal {id[:12]}", {}, self._signal, id, signal)
+
+    def _signal(self, id: str, signal: Signal) -> None:
+        try:
+            self._client.kill(id, f"SIG{signal}")
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+
+    async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
+        return await self._call(f"read {path}", {}, self._read_file, id, path, limit)
+
+    def _read_file(self, id: str, path: str, limit: int) -> bytes | None:
+        try:
+            stream, about = self._client.get_archive(id, path)
+        except NotFound:
+            return None
+        return read_tar(stream, path, int(about["size"]), limit)
+
+    async def remove(self, id: str) -> bool:
+        return await self._call(f"remove {id[:12]}", {}, self._remove, id)
+
+    def _remove(self, id: str) -> bool:
+        try:
+            self._client.remove_container(id, v=True, force=False)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+            return error.status_code == 404
+        return True
+
+    async def labelled(self, installation: UUID, worker: str) -> Sequence[Found]:
+        wanted = {"label": [f"tally.installation={installation}", f"tally.worker={worker}"]}
+        listed = await self._call("list", {}, self._client.containers, all=True, filters=wanted)
+        found = [await self.inspect(summary["Id"]) for summary in listed]
+        return [container for container in found if container is not None]
+
+    async def _call(self, what: str, codes: dict[int, str], function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        with self._errors.of(what, codes):
+            return await self._calls.call(function, *args, **kwargs)
