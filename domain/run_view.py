@@ -1,18 +1,20 @@
 """What one run of a task looks like now: folded from those of the task's events that name it. Pure."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from domain import events as e
 from domain.recorded import Recorded
-from domain.task_view import compact
+from domain.reports import LogEnd
+from domain.task_view import Changes, compact
 
 
 class RunView(NamedTuple):
     """`status`: leased running stopping succeeded failed cancelled lost not-accepted; the last two have no outcome.
 
-    `number` counts from 1 in its task; `fence`, `worker_id` and `leased_at` are of its latest lease. `task_version`
+    `number` counts from 1 in its task; `fence`, `worker_id` and `leased_at` are of its latest lease. `version`
     and `position`: of the last event in it. `signal`: what the worker sent. `error`: JSON text with code and detail.
     """
 
@@ -40,37 +42,16 @@ class RunView(NamedTuple):
     log_sha256: str | None = None
 
 
-RunEvent: TypeAlias = (
-    e.RunLeased
-    | e.RunStarted
-    | e.RunTimingOut
-    | e.TaskCancelling
-    | e.LeaseExpired
-    | e.RunLost
-    | e.RunSucceeded
-    | e.RunFailed
-)
-_TYPES = (
-    e.RunLeased,
-    e.RunStarted,
-    e.RunTimingOut,
-    e.TaskCancelling,
-    e.LeaseExpired,
-    e.RunLost,
-    e.RunSucceeded,
-    e.RunFailed,
-)
-
-
-def run_key(recorded: Recorded, event: e.Event) -> UUID | None:
-    """The row that an event changes; a late report changes none."""
-    return event.run_id if isinstance(event, _TYPES) else None
+def run_key(recorded: Recorded, event: e.Event) -> UUID:
+    """The row that an event of RUN_TYPES changes."""
+    run_id: UUID = cast("Any", event).run_id
+    return run_id
 
 
 def project_run(row: RunView | None, recorded: Recorded, event: e.Event) -> RunView:
     """The row after `event`, one that names the run. Raises ValueError if the run was never leased."""
     if row is None:
-        if not isinstance(event, e.RunLeased):
+        if type(event) is not e.RunLeased:
             raise ValueError(f"stream {recorded.stream}: {recorded.type} of a run before {e.RunLeased.TYPE}")
         return RunView(
             id=event.run_id,
@@ -85,46 +66,68 @@ def project_run(row: RunView | None, recorded: Recorded, event: e.Event) -> RunV
             version=recorded.version,
             position=recorded.position,
         )
-    return row._replace(
-        version=recorded.version, position=recorded.position, **_changes(row, recorded.recorded_at, event)
-    )
+    changes = _CHANGES[type(event)](row, recorded.recorded_at, event)
+    return row._replace(version=recorded.version, position=recorded.position, **changes)
 
 
-def _changes(row: RunView, at: datetime, event: e.Event) -> dict[str, Any]:
-    match event:
-        case e.RunLeased(fence=fence, worker_id=worker_id):
-            lease = {"fence": fence, "worker_id": worker_id, "leased_at": at}
-            return {**lease, "status": "leased", "reason": None, "ended_at": None}
-        case e.RunStarted(container_id=container_id, image_digest=image_digest):
-            started = {"started_at": at, "container_id": container_id, "image_digest": image_digest}
-            return started if row.status == "stopping" else {**started, "status": "running"}
-        case e.RunTimingOut():
-            return {"status": "stopping", "reason": "timing-out"}
-        case e.TaskCancelling():
-            return {"status": "stopping", "reason": "cancelling"}
-        case e.LeaseExpired(accepted=False):
-            return {"status": "not-accepted", "reason": "offer-not-accepted", "ended_at": at}
-        case e.RunLost():
-            return {"status": "lost", "reason": "lost", "ended_at": at}
-        case e.RunSucceeded(exit_code=exit_code):
-            return {"status": "succeeded", "reason": None, "ended_at": at, "exit_code": exit_code, **_log(event)}
-        case e.RunFailed():
-            return {**_failed(event), "ended_at": at, **_log(event)}
-        case _:
-            return {}
+def _leased(row: RunView, at: datetime, event: e.RunLeased) -> Changes:
+    lease = {"fence": event.fence, "worker_id": event.worker_id, "leased_at": at}
+    return {**lease, "status": "leased", "reason": None, "ended_at": None}
 
 
-def _failed(event: e.RunFailed) -> dict[str, Any]:
+def _started(row: RunView, at: datetime, event: e.RunStarted) -> Changes:
+    container = {"container_id": event.container_id, "image_digest": event.image_digest}
+    return {**container, "started_at": at, "status": "stopping" if row.status == "stopping" else "running"}
+
+
+def _timing_out(row: RunView, at: datetime, event: e.RunTimingOut) -> Changes:
+    return {"status": "stopping", "reason": "timing-out"}
+
+
+def _cancelling(row: RunView, at: datetime, event: e.TaskCancelling) -> Changes:
+    return {"status": "stopping", "reason": "cancelling"}
+
+
+def _expired(row: RunView, at: datetime, event: e.LeaseExpired) -> Changes:
+    return {} if event.accepted else {"status": "not-accepted", "reason": "offer-not-accepted", "ended_at": at}
+
+
+def _lost(row: RunView, at: datetime, event: e.RunLost) -> Changes:
+    return {"status": "lost", "reason": "lost", "ended_at": at}
+
+
+def _succeeded(row: RunView, at: datetime, event: e.RunSucceeded) -> Changes:
+    end = {"status": "succeeded", "reason": None, "ended_at": at}
+    return {**end, "exit_code": event.exit_code, **_log(event.log)}
+
+
+def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:
     error = event.error
     return {
         "status": "cancelled" if event.reason == "cancelled" else "failed",
         "reason": event.reason,
+        "ended_at": at,
         "exit_code": event.exit_code,
         "oom_killed": event.oom_killed,
         "signal": event.signal,
         "error": compact({"code": error.code, "detail": error.detail}) if error else None,
+        **_log(event.log),
     }
 
 
-def _log(event: e.RunSucceeded | e.RunFailed) -> dict[str, Any]:
-    return {"log_bytes": event.log.bytes, "log_sha256": event.log.sha256} if event.log else {}
+def _log(log: LogEnd | None) -> Changes:
+    return {"log_bytes": log.bytes, "log_sha256": log.sha256} if log else {}
+
+
+_CHANGES: Mapping[type[e.Event], Callable[[RunView, datetime, Any], Changes]] = {
+    e.RunLeased: _leased,
+    e.RunStarted: _started,
+    e.RunTimingOut: _timing_out,
+    e.TaskCancelling: _cancelling,
+    e.LeaseExpired: _expired,
+    e.RunLost: _lost,
+    e.RunSucceeded: _succeeded,
+    e.RunFailed: _failed,
+}
+RUN_TYPES = frozenset(cls.TYPE for cls in _CHANGES)
+"""Every event that names a run, but a late report: it changes none."""

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from domain.events import Event
 from domain.recorded import Recorded
-from domain.run_view import RunView, project_run, run_key
-from domain.task_view import TaskView, project_task, task_key
-from domain.worker_view import WorkerView, project_worker, worker_key
-from domain.workflow_view import WorkflowView, project_workflow, workflow_key
+from domain.run_view import RUN_TYPES, RunView, project_run, run_key
+from domain.task_view import TASK_TYPES, TaskView, project_task, task_key
+from domain.worker_view import WORKER_TYPES, WorkerView, project_worker, worker_key
+from domain.workflow_view import WORKFLOW_TYPES, WorkflowView, project_workflow, workflow_key
 
 Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView
 Rows: TypeAlias = dict[UUID, Row]
@@ -19,19 +19,20 @@ Fact: TypeAlias = tuple[Recorded, Event]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view: `key` names the row that an event changes (None: none), `project` changes it."""
+    """A view: `types` are the events that change a row of it, `key` names the row, `project` changes it."""
 
     name: str
     row: type[Row]
-    key: Callable[[Recorded, Event], UUID | None]
+    types: frozenset[str]
+    key: Callable[[Recorded, Event], UUID]
     project: Callable[[Any, Recorded, Event], Row]
 
 
 VIEWS: Mapping[str, View] = {
-    "tasks": View("tasks", TaskView, task_key, project_task),
-    "runs": View("runs", RunView, run_key, project_run),
-    "workflows": View("workflows", WorkflowView, workflow_key, project_workflow),
-    "workers": View("workers", WorkerView, worker_key, project_worker),
+    "tasks": View("tasks", TaskView, TASK_TYPES, task_key, project_task),
+    "runs": View("runs", RunView, RUN_TYPES, run_key, project_run),
+    "workflows": View("workflows", WorkflowView, WORKFLOW_TYPES, workflow_key, project_workflow),
+    "workers": View("workers", WorkerView, WORKER_TYPES, worker_key, project_worker),
 }
 
 
@@ -44,9 +45,8 @@ def by_row(view: View, facts: Sequence[Fact]) -> dict[UUID, list[Fact]]:
     """The facts that matter to `view`, by the row that they change, each in order."""
     grouped: dict[UUID, list[Fact]] = {}
     for fact in facts:
-        key = view.key(*fact)
-        if key is not None:
-            grouped.setdefault(key, []).append(fact)
+        if fact[0].type in view.types:
+            grouped.setdefault(view.key(*fact), []).append(fact)
     return grouped
 
 

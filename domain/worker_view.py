@@ -1,7 +1,7 @@
 """What a worker looks like now, as far as the log knows: beats are not in it. Pure."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from uuid import UUID
 
 from domain import events as e
@@ -30,9 +30,12 @@ class WorkerView(NamedTuple):
     lost_at: datetime | None = None
 
 
-def worker_key(recorded: Recorded, event: e.Event) -> UUID | None:
-    """The row that an event changes."""
-    return recorded.stream if recorded.type.startswith("worker.") else None
+WORKER_TYPES = frozenset(cls.TYPE for cls in get_args(e.WorkerEvent))
+
+
+def worker_key(recorded: Recorded, event: e.Event) -> UUID:
+    """The row that an event of WORKER_TYPES changes."""
+    return recorded.stream
 
 
 def project_worker(row: WorkerView | None, recorded: Recorded, event: e.Event) -> WorkerView:

@@ -1,7 +1,7 @@
 """What a workflow looks like now: its graph and its end. How its tasks stand is the tasks' own. Pure."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from uuid import UUID
 
 from domain import events as e
@@ -32,9 +32,12 @@ class WorkflowView(NamedTuple):
     cancel_reason: str | None = None
 
 
-def workflow_key(recorded: Recorded, event: e.Event) -> UUID | None:
-    """The row that an event changes."""
-    return recorded.stream if recorded.type.startswith("workflow.") else None
+WORKFLOW_TYPES = frozenset(cls.TYPE for cls in get_args(e.WorkflowEvent))
+
+
+def workflow_key(recorded: Recorded, event: e.Event) -> UUID:
+    """The row that an event of WORKFLOW_TYPES changes."""
+    return recorded.stream
 
 
 def project_workflow(row: WorkflowView | None, recorded: Recorded, event: e.Event) -> WorkflowView:

@@ -1,0 +1,37 @@
+"""The projector: events into views. Rows and position move in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consumers.following import PAGE
+from domain.ports.log import Page, Seat
+from domain.ports.projecting import ProjectorTurn, ViewRows
+from domain.recorded import Recorded
+from domain.views import VIEWS, Rows, by_row, facts, fold
+
+NAME = "projector"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Folds each page into the views; a page that was folded before changes nothing."""
+
+    seat: Seat[ProjectorTurn]
+
+    async def __call__(self, page: Page) -> bool:
+        if not page.events:
+            return False
+        async with self.seat.turn() as turn:
+            await project(turn, page.events, list(VIEWS))
+            await turn.move_to(page.up_to)
+        return len(page.events) >= PAGE
+
+
+async def project(target: ViewRows, events: Sequence[Recorded], views: Sequence[str]) -> dict[str, Rows]:
+    """Fold `events` into the rows of these views: read what they change, fold, store. What has changed."""
+    said = facts(events)
+    changes = {view: by_row(VIEWS[view], said) for view in views}
+    rows = await target.rows({view: list(grouped) for view, grouped in changes.items()})
+    changed = {view: fold(VIEWS[view], rows[view], grouped) for view, grouped in changes.items()}
+    await target.store(changed)
+    return changed
