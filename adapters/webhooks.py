@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -154,9 +155,13 @@ class WebhookChannel:
         }
 
 
-def http_client() -> httpx2.AsyncClient:
-    """What webhooks go out through: no proxy, no environment, no connection kept for the next."""
+def http_client(trust: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
+    """What webhooks go out through: no proxy, no environment, no connection kept for the next.
+
+    `trust` None: the certificate authorities that everybody trusts.
+    """
     return httpx2.AsyncClient(
+        verify=trust or True,
         timeout=httpx2.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
         limits=httpx2.Limits(max_keepalive_connections=0),
         headers={"user-agent": "tallyport", "accept": "*/*"},
