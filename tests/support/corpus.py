@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent.parent / "corpus" / "amqp"
 @dataclass(frozen=True, slots=True)
 class Case:
     name: str
-    properties: dict[str, str]
+    properties: dict[str, Any]
     headers: dict[str, Any]
     body: bytes
     expected: dict[str, str]
