@@ -24,17 +24,29 @@ from infra.dev.fetch import EngineTools
 from infra.dev.folders import made
 
 NAMESPACES = ("unshare", "-m", "-n", "-p", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
-# crun refuses hosts where an empty cgroup2 is mounted beside version 1, so the engine does not get to see it
-PREPARE = "umount /sys/fs/cgroup/unified 2>/dev/null; ip link set lo up"
+# The engine's own view of the machine: sockets in a /run of its own, what it writes to /etc kept in its folder,
+# and no empty cgroup2 beside version 1, which crun refuses.
+PREPARE = """\
+mount -n -t tmpfs -o mode=755 tallyport /run
+mount -n -t overlay -o lowerdir=/etc,upperdir="$1/etc",workdir="$1/etc-work" tallyport /etc
+umount -n /sys/fs/cgroup/unified 2>/dev/null
+ip link set lo up
+"""
+# no Kubernetes interface, no /opt/containerd
+CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
 
 
 @dataclass(slots=True)
 class Running:
-    """An engine to use. `address` is the IP at which published ports are reached; `kept` is None if found."""
+    """An engine to use. `address` is the IP at which published ports are reached.
+
+    `kept` and `sockets`, the folder of its sockets, are None if it was found.
+    """
 
     host: str
     address: str
     kept: Kept | None = None
+    sockets: Path | None = None
 
     @property
     def private(self) -> bool:
@@ -42,11 +54,12 @@ class Running:
 
     def stop(self) -> None:
         """End a private engine and all its containers; a found one is left alone."""
-        if self.kept is None:
+        if self.kept is None or self.sockets is None:
             return
         if self.kept.running:
             engine_api.remove_all_containers(self.host)
         self.kept.stop()
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -76,9 +89,10 @@ def start_private(folder: Path, owned: bool = True) -> Running:
     shutil.rmtree(sockets, ignore_errors=True)  # stale sockets of an engine that was killed
     made(sockets, 0o700)
     host = f"unix://{sockets}/docker.sock"
+    configure(folder)
     kept = keep(plan(tools, folder, sockets), owned)
     wait_until(lambda: engine_api.answers(host), kept, "dockerd", seconds=60)
-    return Running(host, connect(tools, kept.keeper_pid), kept)
+    return Running(host, connect(tools, kept.keeper_pid), kept, sockets)
 
 
 def socket_folder(folder: Path) -> Path:
@@ -89,16 +103,26 @@ def socket_folder(folder: Path) -> Path:
     return Path("/tmp") / f"tally-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
+def configure(folder: Path) -> None:
+    """Files of its own, so that those of the machine's engine are not read."""
+    (folder / "containerd.toml").write_text(CONTAINERD)
+    (folder / "daemon.json").write_text("{}\n")
+    for name in ("etc", "etc-work", "tmp"):
+        made(folder / name)
+
+
 def plan(tools: EngineTools, folder: Path, sockets: Path) -> Plan:
     cgroup = f"/tally-{secrets.token_hex(4)}"
-    env = {"LANG": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(made(folder / "tmp")), **tools.env}
+    env = {"LANG": "C.UTF-8", "HOME": str(folder), "TMPDIR": f"{folder}/tmp", **tools.env}
     containerd = [
         "containerd",
-        *("--address", f"{sockets}/containerd.sock", "--log-level", "warn"),
+        *("--config", f"{folder}/containerd.toml", "--log-level", "warn"),
+        *("--address", f"{sockets}/containerd.sock"),
         *("--root", f"{folder}/containerd", "--state", f"{folder}/containerd-state"),
     ]
     dockerd = [
         "dockerd",
+        *("--config-file", f"{folder}/daemon.json"),
         *("--host", f"unix://{sockets}/docker.sock", "--containerd", f"{sockets}/containerd.sock"),
         *("--data-root", f"{folder}/data", "--exec-root", f"{sockets}/exec", "--pidfile", f"{sockets}/pid"),
         *("--live-restore", "--log-level", "warn", "--cgroup-parent", cgroup),
@@ -109,7 +133,7 @@ def plan(tools: EngineTools, folder: Path, sockets: Path) -> Plan:
         Child("containerd", containerd, env, folder / "containerd.log", ready=sockets / "containerd.sock"),
         Child("dockerd", dockerd, env, folder / "dockerd.log"),
     ]
-    before = ["env", *(f"{name}={value}" for name, value in tools.env.items()), "sh", "-c", PREPARE]
+    before = ["env", *(f"{name}={value}" for name, value in tools.env.items()), "sh", "-c", PREPARE, "sh", str(folder)]
     return Plan(children, before=[before], wrapper=NAMESPACES, cgroup=cgroup)
 
 
