@@ -1,0 +1,113 @@
+"""What every store of the handler promises."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import pytest
+
+from adapters.event_log import connect
+from adapters.handler_store import PgHandlerStore
+from adapters.in_memory.event_log import MemoryLog
+from adapters.in_memory.handling import MemoryHandlerStore
+from domain import events as e
+from domain.ports.handling import CommandKey, DeadLetter, HandlerStore, Named, NameKey, Outcome, Writes
+from domain.recorded import new_events
+from domain.specs import TaskSpec
+from domain.work import Reply
+from tests.support.commands import COMMAND, COMMAND_2
+from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
+
+KEY, KEY_2 = CommandKey(COMMAND, "client"), CommandKey(COMMAND_2, "client")
+NAME, NAMED = NameKey("default", "task", "T1"), Named(TASK, b"d" * 32)
+SUBMITTED = new_events(TASK, 0, "default", [e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))], CAUSE)
+SKIPPED = new_events(TASK, 1, "default", [e.TaskSkipped(task_id="T1", because="T0")], CAUSE)
+
+
+def outcome(key: CommandKey, version: int | None = 1) -> Outcome:
+    reply = Reply(command_id=key.command_id, outcome="accepted", version=version)
+    return Outcome(key, b"digest", "task.submit.v1", reply, TASK if version else None, version)
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
+async def store(request: pytest.FixtureRequest) -> AsyncGenerator[HandlerStore]:
+    if request.param == "memory":
+        yield MemoryHandlerStore(MemoryLog(Hands()))
+        return
+    async with await connect(request.getfixturevalue("pg").app, "test") as connection:
+        yield PgHandlerStore(connection)
+
+
+async def test_a_commit_stores_events_names_and_outcomes_together(store: HandlerStore) -> None:
+    positions = await store.commit(Writes([outcome(KEY)], {NAME: NAMED}, events=SUBMITTED))
+
+    assert positions is not None
+    assert await store.named([NAME]) == {NAME: NAMED}
+    assert [row.event() for row in (await store.load([TASK]))[TASK]] == [SUBMITTED[0].event]
+    found = (await store.outcomes([KEY, KEY_2]))[KEY]
+    assert (found.digest, found.reply.version, found.reply.position) == (b"digest", 1, positions[0])
+
+
+@dataclass(frozen=True)
+class Clash:
+    writes: Writes
+
+
+@pytest.mark.parametrize(
+    "clash",
+    [
+        Clash(Writes([outcome(KEY, None), outcome(KEY_2, None)])),
+        Clash(Writes([outcome(KEY_2, None)], {NAME: Named(TASK_2, b"e" * 32)})),
+        Clash(Writes([outcome(KEY_2, None)], events=SUBMITTED)),
+        Clash(Writes([outcome(KEY_2, None)], events=new_events(TASK_2, 3, "default", [SKIPPED[0].event], CAUSE))),
+    ],
+    ids=["outcome", "name", "stream moved", "stream behind"],
+)
+async def test_a_commit_that_clashes_stores_nothing(store: HandlerStore, clash: Clash) -> None:
+    await store.commit(Writes([outcome(KEY)], {NAME: NAMED}, events=SUBMITTED))
+
+    assert await store.commit(clash.writes) is None
+
+    assert set(await store.outcomes([KEY, KEY_2])) == {KEY}
+    assert await store.named([NAME]) == {NAME: NAMED}
+    assert {stream: len(rows) for stream, rows in (await store.load([TASK, TASK_2])).items()} == {TASK: 1}
+
+
+async def test_a_stream_goes_on_from_its_head(store: HandlerStore) -> None:
+    first = await store.commit(Writes(events=SUBMITTED))
+    second = await store.commit(Writes(events=SKIPPED))
+
+    assert first is not None
+    assert second is not None
+    assert first[0] < second[0]
+    assert [row.version for row in (await store.load([TASK]))[TASK]] == [1, 2]
+
+
+async def test_the_same_id_of_two_senders_is_two_commands(store: HandlerStore) -> None:
+    other = CommandKey(COMMAND, "other")
+
+    assert await store.commit(Writes([outcome(KEY, None), outcome(other, None)])) is not None
+
+    assert set(await store.outcomes([KEY, other])) == {KEY, other}
+
+
+async def test_a_dead_letter_is_kept(store: HandlerStore) -> None:
+    letter = DeadLetter(TASK, "task.commands.handler", "bad-json", "…", b"{", b"d" * 32, None, None, {"a": "b"})
+
+    positions = await store.commit(Writes(dead_letters=[letter]))
+
+    assert positions is not None
+    assert list(positions) == []
+
+
+async def test_returning_messages_are_counted(store: HandlerStore) -> None:
+    await store.redelivered(["a", "b"])
+
+    assert await store.redelivered(["a"]) == {"a": 2}
+
+
+async def test_a_worker_that_never_beat_is_not_alive(store: HandlerStore) -> None:
+    assert not await store.alive("W1")
+
+
+async def test_an_installation_keeps_its_id(store: HandlerStore) -> None:
+    assert await store.installation() == await store.installation()

@@ -1,0 +1,142 @@
+"""The log on PostgreSQL: immutable, in commit order, one follower at a time."""
+
+import asyncio
+
+import psycopg
+import pytest
+from uuid_utils.compat import uuid7
+
+from adapters.event_log import PgSeat, PgTurn, append_events, connect
+from domain import events as e
+from domain.errors import Superseded
+from domain.recorded import NewEvent, new_events
+from domain.specs import TaskSpec
+from tests.support.database import Database
+from tests.support.ended_tasks import CAUSE
+
+pytestmark = pytest.mark.integration
+
+
+def history(length: int) -> list[NewEvent]:
+    submitted = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
+    ends: list[e.Event] = [e.LateResultIgnored(task_id="T1", run_id=uuid7(), fence=1, report="run.start.v1")]
+    return new_events(uuid7(), 0, "default", [submitted, *ends * (length - 1)], CAUSE)
+
+
+@pytest.mark.parametrize("change", ["UPDATE events SET topic = 'x'", "DELETE FROM events", "TRUNCATE events"])
+@pytest.mark.parametrize("role", ["app", "owner"])
+async def test_a_stored_event_is_never_changed(pg: Database, change: str, role: str) -> None:
+    async with await connect(pg.app, "test") as connection, connection.transaction():
+        await append_events(connection, history(1))
+
+    with psycopg.connect(getattr(pg, role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(change.encode())
+
+
+async def test_a_reader_never_misses_an_event_while_many_write(pg: Database) -> None:
+    writers, rounds, length = 6, 25, 4
+    total = writers * rounds * length
+
+    async def write() -> None:
+        async with await connect(pg.app, "writer") as connection:
+            for _ in range(rounds):
+                async with connection.transaction():
+                    await append_events(connection, history(length))
+
+    async def read() -> list[int]:
+        seen: list[int] = []
+        async with PgSeat(pg.app, "reader", PgTurn) as seat, asyncio.timeout(60):
+            while len(seen) < total:
+                page = await seat.page(7)
+                async with seat.turn() as turn:
+                    await turn.move_to(page.up_to)
+                seen += [recorded.position for recorded in page.events]
+                if not page.events:
+                    await seat.wait(1.0)
+        return seen
+
+    seen, *_ = await asyncio.gather(read(), *(write() for _ in range(writers)))
+
+    assert seen == sorted(set(seen))
+    assert len(seen) == total
+
+
+async def test_positions_are_given_in_the_order_of_commits(pg: Database) -> None:
+    async with await connect(pg.app, "first") as first, await connect(pg.app, "second") as second:
+        begun = asyncio.Event()
+
+        async def slow() -> int:
+            async with first.transaction():
+                appended = await append_events(first, history(1))
+                begun.set()
+                await wait_for_lock(second_pid)
+            return appended.positions[0]
+
+        async def wait_for_lock(pid: int) -> None:
+            async with await connect(pg.owner, "watch") as watch, asyncio.timeout(10):
+                while True:
+                    cursor = await watch.execute(
+                        "SELECT 1 FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND NOT granted", (pid,)
+                    )
+                    if await cursor.fetchone():
+                        return
+
+        async def fast() -> int:
+            await begun.wait()
+            async with second.transaction():
+                appended = await append_events(second, history(1))
+            return appended.positions[0]
+
+        second_pid = second.info.backend_pid
+        earlier, later = await asyncio.gather(slow(), fast())
+
+    assert earlier < later
+
+
+async def test_a_standby_takes_over_when_the_holder_is_gone(pg: Database) -> None:
+    async with PgSeat(pg.app, "projector", PgTurn) as first:
+        standby = asyncio.create_task(PgSeat(pg.app, "projector", PgTurn).__aenter__())
+        async with first.turn() as turn:
+            await turn.move_to(7)
+        done, _ = await asyncio.wait([standby], timeout=1.5)
+        assert not done
+
+    second = await asyncio.wait_for(standby, 10)
+    assert second.position == 7
+    await second.__aexit__()
+
+
+async def test_a_holder_that_does_not_stamp_is_ended_and_replaced(pg: Database) -> None:
+    async with await connect(pg.owner, "operator") as operator:
+        first = await PgSeat(pg.app, "projector", PgTurn).__aenter__()
+        listening = [task for task in asyncio.all_tasks() if task.get_name() == "listen projector"]
+        for task in listening:
+            task.cancel()
+        await operator.execute("UPDATE consumers SET stamped_at = now() - interval '11 seconds'")
+
+        async with asyncio.timeout(10), PgSeat(pg.app, "projector", PgTurn):
+            with pytest.raises((psycopg.OperationalError, Superseded)):
+                async with first.turn():
+                    pass
+
+
+async def test_a_turn_that_was_overtaken_changes_nothing(pg: Database) -> None:
+    async with PgSeat(pg.app, "projector", PgTurn) as seat, await connect(pg.owner, "thief") as thief:
+        await thief.execute("UPDATE consumers SET turn = turn + 1")
+
+        with pytest.raises(Superseded):
+            async with seat.turn() as turn:
+                await turn.move_to(9)
+
+        cursor = await thief.execute("SELECT position FROM consumers")
+        assert await cursor.fetchone() == (0,)
+
+
+async def test_a_filtered_page_passes_over_what_it_does_not_want(pg: Database) -> None:
+    async with await connect(pg.app, "writer") as connection, PgSeat(pg.app, "narrow", PgTurn) as seat:
+        async with connection.transaction():
+            appended = await append_events(connection, history(3))
+
+        page = await seat.page(10, ["task.failed.v1"])
+
+    assert (list(page.events), page.up_to) == ([], appended.positions[-1])

@@ -1,0 +1,279 @@
+"""What becomes of commands: once, all or nothing, and always answered."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.ports.handling import NameKey
+from domain.recorded import Recorded
+from domain.work import Reply
+from tests.support.commands import COMMAND, COMMAND_2, COMMAND_3, NOOP, Desk, command, submit
+
+
+def code(reply: Reply) -> str:
+    assert reply.outcome == "rejected"
+    assert reply.problem is not None
+    return reply.problem.code
+
+
+async def test_a_submitted_task_is_queued_and_its_sender_told_where() -> None:
+    desk = Desk()
+
+    reply = await desk.reply(submit({"task_id": "hello"}))
+
+    assert desk.types == ["task.submitted.v1", "task.queued.v1"]
+    assert (reply.outcome, reply.task_id, reply.version, reply.position, reply.duplicate) == (
+        "accepted",
+        "hello",
+        2,
+        2,
+        False,
+    )
+    assert reply.links == {"task": f"/v1/tasks/{reply.id}"}
+
+
+async def test_every_event_says_which_command_of_whom_caused_it() -> None:
+    desk = Desk()
+
+    await desk.reply(submit({}, correlation_id="chain-7"))
+
+    causes = {(e.cause.correlation_id, e.cause.causation_id, e.cause.actor) for e in desk.store.log.events}
+    assert causes == {("chain-7", str(COMMAND), "client")}
+    assert desk.sent.messages[0].correlation_id == "chain-7"
+
+
+async def test_a_repeated_command_gets_its_first_outcome_and_adds_nothing() -> None:
+    desk = Desk()
+    first = await desk.reply(submit({"task_id": "hello"}))
+
+    again = await desk.reply(submit({"task_id": "hello"}))
+
+    assert again == first.model_copy(update={"duplicate": True})
+    assert len(desk.store.log.events) == 2
+
+
+async def test_a_command_delivered_twice_in_one_batch_takes_effect_once() -> None:
+    desk = Desk()
+
+    await desk.handle([submit({}), submit({}, tag=2)])
+
+    assert [reply.duplicate for reply in desk.sent.replies] == [False, True]
+    assert len(desk.store.log.events) == 2
+
+
+async def test_an_id_used_again_with_another_body_is_refused_and_the_first_outcome_stays() -> None:
+    desk = Desk()
+    first = await desk.reply(submit({"task_id": "hello"}))
+
+    assert code(await desk.reply(submit({"task_id": "other"}))) == "id-reuse"
+
+    again = await desk.reply(submit({"task_id": "hello"}))
+    assert again == first.model_copy(update={"duplicate": True})
+
+
+async def test_the_same_task_id_with_the_same_body_is_one_task() -> None:
+    desk = Desk()
+    first = await desk.reply(submit({"task_id": "hello"}))
+
+    second = await desk.reply(submit({"task_id": "hello"}, COMMAND_2))
+
+    assert (second.outcome, second.id, second.duplicate) == ("accepted", first.id, False)
+    assert len(desk.store.log.events) == 2
+
+
+async def test_the_same_task_id_with_another_body_is_refused() -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "hello"}))
+
+    assert code(await desk.reply(submit({"task_id": "hello", "priority": 9}, COMMAND_2))) == "task-id-taken"
+
+
+async def test_a_task_id_is_free_in_another_namespace() -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "hello"}))
+
+    reply = await desk.reply(submit({"task_id": "hello", "namespace": "analytics", "priority": 9}, COMMAND_2))
+
+    assert reply.outcome == "accepted"
+
+
+async def test_a_batch_of_tasks_has_an_outcome_for_each() -> None:
+    desk = Desk()
+    tasks = [
+        {**NOOP, "task_id": "a"},
+        {"executor": "noop", "task_id": "b", "depends_on": [{"task_id": "x"}]},
+    ]
+
+    reply = await desk.reply(command("task.submit-tasks.v1", {"tasks": tasks}))
+
+    assert reply.tasks is not None
+    assert [(one.task_id, one.outcome) for one in reply.tasks] == [("a", "accepted"), ("b", "rejected")]
+    assert desk.types == ["task.submitted.v1", "task.queued.v1"]
+
+
+async def test_a_workflow_is_accepted_as_a_whole() -> None:
+    desk = Desk()
+    tasks = [
+        {**NOOP, "task_id": "a"},
+        {"executor": "noop", "task_id": "b", "depends_on": [{"task_id": "a"}]},
+    ]
+
+    reply = await desk.reply(command("task.submit-workflow.v1", {"workflow_id": "F1", "tasks": tasks}))
+
+    assert (reply.outcome, reply.workflow_id) == ("accepted", "F1")
+    assert desk.types == [
+        "workflow.submitted.v1",
+        "task.submitted.v1",
+        "task.queued.v1",
+        "task.submitted.v1",
+        "task.blocked.v1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "expected", "said"),
+    [
+        ({"task_id": "b", "depends_on": [{"task_id": "zz"}]}, "unknown-dependency", "zz"),
+        ({"task_id": "b", "depends_on": [{"task_id": "b"}]}, "self-dependency", "b depends on itself"),
+        ({"task_id": "a"}, "duplicate-task-id", "a is given twice"),
+        ({"task_id": "b", "executor": "docker", "task_type": "bake"}, "unknown-task-type", "bake"),
+    ],
+)
+async def test_a_workflow_with_one_bad_task_is_refused_as_a_whole(
+    second: dict[str, Any], expected: str, said: str
+) -> None:
+    desk = Desk()
+    tasks = [{**NOOP, "task_id": "a"}, {**NOOP, **second}]
+
+    reply = await desk.reply(command("task.submit-workflow.v1", {"tasks": tasks}))
+
+    assert code(reply) == expected
+    assert reply.problem is not None
+    assert said in reply.problem.detail
+    assert (desk.types, desk.store.names) == ([], {})
+
+
+async def test_a_cycle_is_refused_with_its_path() -> None:
+    desk = Desk()
+    tasks = [
+        {**NOOP, "task_id": name, "depends_on": [{"task_id": needs}]} for name, needs in (("T1", "T3"), ("T3", "T1"))
+    ]
+
+    reply = await desk.reply(command("task.submit-workflow.v1", {"tasks": tasks}))
+
+    assert code(reply) == "dependency-cycle"
+    assert reply.problem is not None
+    assert "T1 -> T3 -> T1" in reply.problem.detail or "T3 -> T1 -> T3" in reply.problem.detail
+
+
+async def test_a_queued_task_is_cancelled_at_once() -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "hello"}))
+
+    reply = await desk.reply(command("task.cancel.v1", {"task_id": "hello", "reason": "wrong day"}, COMMAND_2))
+
+    assert reply.outcome == "accepted"
+    assert desk.types[-1] == "task.cancelled.v1"
+
+
+async def test_cancelling_what_has_ended_is_refused() -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "hello"}))
+    await desk.reply(command("task.cancel.v1", {"task_id": "hello"}, COMMAND_2))
+
+    assert code(await desk.reply(command("task.cancel.v1", {"task_id": "hello"}, COMMAND_3))) == "bad-state"
+
+
+async def test_a_command_for_an_unknown_task_waits_two_seconds_for_it() -> None:
+    desk = Desk()
+    early = command("task.cancel.v1", {"task_id": "hello"}, COMMAND_2)
+
+    postponed = await desk.handle([early], timedelta(0))
+    await desk.reply(submit({"task_id": "hello"}))
+    rest = await desk.handle(postponed, timedelta(seconds=1))
+
+    assert (postponed, rest) == ([early], [])
+    assert desk.types[-1] == "task.cancelled.v1"
+
+
+async def test_a_command_for_an_unknown_task_is_refused_after_that() -> None:
+    desk = Desk()
+
+    assert code(await desk.reply(command("task.cancel.v1", {"task_id": "nobody"}))) == "not-found"
+
+
+async def test_a_task_of_another_namespace_looks_unknown() -> None:
+    desk = Desk()
+    created = await desk.reply(submit({"task_id": "hello", "namespace": "analytics"}))
+
+    by_name = await desk.reply(command("task.cancel.v1", {"task_id": "hello"}, COMMAND_2))
+    by_id = await desk.reply(command("task.cancel.v1", {"task_id": str(created.id)}, COMMAND_3))
+
+    assert (code(by_name), code(by_id)) == ("not-found", "not-found")
+
+
+async def test_a_sender_may_only_speak_for_its_namespaces() -> None:
+    desk = Desk()
+
+    assert code(await desk.reply(submit({}, user="narrow"))) == "not-allowed"
+    assert desk.types == []
+
+
+async def test_the_body_s_namespace_must_be_the_routing_key_s() -> None:
+    desk = Desk()
+
+    assert code(await desk.reply(submit({}, routing_key="task.submit.analytics"))) == "namespace-mismatch"
+
+
+@pytest.mark.parametrize(("user", "reason"), [("stranger", "unknown-identity")])
+async def test_an_unknown_sender_is_kept_as_a_dead_letter(user: str, reason: str) -> None:
+    desk = Desk()
+
+    await desk.handle([submit({}, user=user)])
+
+    assert [letter.reason for letter in desk.store.dead_letters] == [reason]
+    assert (desk.types, desk.sent.messages) == ([], [])
+
+
+async def test_a_refusal_is_an_outcome_and_a_reply_and_no_event() -> None:
+    desk = Desk()
+
+    reply = await desk.reply(submit({"is_admin": True}))
+
+    assert code(reply) == "unknown-field"
+    assert len(desk.store.inbox) == 1
+    assert (desk.types, desk.store.dead_letters) == ([], [])
+
+
+async def test_an_unreadable_message_does_not_hold_up_its_neighbours() -> None:
+    desk = Desk()
+
+    await desk.handle([submit({}, body=b"{'a'}"), submit({}, COMMAND_2, tag=2)])
+
+    assert [letter.reason for letter in desk.store.dead_letters] == ["bad-json"]
+    assert desk.types == ["task.submitted.v1", "task.queued.v1"]
+
+
+async def test_a_batch_overtaken_by_another_handler_is_decided_again() -> None:
+    desk, other = Desk(), Desk()
+    other.store = desk.store
+    await desk.reply(submit({"task_id": "hello"}))
+    before: list[Recorded] = list(desk.store.log.events)
+
+    reply = await desk.reply(submit({"task_id": "hello", "labels": {"team": "data"}}, COMMAND_2))
+
+    assert code(reply) == "task-id-taken"
+    assert desk.store.log.events == before
+    assert set(desk.store.names) == {NameKey("default", "task", "hello")}
+
+
+async def test_a_sleep_task_is_given_its_container_when_it_is_accepted() -> None:
+    desk = Desk()
+    spec = {"executor": "docker", "task_type": "sleep", "input": {"seconds": 2, "message": "done"}}
+
+    await desk.reply(submit(spec))
+
+    event: Any = desk.store.log.events[0].event()
+    assert event.container.image == "tallyport/busybox:dev"
+    assert event.container.command[-2:] == ("2", "done")
