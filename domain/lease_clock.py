@@ -33,15 +33,16 @@ def tick(clock: LeaseClock, now: datetime) -> LeaseClock:
 
     It advances to the sending of a probe answered in time, by at most ANSWER_WITHIN, and jumps of `now` move nothing.
     """
-    if clock.sent_at is None or now < clock.sent_at:
+    sent_at = clock.sent_at
+    if sent_at is None or now < sent_at:
         return _probed(replace(clock, advanced_at=now), now)
-    in_time = _answered_in_time(clock, clock.sent_at)
-    if in_time and clock.advanced_at < clock.sent_at:
-        step = min(clock.sent_at - clock.advanced_at, ANSWER_WITHIN)
-        clock = replace(clock, seconds=clock.seconds + step.total_seconds(), advanced_at=clock.sent_at)
-    if in_time and now - clock.sent_at >= PROBE_EVERY:
+    in_time = _answered_in_time(clock, sent_at)
+    if in_time and clock.advanced_at < sent_at:
+        step = min(sent_at - clock.advanced_at, ANSWER_WITHIN)
+        clock = replace(clock, seconds=clock.seconds + step.total_seconds(), advanced_at=sent_at)
+    if in_time and now - sent_at >= PROBE_EVERY:
         return _probed(clock, now)
-    if not in_time and now - clock.sent_at >= ANSWER_WITHIN:
+    if not in_time and now - sent_at >= ANSWER_WITHIN:
         return _probed(replace(clock, advanced_at=now), now)
     return clock
 

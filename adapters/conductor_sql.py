@@ -1,0 +1,140 @@
+"""The statements of the conductor's rows: one for all that a step of a round reads or changes."""
+
+ADD_WORKERS = """
+INSERT INTO conductor_workers (worker_id, stream, generation, pool, slots, executors, since)
+SELECT %b, %b, %b, %b, %b, %b, seconds FROM lease_clock
+ON CONFLICT (worker_id) DO UPDATE SET stream = excluded.stream, generation = excluded.generation,
+  pool = excluded.pool, slots = excluded.slots, executors = excluded.executors, since = excluded.since, lost = false
+"""
+ADD_MEMBERS = """
+WITH members AS (
+  INSERT INTO conductor_members (workflow, task) SELECT * FROM unnest(%b::uuid[], %b::uuid[]) ON CONFLICT DO NOTHING
+  RETURNING workflow)
+INSERT INTO conductor_workflows (workflow) SELECT DISTINCT workflow FROM members ON CONFLICT DO NOTHING
+"""
+ADD_EDGES = """
+INSERT INTO conductor_edges (downstream, upstream, name)
+SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::text[]) ON CONFLICT DO NOTHING
+"""
+ADD_TIMERS = """
+INSERT INTO conductor_timers (task, fence, due) SELECT * FROM unnest(%b::uuid[], %b::int[], %b::timestamptz[])
+ON CONFLICT (task) DO UPDATE SET fence = excluded.fence, due = excluded.due
+"""
+ADD_QUEUED = """
+INSERT INTO conductor_queue (task, pool, executor, key, position)
+SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::bigint[])
+ON CONFLICT (task) DO UPDATE SET pool = excluded.pool, executor = excluded.executor, key = excluded.key,
+  position = excluded.position
+"""
+LEAVE_QUEUE = "DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])"
+ENDED_BEFORE = (
+    "SELECT originator_id, topic FROM events WHERE originator_id = ANY(%b::uuid[]) AND topic = ANY(%b::text[])"
+)
+
+# An edge of a task that ended itself is only deleted: a row may be changed once in a statement.
+END_TASKS = """
+WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over (task, ended)),
+  queue AS (DELETE FROM conductor_queue USING over WHERE conductor_queue.task = over.task),
+  timers AS (DELETE FROM conductor_timers USING over WHERE conductor_timers.task = over.task),
+  settled AS (DELETE FROM conductor_settled USING over WHERE conductor_settled.task = over.task),
+  cancels AS (DELETE FROM conductor_cancels USING over WHERE conductor_cancels.task = over.task),
+  own AS (DELETE FROM conductor_edges USING over WHERE downstream = over.task),
+  edges AS (
+    UPDATE conductor_edges SET ended = over.ended FROM over
+    WHERE upstream = over.task AND conductor_edges.ended IS NULL AND downstream NOT IN (SELECT task FROM over)
+    RETURNING downstream, upstream, over.ended),
+  members AS (
+    UPDATE conductor_members SET ended = over.ended FROM over WHERE conductor_members.task = over.task
+    RETURNING workflow, over.task)
+SELECT false, downstream, upstream, ended FROM edges UNION ALL SELECT true, workflow, task, NULL FROM members
+"""
+SETTLE = """
+INSERT INTO conductor_settled (task, cause)
+SELECT DISTINCT ON (downstream) downstream, upstream
+FROM unnest(%b::uuid[], %b::uuid[], %b::text[]) AS touched (downstream, upstream, ended)
+WHERE ended <> 'succeeded' OR NOT EXISTS (
+  SELECT FROM conductor_edges e WHERE e.downstream = touched.downstream AND e.ended IS NULL)
+ORDER BY downstream, ended = 'succeeded'
+ON CONFLICT DO NOTHING
+"""
+COMPLETE = """
+UPDATE conductor_workflows w SET last = touched.task, complete = NOT EXISTS (
+  SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL)
+FROM unnest(%b::uuid[], %b::uuid[]) AS touched (workflow, task) WHERE w.workflow = touched.workflow
+"""
+CANCEL_MEMBERS = """
+INSERT INTO conductor_cancels (task, workflow)
+SELECT task, workflow FROM conductor_members WHERE workflow = ANY(%b::uuid[]) AND ended IS NULL ON CONFLICT DO NOTHING
+"""
+
+AGENDA = """
+(SELECT 'cancel', task, workflow, NULL::text[], NULL::text[], NULL::bigint[], NULL::timestamptz, NULL::int
+ FROM conductor_cancels ORDER BY task LIMIT %(limit)b)
+UNION ALL
+(SELECT 'settled', task, cause, names, ends, NULL, NULL, NULL
+ FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %(limit)b) AS settled, LATERAL (
+   SELECT array_agg(name) AS names, array_agg(ended) AS ends
+   FROM (SELECT min(name COLLATE "C") AS name, ended FROM conductor_edges WHERE downstream = task GROUP BY ended) AS e
+ ) AS edges)
+UNION ALL
+(SELECT 'complete', workflow, last, NULL, ends, counts, NULL, NULL
+ FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT %(limit)b) AS complete, LATERAL (
+   SELECT array_agg(ended) AS ends, array_agg(n) AS counts
+   FROM (SELECT ended, count(*) AS n FROM conductor_members m WHERE m.workflow = complete.workflow GROUP BY ended) AS m
+ ) AS members)
+UNION ALL
+(SELECT 'due', task, NULL, NULL, NULL, NULL, due, fence
+ FROM conductor_timers WHERE due <= %(now)b ORDER BY due LIMIT %(limit)b)
+"""
+CLOCK = "SELECT seconds, advanced_at, probe, probe_sent_at, answered, answered_at FROM lease_clock"
+SET_CLOCK = "UPDATE lease_clock SET seconds = %b, advanced_at = %b, probe = %b, probe_sent_at = %b"
+NEXT_DUE = "SELECT min(due) FROM conductor_timers"
+
+# Never waits: a lease that a beat is renewing, or a report is closing, at this moment has not expired.
+EXPIRED = """
+SELECT run_id, task, fence, accepted FROM leases WHERE until <= %b ORDER BY run_id LIMIT %b FOR UPDATE SKIP LOCKED
+"""
+SILENT = """
+SELECT w.stream, w.worker_id, w.generation,
+  ARRAY(SELECT run_id FROM leases WHERE leases.worker_id = w.worker_id ORDER BY run_id)
+FROM conductor_workers w LEFT JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
+WHERE NOT w.lost AND greatest(w.since, b.heard) + %b <= %b LIMIT %b
+"""
+HOSTS = """
+SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.heard + %b > %b, b.beat,
+  b.received_at, w.granted_at
+FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
+LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
+WHERE NOT w.lost
+"""
+WAITING = """
+SELECT first.key, first.position, first.task, first.pool, first.executor
+FROM unnest(%b::text[], %b::text[], %b::int[]) AS room (pool, executor, slots), LATERAL (
+  SELECT * FROM conductor_queue q WHERE q.pool = room.pool AND q.executor = room.executor
+  ORDER BY q.key, q.position LIMIT room.slots) AS first
+"""
+
+DEAL = """
+WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%(settled)b::uuid[])),
+  edges AS (DELETE FROM conductor_edges WHERE downstream = ANY(%(settled)b::uuid[])),
+  cancels AS (DELETE FROM conductor_cancels WHERE task = ANY(%(cancelled)b::uuid[])),
+  workflows AS (DELETE FROM conductor_workflows WHERE workflow = ANY(%(complete)b::uuid[])),
+  members AS (DELETE FROM conductor_members WHERE workflow = ANY(%(complete)b::uuid[])),
+  timers AS (DELETE FROM conductor_timers WHERE task = ANY(%(timed)b::uuid[])),
+  closed AS (DELETE FROM leases WHERE run_id = ANY(%(closed)b::uuid[])),
+  lost AS (
+    UPDATE conductor_workers w SET lost = true
+    FROM unnest(%(lost)b::text[], %(generations)b::int[]) AS l (worker_id, generation)
+    WHERE w.worker_id = l.worker_id AND w.generation = l.generation)
+DELETE FROM conductor_queue WHERE task = ANY(%(unqueued)b::uuid[])
+"""
+LEASE = """
+WITH chosen AS (
+  UPDATE conductor_workers w SET granted_at = c.at FROM unnest(%b::text[], %b::timestamptz[]) AS c (id, at)
+  WHERE w.worker_id = c.id)
+INSERT INTO leases (run_id, fence, task, worker_id, generation, until)
+SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::int[], %b::float8[]) AS l (run_id)
+ORDER BY run_id
+ON CONFLICT (run_id) DO UPDATE SET fence = excluded.fence, task = excluded.task, worker_id = excluded.worker_id,
+  generation = excluded.generation, accepted = false, until = excluded.until
+"""

@@ -1,0 +1,143 @@
+"""The conductor's rows on PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+from adapters import conductor_sql as sql
+from adapters.event_log import PgTurn
+from domain.dispatching import Host, Waiting
+from domain.events import ENDS
+from domain.lease_clock import LEASE_TERM, LeaseClock
+from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Timer
+
+
+class ConductorPgTurn(PgTurn):
+    """A round of the conductor: the rows and the log in one transaction."""
+
+    async def note(self, notes: Notes) -> None:
+        """Bring the rows up to the page."""
+        for stream, worker in notes.workers:
+            shape = (worker.pool, worker.slots, list(worker.executors))
+            await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
+        if notes.members:
+            await self._do(sql.ADD_MEMBERS, *_columns(notes.members))
+        if notes.edges:
+            await self._do(
+                sql.ADD_EDGES, *_columns([(edge.downstream, edge.upstream, edge.name) for edge in notes.edges])
+            )
+        if notes.timers:
+            await self._do(sql.ADD_TIMERS, *_columns([(timer.task, timer.fence, timer.due) for timer in notes.timers]))
+        if notes.queued:
+            rows = [(one.task, one.pool, one.executor, one.key, one.position) for one in notes.queued]
+            await self._do(sql.ADD_QUEUED, *_columns(rows))
+        if notes.left:
+            await self._do(sql.LEAVE_QUEUE, list(notes.left))
+        before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
+        await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
+        if notes.cancelled:
+            await self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
+
+    async def _end(self, ended: Mapping[UUID, str]) -> None:
+        if not ended:
+            return
+        touched = await self._all(sql.END_TASKS, list(ended), list(ended.values()))
+        if edges := [row[1:] for row in touched if not row[0]]:
+            await self._do(sql.SETTLE, *_columns(edges))
+        if members := {row[1]: row[2] for row in touched if row[0]}:
+            await self._do(sql.COMPLETE, list(members), list(members.values()))
+
+    async def agenda(self, limit: int) -> Agenda:
+        """What is to be decided now, the oldest first, at most `limit` of each kind."""
+        cancels: list[tuple[UUID, UUID]] = []
+        settled: list[Settled] = []
+        complete: list[Complete] = []
+        due: list[Timer] = []
+        for kind, one, other, names, ends, counts, at, fence in await self._named(
+            sql.AGENDA, limit=limit, now=self.now
+        ):
+            match kind:
+                case "cancel":
+                    cancels.append((one, other))
+                case "settled":
+                    settled.append(Settled(one, other, dict(zip(names, ends, strict=True))))
+                case "complete":
+                    complete.append(Complete(one, other, dict(zip(ends, counts, strict=True))))
+                case _:
+                    due.append(Timer(one, fence, at))
+        return Agenda(cancels, settled, complete, due)
+
+    async def clock(self) -> LeaseClock:
+        """The lease clock and its last probe."""
+        (row,) = await self._all(sql.CLOCK)
+        return LeaseClock(*row)
+
+    async def set_clock(self, clock: LeaseClock) -> None:
+        """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
+        await self._do(sql.SET_CLOCK, clock.seconds, clock.advanced_at, clock.probe, clock.sent_at)
+
+    async def next_due(self) -> datetime | None:
+        """When the next timer is due."""
+        rows = await self._all(sql.NEXT_DUE)
+        due: datetime | None = rows[0][0]
+        return due
+
+    async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
+        """Leases over at `clock` that no beat is renewing at this moment: locked, by run id."""
+        return [Expired(*row) for row in await self._all(sql.EXPIRED, clock, limit)]
+
+    async def silent(self, clock: float, limit: int) -> Sequence[Silent]:
+        """Workers not yet lost that have neither registered nor beaten for a lease term."""
+        return [Silent(*row) for row in await self._all(sql.SILENT, LEASE_TERM, clock, limit)]
+
+    async def hosts(self, clock: float) -> Sequence[Host]:
+        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
+        rows = await self._all(sql.HOSTS, LEASE_TERM, clock)
+        return [
+            Host(worker_id, generation, pool, frozenset(executors), *rest)
+            for worker_id, generation, pool, executors, *rest in rows
+        ]
+
+    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
+        """The least queued tasks of each (pool, executor), as many as it has room for."""
+        wanted = _columns([(*kind, slots) for kind, slots in room.items()])
+        return [Waiting(*row) for row in await self._all(sql.WAITING, *wanted)]
+
+    async def deal(self, dealt: Dealt) -> None:
+        """Take away the rows that are dealt with, store the new leases."""
+        await self._named(
+            sql.DEAL,
+            settled=list(dealt.settled),
+            cancelled=list(dealt.cancelled),
+            complete=list(dealt.complete),
+            timed=list(dealt.timed),
+            closed=list(dealt.closed),
+            lost=[worker_id for worker_id, _ in dealt.lost],
+            generations=[generation for _, generation in dealt.lost],
+            unqueued=list(dealt.unqueued),
+        )
+        if dealt.leases:
+            rows = [(one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until) for one in dealt.leases]
+            await self._do(sql.LEASE, list(dealt.granted), list(dealt.granted.values()), *_columns(rows))
+
+    async def make_partitions(self) -> None:
+        """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
+        await self._do("SELECT make_event_partitions()")
+
+    async def _do(self, query: LiteralString, *values: object) -> None:
+        await self.connection.execute(query, values, prepare=True)
+
+    async def _all(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        async with self.connection.cursor(binary=True) as cursor:
+            await cursor.execute(query, values, prepare=True)
+            return await cursor.fetchall()
+
+    async def _named(self, query: LiteralString, **values: object) -> list[tuple[Any, ...]]:
+        async with self.connection.cursor(binary=True) as cursor:
+            await cursor.execute(query, values, prepare=True)
+            return await cursor.fetchall() if cursor.description else []
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

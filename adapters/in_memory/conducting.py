@@ -1,0 +1,253 @@
+"""The conductor's rows in memory."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+from adapters.in_memory.event_log import MemoryLog, MemoryTurn
+from domain.dispatching import Host, Waiting
+from domain.events import ENDS, WorkerRegistered
+from domain.lease_clock import LEASE_TERM, LeaseClock
+from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, NewLease, Notes, Settled, Silent, Timer
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LastBeat:
+    """A worker's last beat. `heard`: the lease clock at its receipt."""
+
+    generation: int
+    beat: int
+    received_at: datetime
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A registration. `since`: the lease clock when it was read."""
+
+    stream: UUID
+    registered: WorkerRegistered
+    since: float
+    lost: bool = False
+    granted_at: datetime = NEVER
+
+
+@dataclass(slots=True)
+class Rows:
+    """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, upstream), with the end.
+    `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end."""
+
+    clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
+    leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
+    beats: dict[str, LastBeat] = field(default_factory=dict[str, LastBeat])
+    workers: dict[str, WorkerRow] = field(default_factory=dict[str, WorkerRow])
+    queue: dict[UUID, Waiting] = field(default_factory=dict[UUID, Waiting])
+    edges: dict[tuple[UUID, UUID], tuple[Edge, str | None]] = field(
+        default_factory=dict[tuple[UUID, UUID], tuple[Edge, str | None]]
+    )
+    settled: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    timers: dict[UUID, Timer] = field(default_factory=dict[UUID, Timer])
+    members: dict[UUID, tuple[UUID, str | None]] = field(default_factory=dict[UUID, tuple[UUID, str | None]])
+    last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+
+    def copy(self) -> "Rows":
+        """Rows that change apart from these."""
+        copied = Rows(self.clock)
+        for name in _TABLES:
+            setattr(copied, name, dict(getattr(self, name)))
+        return copied
+
+    def become(self, other: "Rows") -> None:
+        """Take on all that `other` holds, but the answer to the last probe, which is not the conductor's."""
+        answered, answered_at = self.clock.answered, self.clock.answered_at
+        for name in _TABLES:
+            setattr(self, name, getattr(other, name))
+        self.clock = replace(other.clock, answered=answered, answered_at=answered_at)
+
+    def turn(self, log: MemoryLog, name: str, now: datetime) -> "ConductorMemoryTurn":
+        """A turn that changes these rows when it commits."""
+        return ConductorMemoryTurn(self, log, name, now)
+
+
+_TABLES = (
+    "leases", "beats", "workers", "queue", "edges", "settled", "timers", "members", "last", "cancels",
+)  # fmt: skip
+
+
+class ConductorMemoryTurn(MemoryTurn):
+    """A round of the conductor. Changes are seen inside it at once and kept if it commits."""
+
+    def __init__(self, rows: Rows, log: MemoryLog, name: str, now: datetime) -> None:
+        super().__init__(log, name, now)
+        self._rows = rows.copy()
+        self.effects.append(lambda: rows.become(self._rows))
+
+    async def note(self, notes: Notes) -> None:
+        """Bring the rows up to the page."""
+        rows = self._rows
+        for stream, registered in notes.workers:
+            rows.workers[registered.worker_id] = WorkerRow(stream, registered, rows.clock.seconds)
+        rows.members |= {task: (workflow, None) for workflow, task in notes.members}
+        for edge in notes.edges:
+            rows.edges.setdefault((edge.downstream, edge.upstream), (edge, None))
+        rows.timers |= {timer.task: timer for timer in notes.timers}
+        rows.queue |= {task.task: task for task in notes.queued}
+        _drop(rows.queue, notes.left)
+        self._end({**self._ended_before(notes.looked_up), **notes.ended})
+        cancelled = set(notes.cancelled)
+        rows.cancels |= {
+            task: workflow for task, (workflow, end) in rows.members.items() if workflow in cancelled and end is None
+        }
+
+    def _ended_before(self, streams: Sequence[UUID]) -> dict[UUID, str]:
+        return {
+            stream: event.type.split(".")[1]
+            for stream, events in self.log.load(streams).items()
+            for event in events
+            if event.type in ENDS
+        }
+
+    def _end(self, ended: Mapping[UUID, str]) -> None:
+        rows = self._rows
+        touched: dict[UUID, UUID] = {}
+        for key, (edge, end) in rows.edges.items():
+            if edge.upstream in ended and end is None:
+                rows.edges[key] = (edge, ended[edge.upstream])
+                touched[edge.downstream] = edge.upstream
+        for task, end in ended.items():
+            self._leave(task)
+            if task in rows.members:
+                rows.members[task] = (rows.members[task][0], end)
+                rows.last[rows.members[task][0]] = task
+        for downstream, upstream in touched.items():
+            ends = self._ends(downstream)
+            if ends and (None not in ends or ends - {None, "succeeded"}):
+                rows.settled.setdefault(downstream, upstream)
+
+    def _leave(self, task: UUID) -> None:
+        rows = self._rows
+        for table in (rows.queue, rows.timers, rows.settled, rows.cancels):
+            table.pop(task, None)
+        _drop(rows.edges, [key for key in rows.edges if key[0] == task])
+
+    def _ends(self, downstream: UUID) -> set[str | None]:
+        return {end for (one, _), (_, end) in self._rows.edges.items() if one == downstream}
+
+    async def agenda(self, limit: int) -> Agenda:
+        """What is to be decided now."""
+        rows = self._rows
+        open_workflows = {workflow for workflow, end in rows.members.values() if end is None}
+        due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self.now)[:limit]
+        return Agenda(
+            cancels=list(rows.cancels.items())[:limit],
+            settled=[self._settled(task, cause) for task, cause in list(rows.settled.items())[:limit]],
+            complete=[self._complete(one) for one in rows.last if one not in open_workflows][:limit],
+            due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
+        )
+
+    def _settled(self, task: UUID, cause: UUID) -> Settled:
+        edges = [(edge.name, end) for (one, _), (edge, end) in self._rows.edges.items() if one == task]
+        least = {end: min(name for name, other in edges if other == end) for _, end in edges}
+        return Settled(task, cause, {name: end for end, name in least.items()})
+
+    def _complete(self, workflow: UUID) -> Complete:
+        ends = [end for one, end in self._rows.members.values() if one == workflow and end]
+        return Complete(workflow, self._rows.last[workflow], Counter(ends))
+
+    async def clock(self) -> LeaseClock:
+        """The lease clock and its last probe."""
+        return self._rows.clock
+
+    async def set_clock(self, clock: LeaseClock) -> None:
+        """Store all but the answer."""
+        self._rows.clock = clock
+
+    async def next_due(self) -> datetime | None:
+        """When the next timer is due."""
+        return min((timer.due for timer in self._rows.timers.values()), default=None)
+
+    async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
+        """Leases over at `clock`, by run id."""
+        over = [(lease, accepted) for lease, accepted in self._rows.leases.values() if lease.until <= clock]
+        by_run = sorted(over, key=lambda row: row[0].run_id)[:limit]
+        return [Expired(lease.run_id, lease.task, lease.fence, accepted) for lease, accepted in by_run]
+
+    async def silent(self, clock: float, limit: int) -> Sequence[Silent]:
+        """Workers not yet lost that have neither registered nor beaten for a lease term."""
+        found: list[Silent] = []
+        for worker_id, row in self._rows.workers.items():
+            beat = self._beat(row)
+            heard = max(row.since, beat.heard if beat else row.since)
+            if not row.lost and heard + LEASE_TERM <= clock:
+                runs = sorted(run for run, (lease, _) in self._rows.leases.items() if lease.worker_id == worker_id)
+                found.append(Silent(row.stream, worker_id, row.registered.generation, runs))
+        return found[:limit]
+
+    async def hosts(self, clock: float) -> Sequence[Host]:
+        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
+        held = Counter(lease.worker_id for lease, _ in self._rows.leases.values())
+        return [
+            Host(
+                worker_id,
+                row.registered.generation,
+                row.registered.pool,
+                frozenset(row.registered.executors),
+                row.registered.slots,
+                held[worker_id],
+                beat.heard + LEASE_TERM > clock,
+                beat.beat,
+                beat.received_at,
+                row.granted_at,
+            )
+            for worker_id, row in self._rows.workers.items()
+            if not row.lost and (beat := self._beat(row))
+        ]
+
+    def _beat(self, row: WorkerRow) -> LastBeat | None:
+        beat = self._rows.beats.get(row.registered.worker_id)
+        return beat if beat and beat.generation == row.registered.generation else None
+
+    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
+        """The least queued tasks of each (pool, executor), as many as it has room for."""
+        queue = sorted(self._rows.queue.values())
+        first: list[Waiting] = []
+        for kind, slots in room.items():
+            first += [task for task in queue if (task.pool, task.executor) == kind][:slots]
+        return first
+
+    async def deal(self, dealt: Dealt) -> None:
+        """Take away the rows that are dealt with, store the new leases."""
+        rows = self._rows
+        for task in dealt.settled:
+            rows.settled.pop(task, None)
+            _drop(rows.edges, [key for key in rows.edges if key[0] == task])
+        _drop(rows.cancels, dealt.cancelled)
+        for workflow in dealt.complete:
+            rows.last.pop(workflow, None)
+            _drop(rows.members, [task for task, (one, _) in rows.members.items() if one == workflow])
+        _drop(rows.timers, dealt.timed)
+        _drop(rows.leases, dealt.closed)
+        _drop(rows.queue, dealt.unqueued)
+        rows.leases |= {lease.run_id: (lease, False) for lease in dealt.leases}
+        for worker_id, generation in dealt.lost:
+            if rows.workers[worker_id].registered.generation == generation:
+                rows.workers[worker_id] = replace(rows.workers[worker_id], lost=True)
+        for worker_id, at in dealt.granted.items():
+            rows.workers[worker_id] = replace(rows.workers[worker_id], granted_at=at)
+
+    async def make_partitions(self) -> None:
+        """Memory has none."""
+
+
+def _drop(table: dict[K, V], keys: Sequence[K]) -> None:
+    for key in keys:
+        table.pop(key, None)

@@ -1,0 +1,141 @@
+"""The conductor: events become rows, rows become events of other streams. One position, one turn, one transaction.
+
+A round reads a page, brings the rows up to it, decides what they call for on the present heads, takes away the rows
+that are dealt with, and appends. Whatever is left, because a round has its limits or because a stream had moved, is
+still in the rows, and is decided in the next round.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from consumers import dispatcher, saga, timekeeper
+from consumers.deciding import Draft, Wish
+from consumers.dispatcher import Offering
+from consumers.noting import TYPES, notes_of
+from consumers.timekeeper import Overdue, Probes
+from domain.ports.conducting import Agenda, ConductorTurn, Dealt
+from domain.ports.log import Page, Seat
+from domain.ports.tracing import Traces
+
+PAGE = 1000
+IDLE_SECONDS = 1.0
+AGENDA_LIMIT = 100
+CLOSING_LIMIT = 50
+GRANT_LIMIT = 400
+"""A round appends at most 1,000 events: one for each of four kinds on the agenda, three for a lease that is closed, one
+for a worker that is lost, and one for a grant."""
+PARTITIONS_EVERY = timedelta(days=1)
+
+T = TypeVar("T")
+
+
+class StreamsMoved(Exception):
+    """Others have appended to these streams since the round loaded them: nothing of the round is kept."""
+
+    def __init__(self, streams: frozenset[UUID]) -> None:
+        super().__init__(f"{len(streams)} streams have moved")
+        self.streams = streams
+
+
+@dataclass(slots=True)
+class Conductor:
+    """Follows the log from `seat`. It remembers nothing that counts: another may go on after any round, or within."""
+
+    seat: Seat[ConductorTurn]
+    traces: Traces
+    probes: Probes
+    _look_again: bool = True
+    _next_due: datetime | None = None
+    _now: datetime | None = None
+    _partitions_due: datetime | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Conduct until `stop` is set; a round that has begun is ended first."""
+        probing = asyncio.create_task(self.probes.run(), name="probes")
+        try:
+            while not stop.is_set():
+                if not await self.step(await self.seat.page(PAGE, TYPES)):
+                    await self.seat.wait(self._idle_seconds())
+        finally:
+            probing.cancel()
+
+    async def step(self, page: Page) -> bool:
+        """One round; True says that there is more to do at once. Streams that moved meanwhile wait for the next."""
+        await self._make_partitions()
+        left: frozenset[UUID] = frozenset()
+        while True:
+            try:
+                async with self.seat.turn() as turn:
+                    overdue, dealt = await self._round(turn, page, left)
+                    self._now = turn.now
+                    if not dealt:
+                        self._next_due = await turn.next_due()
+                break
+            except StreamsMoved as moved:
+                left |= moved.streams
+        if overdue.new_probe:
+            self.probes.send(overdue.clock.probe)
+        self._look_again = bool(left) or len(overdue.expired) + len(overdue.silent) >= CLOSING_LIMIT
+        return dealt or bool(left) or len(page.events) >= PAGE
+
+    async def _round(self, turn: ConductorTurn, page: Page, left: frozenset[UUID]) -> tuple[Overdue, bool]:
+        if page.events:
+            await turn.note(await notes_of(turn, page.events))
+        await turn.move_to(page.up_to)
+        agenda = await turn.agenda(AGENDA_LIMIT)
+        overdue = await timekeeper.look(turn, CLOSING_LIMIT, self._look_again)
+        offering = await dispatcher.look(turn, overdue.clock, GRANT_LIMIT)
+        needs = saga.needs(agenda) | timekeeper.needs(agenda, overdue) | offering.needs
+        loaded = await turn.load(sorted(needs))
+        draft = Draft(loaded, left, turn.now, self.traces)
+        dealt = _decide(draft, agenda, overdue, offering)
+        if dealt.nothing:
+            return overdue, False
+        await turn.deal(dealt)
+        appended = await turn.append(draft.events)
+        if appended.moved:
+            raise StreamsMoved(appended.moved)
+        return overdue, True
+
+    async def _make_partitions(self) -> None:
+        if self._partitions_due is None or (self._now is not None and self._now >= self._partitions_due):
+            async with self.seat.turn() as turn:
+                await turn.make_partitions()
+                self._partitions_due = turn.now + PARTITIONS_EVERY
+
+    def _idle_seconds(self) -> float:
+        if self._next_due is None or self._now is None:
+            return IDLE_SECONDS
+        return min(max((self._next_due - self._now).total_seconds(), 0.0), IDLE_SECONDS)
+
+
+def _decide(draft: Draft, agenda: Agenda, overdue: Overdue, offering: Offering) -> Dealt:
+    """Cancellations first, so that nothing cancelled is freed or granted; grants last, so that they reach the freed."""
+    loaded = draft.loaded
+    cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
+    settled = _dealt(draft, ((one, saga.settlement(one, loaded)) for one in agenda.settled))
+    complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
+    timed = _dealt(draft, ((one, timekeeper.timeout(one, loaded)) for one in agenda.due))
+    closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
+    lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
+    granted = dispatcher.grant(draft, offering, overdue.clock, GRANT_LIMIT)
+    return Dealt(
+        settled=[one.task for one in settled],
+        cancelled=[task for task, _ in cancelled],
+        complete=[one.workflow for one in complete],
+        timed=[one.task for one in timed],
+        closed=[one.run_id for one in closed],
+        lost=[(one.worker_id, one.generation) for one in lost],
+        unqueued=granted.unqueued,
+        leases=granted.leases,
+        granted=granted.chosen,
+    )
+
+
+def _dealt(draft: Draft, wishes: Iterable[tuple[T, Wish]]) -> list[T]:
+    """The rows whose wish was decided, also if it came to nothing; the others stay."""
+    return [row for row, wish in wishes if draft.decide(wish) is not None]

@@ -1,0 +1,88 @@
+"""What rows call for becomes events, each on the present head of its stream."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+from domain import events as e
+from domain import task, worker, workflow
+from domain.errors import BadState
+from domain.folding import task_of, worker_of, workflow_of
+from domain.messages import Cause
+from domain.ports.tracing import Traces
+from domain.recorded import NewEvent, Recorded, new_events
+from domain.task_states import Task, evolve
+
+Command: TypeAlias = task.Decision | workflow.Finish | worker.Lose
+Streams: TypeAlias = Mapping[UUID, Sequence[Recorded]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a row calls for: `command` on `stream`, because of `cause`."""
+
+    stream: UUID
+    command: Command
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Draft:
+    """The events of one round, decided on the heads of `loaded` at `now`. A stream is decided once a round, those
+    `left` not at all; only a task that was freed may be granted in the same round."""
+
+    loaded: Streams
+    left: frozenset[UUID]
+    now: datetime
+    traces: Traces
+    events: list[NewEvent] = field(default_factory=list[NewEvent])
+    freed: dict[UUID, tuple[Task, Cause]] = field(default_factory=dict[UUID, tuple[Task, Cause]])
+    _decided: set[UUID] = field(default_factory=set[UUID])
+
+    def open(self, stream: UUID) -> bool:
+        """Whether a task can be granted in this round."""
+        return stream not in self.left and (stream in self.freed or stream not in self._decided)
+
+    def decide(self, wish: Wish) -> Sequence[e.Event] | None:
+        """The events that follow, none when it is already so; None when this stream has to wait for the next round."""
+        if wish.stream in self.left or wish.stream in self._decided:
+            return None
+        self._decided.add(wish.stream)
+        rows = self.loaded.get(wish.stream)
+        if not rows:
+            return ()
+        match wish.command:
+            case workflow.Finish():
+                return self._add(wish, workflow.decide(workflow_of(rows), wish.command))
+            case worker.Lose():
+                state = worker_of(rows)
+                return self._add(wish, worker.lose(state, wish.command) if state else ())
+            case _:
+                return self._decide_task(wish, wish.command, task_of(rows))
+
+    def grant(self, stream: UUID, grant: task.Grant) -> Sequence[e.Event] | None:
+        """As `decide`; a task that was freed in this round is granted too."""
+        if stream in self.freed:
+            state, cause = self.freed[stream]
+            return self._decide_task(Wish(stream, grant, cause), grant, state)
+        return self.decide(Wish(stream, grant, self.loaded[stream][-1].following("dispatcher")))
+
+    def _decide_task(self, wish: Wish, command: task.Decision, state: Task) -> Sequence[e.Event]:
+        try:
+            events = task.decide(state, command, self.now)
+        except BadState:
+            return ()
+        if isinstance(command, task.Free) and events:
+            freed = evolve(state, wish.stream, events[0])
+            self.freed[wish.stream] = (freed, replace(wish.cause, actor="dispatcher"))
+        return self._add(wish, events, state.version)
+
+    def _add(self, wish: Wish, events: Sequence[e.Event], version: int | None = None) -> Sequence[e.Event]:
+        if events:
+            rows = self.loaded[wish.stream]
+            head = rows[-1].version if version is None else version
+            with self.traces.step("process conductor", wish.cause) as cause:
+                self.events += new_events(wish.stream, head, rows[0].namespace, events, cause)
+        return events

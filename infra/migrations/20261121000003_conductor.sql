@@ -1,0 +1,85 @@
+-- migrate:up
+SET ROLE tally_owner;
+
+-- What waits for what, as of the conductor's position: changed only in its turns, and as good as empty when all is done.
+-- The rows come and go fast, so they are cleaned up early.
+
+-- Queued tasks. `key`: queued at, put back by priority; constant, so the order is an index.
+CREATE TABLE conductor_queue (
+  task uuid PRIMARY KEY,
+  pool text NOT NULL,
+  executor text NOT NULL,
+  key timestamptz NOT NULL,
+  position bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+CREATE INDEX conductor_queue_order_idx ON conductor_queue (pool, executor, key, position);
+
+-- Blocked tasks and the tasks they need, with the names these were given and how they ended.
+CREATE TABLE conductor_edges (
+  downstream uuid NOT NULL,
+  upstream uuid NOT NULL,
+  name text NOT NULL,
+  ended text,
+  PRIMARY KEY (downstream, upstream)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+CREATE INDEX conductor_edges_upstream_idx ON conductor_edges (upstream) WHERE ended IS NULL;
+CREATE INDEX conductor_edges_open_idx ON conductor_edges (downstream) WHERE ended IS NULL;
+
+-- Blocked tasks whose fate is known since `cause` ended.
+CREATE TABLE conductor_settled (
+  task uuid PRIMARY KEY,
+  cause uuid NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+
+CREATE TABLE conductor_timers (
+  task uuid PRIMARY KEY,
+  fence int NOT NULL,
+  due timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+CREATE INDEX conductor_timers_due_idx ON conductor_timers (due);
+
+-- Workflows not yet finished, and their tasks. `last`: the last task that ended. `complete`: all have.
+CREATE TABLE conductor_workflows (
+  workflow uuid PRIMARY KEY,
+  last uuid,
+  complete boolean NOT NULL DEFAULT false
+);
+CREATE INDEX conductor_workflows_complete_idx ON conductor_workflows (workflow) WHERE complete;
+CREATE TABLE conductor_members (
+  task uuid PRIMARY KEY,
+  workflow uuid NOT NULL,
+  ended text
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+CREATE INDEX conductor_members_workflow_idx ON conductor_members (workflow);
+CREATE INDEX conductor_members_open_idx ON conductor_members (workflow) WHERE ended IS NULL;
+
+-- Tasks still to be cancelled because their workflow was.
+CREATE TABLE conductor_cancels (
+  task uuid PRIMARY KEY,
+  workflow uuid NOT NULL
+);
+
+-- The last registration of each worker. `since`: lease clock when it was read.
+CREATE TABLE conductor_workers (
+  worker_id text PRIMARY KEY,
+  stream uuid NOT NULL,
+  generation int NOT NULL,
+  pool text NOT NULL,
+  slots int NOT NULL,
+  executors text[] NOT NULL,
+  since double precision NOT NULL,
+  lost boolean NOT NULL DEFAULT false,
+  granted_at timestamptz NOT NULL DEFAULT 'epoch'
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_edges, conductor_settled, conductor_timers,
+  conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_app;
+GRANT SELECT ON conductor_queue, conductor_edges, conductor_settled, conductor_timers,
+  conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_read;
+RESET ROLE;
+
+-- migrate:down
+SET ROLE tally_owner;
+DROP TABLE conductor_queue, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
+  conductor_members, conductor_cancels, conductor_workers;
+RESET ROLE;
