@@ -63,7 +63,11 @@ def _content(message: Outgoing) -> bytes:
     if message.at is not None:
         flags |= 1 << 6
         parts.append(_LONGLONG.pack(int(message.at.timestamp())))
-    parts += (_short(message.type), APP)
+    parts.append(_short(message.type))
+    if message.user is not None:
+        flags |= 1 << 4
+        parts.append(_short(message.user))
+    parts.append(APP)
     return CONTENT.pack(60, 0, len(message.body), flags) + b"".join(parts)
 
 

@@ -13,6 +13,7 @@ class Outgoing:
 
     `id` and `type` become message_id/ce-id and type/ce-type. `headers` are sent as they are (str, int, bool or bytes).
     `mandatory`: a message that no queue takes is an error; else it is dropped in silence. `expires_after` None: never.
+    `user`: the broker user this process is connected as, for the broker to vouch for; any other is refused.
     """
 
     exchange: str
@@ -28,6 +29,7 @@ class Outgoing:
     mandatory: bool = True
     expires_after: timedelta | None = None
     at: datetime | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
