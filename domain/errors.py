@@ -5,8 +5,10 @@ TallyportError
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
 │   └── DependencyCycle, SelfDependency, UnknownDependency
+├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
 ├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
+├── TopologyConflict    an exchange or queue is at the broker already, with other arguments
 ├── Unavailable         passing: try again later (database, broker or container engine down)
 │   └── EngineDown, EngineTimeout
 ├── CannotRun           final for one run: its image, command or container is the matter, or the engine's answer
@@ -146,6 +148,14 @@ class InsufficientScope(Rejected):
     code, title = "insufficient-scope", "Scope missing"
 
 
+class Refused(TallyportError):
+    """The platform has refused what its client asked; `problem` is what it said."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
 class Unreadable(TallyportError):
     """A message that cannot even be judged. `reason` is a stable code, `detail` says what was seen."""
 
@@ -160,6 +170,10 @@ class Unroutable(TallyportError):
     def __init__(self, exchange: str, routing_key: str) -> None:
         super().__init__(f'no queue takes messages of exchange "{exchange}" with routing key {routing_key}')
         self.exchange, self.routing_key = exchange, routing_key
+
+
+class TopologyConflict(TallyportError):
+    """What is to be declared is there, but different: delete it there, or run the version that made it."""
 
 
 class Unavailable(TallyportError):
