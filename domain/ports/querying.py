@@ -84,7 +84,7 @@ class EventFilter:
     limit: int = 100
 
 
-Kind: TypeAlias = Literal["task", "workflow"]
+Kind: TypeAlias = Literal["task", "run", "workflow"]
 
 
 class Queries(Protocol):
