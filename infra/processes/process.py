@@ -5,7 +5,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import structlog
 
@@ -62,7 +62,7 @@ def passing(error: BaseException) -> bool:
     import psycopg
 
     if isinstance(error, BaseExceptionGroup):
-        return all(passing(part) for part in error.exceptions)
+        return all(map(passing, cast("BaseExceptionGroup[BaseException]", error).exceptions))
     return isinstance(error, Unavailable | psycopg.OperationalError | ConnectionError)
 
 

@@ -1,0 +1,22 @@
+"""`tally serve conductor`: the saga, the dispatcher and the timekeeper, on one position."""
+
+import asyncio
+
+from uuid_utils.compat import uuid7
+
+from adapters import broker
+from adapters.conductor_store import ConductorPgTurn
+from adapters.event_log import PgSeat
+from consumers.conductor import Conductor
+from consumers.timekeeper import Probes
+from domain.ports.tracing import Traces
+from infra.settings import Settings
+
+
+async def main(settings: Settings, traces: Traces) -> None:
+    """One loop, one seat; probes go out beside it."""
+    async with (
+        broker.connect(settings.amqp.url.get_secret_value(), "conductor") as amqp,
+        PgSeat(settings.database.dsn(), "conductor", ConductorPgTurn) as seat,
+    ):
+        await Conductor(seat, traces, Probes(amqp.publisher(), uuid7)).run(asyncio.Event())
