@@ -1,0 +1,1 @@
+"""What only the image and compose.yaml need."""
