@@ -40,7 +40,6 @@ class _Confirms:
     """The publishing channel's side of the tap: which window waits for which tag."""
 
     def __init__(self) -> None:
-        self.why: str | None = None
         self._next, self._low = 1, 1
         self._waiting = dict[int, _Window]()
 
@@ -69,7 +68,6 @@ class _Confirms:
         """Nothing is consumed on this channel."""
 
     def lost(self, why: str) -> None:
-        self.why = why
         for window in dict.fromkeys(self._waiting.values()):
             window.give_up(why)
         self._waiting.clear()
@@ -100,13 +98,17 @@ class AmqpPublisher:
             frames = b"".join(publish_frames(channel.number, message, channel.frame_max) for message in messages)
             window = _Window(messages)
             confirms.expect(window)
-            await channel.send(frames)
+            try:
+                await channel.send(frames)
+            except asyncio.CancelledError:
+                self._channel = None  # it is not known whether the tags given above were used
+                raise
         await window.done
         if window.refused is not None:
             raise window.refused
 
     async def _open(self) -> tuple[TappedChannel, _Confirms]:
-        if self._channel is None or self._channel[1].why is not None:
+        if self._channel is None or self._channel[0].closed:
             confirms = _Confirms()
             wire = await self._link.wire()
             self._channel = (await wire.channel(confirms, confirms=True), confirms)

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import aiormq
 
 from adapters.amqp_deliveries import Origin, delivery
 from adapters.amqp_wire import Link, TappedChannel
+from adapters.intake import Intake
 from domain.errors import Unavailable
 from domain.ports.broker import Delivery
 
@@ -43,16 +43,6 @@ class _Intake:
             while not self.arrived.empty():
                 self.arrived.get_nowait()  # the broker will deliver it again
             self.arrived.put_nowait(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """How a queue is consumed. `prepare` runs before each (re)start of it, to declare what may be gone."""
-
-    queue: str
-    prefetch: int
-    exclusive: bool = False
-    prepare: Callable[[], Awaitable[None]] | None = None
 
 
 class AmqpSubscription:
@@ -89,7 +79,7 @@ class AmqpSubscription:
 
     async def pause(self) -> None:
         intake, self._intake = self._intake, None
-        if intake is None or intake.channel is None or intake.channel.aiormq.is_closed:
+        if intake is None or intake.channel is None or intake.channel.closed:
             return
         try:
             async with asyncio.timeout(ANSWER_WITHIN):

@@ -27,12 +27,14 @@ class TappedChannel:
     def frame_max(self) -> int:
         return int(self._wire.connection.connection_tune.frame_max)
 
+    @property
+    def closed(self) -> bool:
+        return bool(self._wire.closed or self.aiormq.is_closed)
+
     async def send(self, frames: bytes) -> None:
-        """Hand packed frames to the connection's writer and wait until the socket has taken them."""
-        drained = asyncio.get_running_loop().create_future()
-        frame = ChannelFrame(payload=frames, should_close=False, drain_future=drained)
+        """Hand packed frames to the connection's writer."""
+        frame = ChannelFrame(payload=frames, should_close=False)
         await self._wire.connection.write_queue.put(frame)  # pyright: ignore[reportUnknownMemberType]
-        await drained
 
     async def close(self) -> None:
         """Close it; what was not settled goes back to its queue."""

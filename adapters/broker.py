@@ -3,26 +3,38 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from adapters import topology as topologies
 from adapters.amqp_publisher import AmqpPublisher
-from adapters.amqp_subscription import AmqpSubscription, Intake
+from adapters.amqp_subscription import AmqpSubscription
 from adapters.amqp_wire import Link
-
-__all__ = ["AmqpPublisher", "AmqpSubscription", "Broker", "Intake", "connect"]
+from adapters.intake import Intake
+from domain.ports.topology import Topology
 
 
 class Broker:
     """One connection for publishing and one for consuming, so that a blocked publisher does not stop deliveries."""
 
     def __init__(self, url: str, name: str) -> None:
+        self._url = url
         self._out, self._in = Link(url, f"{name} out"), Link(url, f"{name} in")
         self._publisher = AmqpPublisher(self._out)
+
+    async def declare(self, topology: Topology) -> None:
+        """As `Declares` says."""
+        await topologies.declare(self._url, topology)
 
     def publisher(self) -> AmqpPublisher:
         """The one publisher of this process; calls may overlap."""
         return self._publisher
 
     def subscription(self, intake: Intake) -> AmqpSubscription:
+        """A queue to consume; begins with its first `batch`."""
         return AmqpSubscription(self._in, intake)
+
+    def cut(self) -> None:
+        """Drop both connections at once, as a network does: what follows opens new ones."""
+        self._in.abort()
+        self._out.abort()
 
     async def close(self) -> None:
         """End both connections: what was not settled goes back to its queue."""

@@ -1,0 +1,35 @@
+"""Declares a topology at RabbitMQ, over aio-pika."""
+
+import asyncio
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import ChannelPreconditionFailed
+
+from domain.errors import TopologyConflict, Unavailable
+from domain.ports.topology import Topology
+
+DECLARE_WITHIN = 30.0
+
+
+async def declare(url: str, topology: Topology) -> None:
+    """Make what is not there, on a connection of its own. Raises TopologyConflict, Unavailable."""
+    try:
+        async with asyncio.timeout(DECLARE_WITHIN):
+            connection = await aio_pika.connect(url, client_properties={"connection_name": "tally declare"})
+            async with connection, connection.channel() as channel:
+                await _declare(channel, topology)
+    except ChannelPreconditionFailed as error:
+        raise TopologyConflict(str(error)) from error
+    except (aio_pika.exceptions.AMQPError, OSError, TimeoutError) as error:
+        raise Unavailable(f"broker: {str(error) or type(error).__name__}") from error
+
+
+async def _declare(channel: AbstractChannel, topology: Topology) -> None:
+    for exchange in topology.exchanges:
+        await channel.declare_exchange(exchange.name, exchange.kind, durable=True, arguments=dict(exchange.arguments))
+    for queue in topology.queues:
+        await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+    for binding in topology.bindings:
+        queue = await channel.get_queue(binding.queue, ensure=False)
+        await queue.bind(binding.exchange, binding.key)
