@@ -31,5 +31,5 @@ async def _declare(channel: AbstractChannel, topology: Topology) -> None:
     for queue in topology.queues:
         await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
     for binding in topology.bindings:
-        queue = await channel.get_queue(binding.queue, ensure=False)
-        await queue.bind(binding.exchange, binding.key)
+        bound = await channel.get_queue(binding.queue, ensure=False)
+        await bound.bind(binding.exchange, binding.key)

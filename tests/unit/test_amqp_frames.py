@@ -1,6 +1,7 @@
 """The frames of publishing and delivering, byte by byte against the library that aio-pika uses."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pamqp.frame
@@ -89,7 +90,7 @@ def _payload(frame: bytes) -> bytes:
 
 
 def test_every_kind_of_header_and_property_is_read() -> None:
-    headers = {
+    headers: dict[str, Any] = {
         "text": "ä",
         "bytes": bytearray(b"\xff"),
         "small": 1,
