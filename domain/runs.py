@@ -119,7 +119,7 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
 
 def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool) -> list[e.TaskEvent]:
     lease = task.lease
-    accepted = accepted or not isinstance(task, Leased | Cancelling)
+    accepted = accepted or _seen_running(task)
     expired = e.LeaseExpired(
         task_id=task.task_id,
         run_id=lease.run_id,
@@ -148,6 +148,11 @@ def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool
             e.TaskFailed(task_id=task.task_id, reason="lost", runs=task.facts.run, verified=False),
         ]
     return [expired, lost, queued(task, "run-lost")]
+
+
+def _seen_running(task: Held) -> bool:
+    """A report of its start says as much as a beat that lists the run."""
+    return task.started if isinstance(task, Cancelling) else not isinstance(task, Leased)
 
 
 def _offer_again(task: Task) -> e.TaskQueued:

@@ -1,0 +1,350 @@
+"""What may be decided of a task in each of its states, and what follows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import events as e
+from domain.errors import BadState
+from domain.ids import derived_id
+from domain.reports import RunError, RunFinish, RunStart
+from domain.retrying import MAX_LOSSES
+from domain.specs import TaskSpec
+from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, decide
+from domain.task_states import Ended, Held, Leased, Queued, Task, evolve
+from tests.support.ended_tasks import NOW, TASK
+
+RUN = derived_id(TASK, "run:1")
+GRANT = Grant("W1", 3, beat=812, age=timedelta(seconds=1.4))
+START = RunStart(task_id=TASK, run_id=RUN, fence=1, container_id="c1")
+DONE = RunFinish(task_id=TASK, run_id=RUN, fence=1, container_id="c1", exit_code=0)
+FAILED = RunFinish(task_id=TASK, run_id=RUN, fence=1, container_id="c1", exit_code=3)
+REFUSED = RunFinish(task_id=TASK, run_id=RUN, fence=1, error=RunError(code="image-missing"))
+STALE = RunFinish(task_id=TASK, run_id=RUN, fence=9, container_id="c1", exit_code=0)
+SUBMITTED = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
+NEEDY = e.TaskSubmitted(
+    task_id="T1", spec=TaskSpec(executor="noop"), depends_on=(e.Upstream(task_id="T0", stream=UUID(int=7)),)
+)
+QUEUED = e.TaskQueued(task_id="T1", pool="default", executor="noop", priority=5)
+
+
+def fold(*events: e.Event) -> Task:
+    state: Task | None = None
+    for event in events:
+        state = evolve(state, TASK, event)
+    assert state is not None
+    return state
+
+
+def after(state: Task, *commands: Decision) -> Task:
+    """`state` after what these commands add."""
+    for command in commands:
+        for event in decide(state, command, NOW):
+            state = evolve(state, TASK, event)
+    return state
+
+
+QUEUE = fold(SUBMITTED, QUEUED)
+STATES: dict[str, Task] = {
+    "blocked": fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))),
+    "queued": QUEUE,
+    "leased": after(QUEUE, GRANT),
+    "running": after(QUEUE, GRANT, START),
+    "timing out": after(QUEUE, GRANT, START, TimeOut(1)),
+    "cancelling": after(QUEUE, GRANT, Cancel("alice")),
+    "cancelling, started": after(QUEUE, GRANT, START, Cancel("alice")),
+    "ended": after(QUEUE, GRANT, DONE),
+}
+COMMANDS: dict[str, Decision] = {
+    "free": Free(),
+    "skip": Skip("T0"),
+    "grant": GRANT,
+    "not accepted": CloseLease(1, accepted=False),
+    "lost": CloseLease(1, accepted=True),
+    "close of another lease": CloseLease(9, accepted=True),
+    "time out": TimeOut(1),
+    "time out of another run": TimeOut(9),
+    "start": START,
+    "done": DONE,
+    "failed": FAILED,
+    "refused": REFUSED,
+    "stale": STALE,
+}
+LATE = ("start", "done", "failed", "refused", "stale")
+TABLE: dict[tuple[str, str], str] = {
+    ("blocked", "free"): "queued",
+    ("blocked", "skip"): "skipped",
+    ("queued", "grant"): "run-leased",
+    ("leased", "not accepted"): "lease-expired queued",
+    ("leased", "lost"): "lease-expired run-lost queued",
+    ("leased", "start"): "run-started",
+    ("leased", "done"): "run-started run-succeeded succeeded",
+    ("leased", "failed"): "run-started run-failed failed",
+    ("leased", "refused"): "run-failed failed",
+    ("running", "not accepted"): "lease-expired run-lost queued",
+    ("running", "lost"): "lease-expired run-lost queued",
+    ("running", "time out"): "run-timing-out",
+    ("running", "done"): "run-succeeded succeeded",
+    ("running", "failed"): "run-failed failed",
+    ("running", "refused"): "run-failed failed",
+    ("timing out", "not accepted"): "lease-expired run-lost failed",
+    ("timing out", "lost"): "lease-expired run-lost failed",
+    ("timing out", "done"): "run-failed failed",
+    ("timing out", "failed"): "run-failed failed",
+    ("timing out", "refused"): "run-failed failed",
+    ("cancelling", "not accepted"): "lease-expired cancelled",
+    ("cancelling", "lost"): "lease-expired run-lost cancelled",
+    ("cancelling", "start"): "run-started",
+    ("cancelling", "done"): "run-started run-succeeded cancelled",
+    ("cancelling", "failed"): "run-started run-failed cancelled",
+    ("cancelling", "refused"): "run-failed cancelled",
+    ("cancelling, started", "not accepted"): "lease-expired run-lost cancelled",
+    ("cancelling, started", "lost"): "lease-expired run-lost cancelled",
+    ("cancelling, started", "done"): "run-succeeded cancelled",
+    ("cancelling, started", "failed"): "run-failed cancelled",
+    ("cancelling, started", "refused"): "run-failed cancelled",
+    **{(state, report): "late-result-ignored" for state in ("blocked", "queued", "ended") for report in LATE},
+    **{
+        (state, "stale"): "late-result-ignored"
+        for state in ("leased", "running", "timing out", "cancelling", "cancelling, started")
+    },
+}
+
+
+def types(events: Sequence[e.Event]) -> str:
+    return " ".join(event.TYPE.split(".")[1] for event in events)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("state", STATES)
+def test_what_each_state_makes_of_each_command(state: str, command: str) -> None:
+    assert types(decide(STATES[state], COMMANDS[command], NOW)) == TABLE.get((state, command), "")
+
+
+@pytest.mark.parametrize(
+    ("state", "becomes"),
+    [
+        ("blocked", "cancelled"),
+        ("queued", "cancelled"),
+        ("leased", "cancelling"),
+        ("running", "cancelling"),
+        ("timing out", "cancelling"),
+        ("cancelling", ""),
+        ("cancelling, started", ""),
+    ],
+)
+def test_what_each_state_makes_of_a_cancellation(state: str, becomes: str) -> None:
+    assert types(decide(STATES[state], Cancel("alice"), NOW)) == becomes
+
+
+def test_an_ended_task_cannot_be_cancelled_and_the_refusal_says_how_it_ended() -> None:
+    with pytest.raises(BadState) as caught:
+        decide(STATES["ended"], Cancel("alice"), NOW)
+
+    assert caught.value.detail == "task T1 has already succeeded: nothing is left to cancel"
+
+
+def test_an_offer_names_the_last_beat_and_how_long_after_it_the_run_may_start() -> None:
+    assert decide(QUEUE, GRANT, NOW) == [
+        e.RunLeased(
+            task_id="T1",
+            run_id=RUN,
+            run=1,
+            fence=1,
+            worker_id="W1",
+            generation=3,
+            beat=812,
+            within=timedelta(seconds=11.4),
+            expires_at=NOW + timedelta(seconds=12),
+        )
+    ]
+
+
+def test_an_offer_not_accepted_is_made_again_as_the_same_run_with_the_next_fence() -> None:
+    again = after(QUEUE, GRANT, CloseLease(1, accepted=False), GRANT)
+
+    assert isinstance(again, Leased)
+    assert (again.lease.run_id, again.lease.run, again.lease.fence) == (RUN, 1, 2)
+
+
+def test_a_lost_run_is_followed_by_a_new_run() -> None:
+    again = after(QUEUE, GRANT, CloseLease(1, accepted=True), GRANT)
+
+    assert isinstance(again, Leased)
+    assert (again.lease.run_id, again.lease.run, again.lease.fence) == (derived_id(TASK, "run:2"), 2, 2)
+
+
+def test_a_late_report_does_not_make_an_offer_a_new_run() -> None:
+    again = after(QUEUE, GRANT, CloseLease(1, accepted=False), STALE, GRANT)
+
+    assert isinstance(again, Leased)
+    assert (again.lease.run, again.lease.fence) == (1, 2)
+
+
+def test_a_run_is_lost_so_often_and_then_its_task_fails() -> None:
+    state = QUEUE
+    for lost in range(MAX_LOSSES):
+        state = after(state, GRANT, CloseLease(lost + 1, accepted=True))
+        assert isinstance(state, Queued)
+
+    last = after(state, GRANT)
+
+    assert decide(last, CloseLease(MAX_LOSSES + 1, accepted=True), NOW)[-1] == e.TaskFailed(
+        task_id="T1", reason="lost", runs=MAX_LOSSES + 1, verified=False
+    )
+
+
+def test_a_cancelled_run_that_had_started_and_fell_silent_is_not_said_to_be_gone() -> None:
+    expired, lost, cancelled = decide(STATES["cancelling, started"], CloseLease(1, accepted=False), NOW)
+
+    assert expired == e.LeaseExpired(task_id="T1", run_id=RUN, fence=1, worker_id="W1", accepted=True)
+    assert lost == e.RunLost(task_id="T1", run_id=RUN, run=1, fence=1)
+    assert cancelled == e.TaskCancelled(task_id="T1", by="alice", runs=1, verified=False, unheard=RUN)
+
+
+def test_a_cancelled_offer_that_was_never_accepted_ran_nowhere() -> None:
+    _, cancelled = decide(STATES["cancelling"], CloseLease(1, accepted=False), NOW)
+
+    assert cancelled == e.TaskCancelled(task_id="T1", by="alice", runs=1)
+
+
+def test_a_cancelled_run_keeps_its_exit_code() -> None:
+    *_, cancelled = decide(STATES["cancelling, started"], FAILED, NOW)
+
+    assert cancelled == e.TaskCancelled(task_id="T1", by="alice", runs=1, exit_code=3)
+
+
+def test_a_run_stopped_for_its_time_is_a_timeout_whatever_its_exit_code() -> None:
+    run, task = decide(STATES["timing out"], DONE, NOW)
+
+    assert run == e.RunFailed(task_id="T1", run_id=RUN, run=1, fence=1, reason="timeout", exit_code=0)
+    assert task == e.TaskFailed(task_id="T1", reason="timeout", runs=1, exit_code=0)
+
+
+@pytest.mark.parametrize("grace", [None, timedelta(0), timedelta(minutes=1)])
+def test_the_grace_of_a_cancellation_is_its_own_or_else_the_tasks(grace: timedelta | None) -> None:
+    (event,) = decide(STATES["running"], Cancel("alice", "why", grace), NOW)
+
+    expected = timedelta(seconds=10) if grace is None else grace
+    assert event == e.TaskCancelling(
+        task_id="T1", run_id=RUN, fence=1, worker_id="W1", grace=expected, by="alice", reason="why"
+    )
+
+
+def test_a_stream_that_does_not_begin_with_a_submission_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"begins with task\.queued"):
+        evolve(None, TASK, QUEUED)
+
+
+FENCES = st.integers(min_value=1, max_value=6)
+RUNS = st.integers(min_value=1, max_value=4).map(lambda run: derived_id(TASK, f"run:{run}"))
+CODES = st.sampled_from([None, 0, 1, 137])
+
+
+@st.composite
+def commands(draw: st.DrawFn, state: Task) -> Decision:
+    """Any command: half of the time about the lease there is, else about any."""
+    right = isinstance(state, Held) and draw(st.booleans())
+    fence = state.lease.fence if right and isinstance(state, Held) else draw(FENCES)
+    run_id = state.lease.run_id if right and isinstance(state, Held) else draw(RUNS)
+    container = draw(st.sampled_from([None, "c1"]))
+    finish = RunFinish(
+        task_id=TASK,
+        run_id=run_id,
+        fence=fence,
+        container_id=container,
+        exit_code=draw(CODES),
+        oom_killed=draw(st.booleans()),
+        gone=draw(st.booleans()),
+        error=draw(st.sampled_from([None, RunError(code="image-missing")])),
+    )
+    return draw(
+        st.sampled_from(
+            [
+                Free(),
+                Skip("T0"),
+                GRANT,
+                CloseLease(fence, draw(st.booleans())),
+                TimeOut(fence),
+                Cancel("alice"),
+                RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
+                finish,
+            ]
+        )
+    )
+
+
+@given(st.data(), st.sampled_from(["blocked", "queued"]))
+def test_every_history_is_one_that_the_published_states_allow(data: st.DataObject, first: str) -> None:
+    state, history = STATES[first], list[e.TaskEvent]()
+    for _ in range(data.draw(st.integers(0, 25))):
+        command = data.draw(commands(state))
+        try:
+            added = decide(state, command, NOW)
+        except BadState:
+            assert isinstance(state, Ended)
+            assert isinstance(command, Cancel)
+            continue
+        for event in added:
+            assert e.read_event(event.TYPE, event.body()) == event
+            version = state.version
+            state = evolve(state, TASK, event)
+            assert state.version == version + 1
+        history += added
+        assert not isinstance(command, Grant | Free) or len(added) <= 1
+
+    ends = [n for n, event in enumerate(history) if event.TYPE in e.ENDS]
+    assert len(ends) <= 1
+    assert isinstance(state, Ended) == bool(ends)
+    if ends:
+        assert {event.TYPE for event in history[ends[0] + 1 :]} <= {e.LateResultIgnored.TYPE}
+    check_runs(history)
+
+
+def check_runs(history: Sequence[e.TaskEvent]) -> None:
+    """Fences count the leases; a new lease comes only after the last one was closed, and never after a cancellation;
+    a run counts up only when the last one was lost."""
+    fence = run = 0
+    held = lost = cancelled = False
+    for event in history:
+        match event:
+            case e.RunLeased():
+                assert not held
+                assert not cancelled
+                assert event.fence == fence + 1
+                assert event.run == run + (lost or run == 0)
+                fence, run, held, lost = event.fence, event.run, True, False
+            case e.LeaseExpired() | e.RunSucceeded() | e.RunFailed():
+                assert held
+                assert event.fence == fence
+                held = False
+            case e.RunLost():
+                lost = True
+            case e.TaskCancelling():
+                cancelled = True
+            case e.RunStarted() | e.RunTimingOut():
+                assert held
+                assert event.fence == fence
+            case e.TaskSucceeded() | e.TaskFailed() | e.TaskSkipped() | e.TaskCancelled():
+                assert not held
+            case _:
+                pass
+
+
+@given(st.data())
+def test_deciding_the_same_again_never_adds_a_second_end_or_lease(data: st.DataObject) -> None:
+    state = STATES[data.draw(st.sampled_from(sorted(STATES)))]
+    command = data.draw(commands(state))
+    if isinstance(state, Ended) and isinstance(command, Cancel):
+        return
+    again = after(state, command)
+    if isinstance(again, Ended) and isinstance(command, Cancel):
+        return
+
+    repeated = decide(again, command, NOW)
+
+    assert {event.TYPE for event in repeated} <= {e.LateResultIgnored.TYPE}
