@@ -1,0 +1,335 @@
+"""What a round of the conductor makes of the log, on every store of its rows."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from adapters.event_log import connect
+from consumers.conductor import Conductor
+from domain import events as e
+from domain.folding import worker_of, workflow_of
+from domain.task import Cancel
+from domain.task_states import Blocked, Cancelling, Ended, Leased, Queued
+from tests.support.conducting import (
+    WORKFLOW,
+    MemoryWorld,
+    PgWorld,
+    World,
+    conductor,
+    settle,
+    spec,
+    stream,
+    worker_stream,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A world and a conductor in it."""
+
+    world: World
+    conducting: Conductor
+
+    async def settle(self) -> None:
+        await settle(self.conducting)
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
+async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
+    if request.param == "memory":
+        memory = MemoryWorld()
+        async with memory.seat() as seat:
+            yield Place(memory, conductor(seat))
+        return
+    dsn = request.getfixturevalue("pg").app
+    async with await connect(dsn, "test") as connection:
+        world = PgWorld(dsn, connection)
+        async with world.seat() as seat:
+            yield Place(world, conductor(seat))
+
+
+async def test_a_queued_task_is_leased_to_a_free_slot(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a"))
+
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Leased)
+    assert await place.world.leases() == {"w1": 1}
+
+
+async def test_a_task_waits_while_every_slot_is_taken_and_goes_on_when_one_is_free(place: Place) -> None:
+    await place.world.register("w1", slots=2)
+    await place.world.submit(spec("a"), spec("b"), spec("c"))
+    await place.settle()
+    assert await place.world.leases() == {"w1": 2}
+    assert isinstance(await place.world.task("c"), Queued)
+
+    await place.world.finish("a")
+    await place.settle()
+
+    assert isinstance(await place.world.task("c"), Leased)
+
+
+async def test_the_higher_priority_goes_first_and_among_equals_the_first_to_come(place: Place) -> None:
+    await place.world.submit(spec("a"), spec("b"), spec("urgent", priority=10))
+    await place.settle()
+    await place.world.register("w1", slots=2)
+
+    await place.settle()
+
+    assert isinstance(await place.world.task("urgent"), Leased)
+    assert isinstance(await place.world.task("a"), Leased)
+    assert isinstance(await place.world.task("b"), Queued)
+
+
+async def test_equal_workers_get_equal_shares(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.register("w2")
+    await place.world.submit(*(spec(f"t{n}") for n in range(6)))
+
+    await place.settle()
+
+    assert await place.world.leases() == {"w1": 3, "w2": 3}
+
+
+async def test_tasks_that_come_one_by_one_take_turns_among_idle_workers(place: Place) -> None:
+    shares: Counter[str] = Counter()
+    await place.world.register("w1")
+    await place.world.register("w2")
+    for n in range(6):
+        await place.world.submit(spec(f"t{n}"))
+        place.world.wait()
+        await place.settle()
+        shares += await place.world.leases()
+        await place.world.finish(f"t{n}")
+
+    assert shares == {"w1": 3, "w2": 3}
+
+
+async def test_only_a_worker_of_the_pool_gets_a_task(place: Place) -> None:
+    await place.world.register("w1", pool="gpu")
+    await place.world.submit(spec("a"))
+
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Queued)
+
+
+async def test_a_worker_that_has_not_beaten_in_its_generation_gets_nothing(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.register("w1", instance=2)
+    await place.world.beat("w1", generation=1, beat=9)
+    await place.world.submit(spec("a"))
+
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Queued)
+
+
+async def test_a_finished_task_frees_its_dependant_which_is_leased_in_the_same_round(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit_workflow(spec("a"), spec("b", "a"))
+    await place.settle()
+    assert isinstance(await place.world.task("b"), Blocked)
+
+    await place.world.finish("a")
+    await place.settle()
+
+    assert await place.world.types("b") == ["submitted", "blocked", "queued", "run-leased"]
+    freed, leased = (await place.world.load([stream("b")]))[stream("b")][2:]
+    end = (await place.world.load([stream("a")]))[stream("a")][-1]
+    assert (freed.cause.actor, freed.cause.causation_id) == ("saga", str(end.event_id))
+    assert (leased.cause.actor, leased.cause.causation_id) == ("dispatcher", str(end.event_id))
+
+
+async def test_all_dependencies_must_succeed_and_one_failure_skips(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit_workflow(spec("a"), spec("b"), spec("both", "a", "b"), spec("after", "both"))
+    await place.settle()
+    await place.world.finish("a")
+    await place.settle()
+    assert isinstance(await place.world.task("both"), Blocked)
+
+    await place.world.finish("b", exit_code=1)
+    await place.settle()
+
+    assert await place.world.types("both") == ["submitted", "blocked", "skipped"]
+    assert await place.world.types("after") == ["submitted", "blocked", "skipped"]
+    (skipped,) = (await place.world.load([stream("after")]))[stream("after")][2:]
+    assert skipped.event() == e.TaskSkipped(task_id="after", because="both")
+
+
+async def test_a_dependency_that_ended_long_ago_counts(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("old"), spec("broken"))
+    await place.settle()
+    await place.world.finish("old")
+    await place.world.finish("broken", exit_code=1)
+    await place.settle()
+
+    await place.world.submit(spec("good", "old"), spec("bad", "old", "broken"))
+    await place.settle()
+
+    assert isinstance(await place.world.task("good"), Leased)
+    assert await place.world.types("bad") == ["submitted", "blocked", "skipped"]
+
+
+async def test_a_workflow_finishes_when_its_last_task_ends(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit_workflow(spec("a"), spec("b", "a"), spec("c"))
+    await place.settle()
+    await place.world.finish("a", exit_code=1)
+    await place.settle()
+    rows = (await place.world.load([WORKFLOW]))[WORKFLOW]
+    assert workflow_of(rows).status == "running"
+
+    await place.world.finish("c")
+    await place.settle()
+
+    rows = (await place.world.load([WORKFLOW]))[WORKFLOW]
+    assert rows[-1].event() == e.WorkflowFinished(workflow_id="W", succeeded=1, failed=1, skipped=1)
+    assert await place.world.left_over() == 0
+
+
+async def test_cancelling_a_workflow_cancels_each_of_its_tasks_that_has_not_ended(place: Place) -> None:
+    await place.world.register("w1", slots=2)
+    await place.world.submit_workflow(spec("a"), spec("b"), spec("c"), spec("d", "a"))
+    await place.settle()
+    await place.world.finish("a")
+
+    await place.world.cancel_workflow()
+    await place.settle()
+
+    assert isinstance(await place.world.task("b"), Cancelling)
+    assert (await place.world.types("c"))[-1] in {"cancelled", "cancelling"}
+    assert (await place.world.types("d"))[-1] == "cancelled"
+    cancelled = (await place.world.load([stream("d")]))[stream("d")][-1].event()
+    assert cancelled == e.TaskCancelled(task_id="d", by="alice", reason="no longer needed")
+
+
+async def test_a_task_cancelled_in_the_queue_is_never_leased(place: Place) -> None:
+    await place.world.submit(spec("a"))
+    await place.settle()
+    await place.world.register("w1")
+    await place.world.decide("a", Cancel("alice"))
+
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Ended)
+    assert await place.world.left_over() == 0
+
+
+async def test_an_offer_that_nobody_accepts_is_made_again_as_the_same_run(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a"))
+    await place.settle()
+    first = await place.world.task("a")
+
+    await place.world.advance(20.0)
+    await place.world.beat("w1", beat=2)
+    await settle_closings(place)
+
+    again = await place.world.task("a")
+    assert await place.world.types("a") == [
+        "submitted",
+        "queued",
+        "run-leased",
+        "lease-expired",
+        "queued",
+        "run-leased",
+    ]
+    assert isinstance(first, Leased)
+    assert isinstance(again, Leased)
+    assert (again.lease.run_id, again.lease.fence) == (first.lease.run_id, 2)
+    assert await place.world.leases() == {"w1": 1}
+
+
+async def test_a_run_whose_worker_falls_silent_is_lost_and_run_again_elsewhere(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a"))
+    await place.settle()
+    await place.world.start("a")
+    await place.world.register("w2")
+    await place.settle()
+
+    await place.world.advance(20.0)
+    await place.world.beat("w2", beat=2)
+    await settle_closings(place)
+
+    state = await place.world.task("a")
+    assert isinstance(state, Leased)
+    assert (state.lease.worker_id, state.facts.run, state.facts.losses) == ("w2", 2, 1)
+    lost = worker_of((await place.world.load([worker_stream("w1")]))[worker_stream("w1")])
+    assert lost is not None
+    assert lost.lost
+
+
+async def test_a_worker_that_registers_but_never_beats_is_lost(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.register("w1", instance=2)
+    await place.settle()
+    await place.world.beat("w1", generation=1, beat=99)
+
+    await place.world.advance(14.0)
+    await settle_closings(place)
+    assert await worker_types(place, "w1") == ["registered", "registered"]
+
+    await place.world.advance(1.0)
+    await settle_closings(place)
+    assert await worker_types(place, "w1") == ["registered", "registered", "lost"]
+
+
+async def test_a_run_past_its_time_is_told_to_stop_once(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a", run=timedelta(microseconds=1)))
+    await place.settle()
+    await place.world.start("a")
+    place.world.wait()
+
+    await place.settle()
+    await place.settle()
+
+    assert (await place.world.types("a"))[-2:] == ["run-started", "run-timing-out"]
+
+
+async def test_a_run_that_ends_in_time_leaves_no_timer(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a"))
+    await place.settle()
+    await place.world.start("a")
+    await place.settle()
+    assert await place.world.left_over() == 2
+
+    await place.world.finish("a")
+    await place.settle()
+
+    assert await place.world.left_over() == 0
+
+
+async def test_a_fan_out_drains_in_rounds(place: Place) -> None:
+    await place.world.register("w1", slots=1)
+    width = 230
+    await place.world.submit_workflow(spec("root"), *(spec(f"leaf{n}", "root") for n in range(width)))
+    await place.settle()
+
+    await place.world.finish("root")
+    await place.settle()
+
+    leaves = [stream(f"leaf{n}") for n in range(width)]
+    rows = await place.world.load(leaves)
+    assert sum(events[2].type == e.TaskQueued.TYPE for events in rows.values()) == width
+    assert await place.world.leases() == {"w1": 1}
+
+
+async def settle_closings(place: Place) -> None:
+    """As the clock was moved by hand: a new conductor looks at all leases in its first round."""
+    await settle(conductor(place.conducting.seat))
+
+
+async def worker_types(place: Place, worker_id: str) -> list[str]:
+    own = worker_stream(worker_id)
+    return [row.type.split(".")[1] for row in (await place.world.load([own]))[own]]

@@ -1,0 +1,296 @@
+"""A log and the conductor's rows, with hands that play the parts of clients, handler and workers."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from adapters.conductor_store import ConductorPgTurn
+from adapters.event_log import Connection, PgSeat, append_events, load_streams
+from adapters.in_memory.conducting import LastBeat, Rows
+from adapters.in_memory.event_log import MemoryLog, MemorySeat
+from adapters.in_memory.traces import NoTraces
+from consumers.conductor import PAGE, Conductor
+from consumers.noting import TYPES
+from consumers.timekeeper import Probes
+from domain import task as deciding
+from domain import worker, workflow
+from domain.folding import task_of, worker_of, workflow_of
+from domain.ids import derived_id
+from domain.messages import Cause
+from domain.ports.broker import Outgoing
+from domain.ports.conducting import ConductorTurn
+from domain.ports.log import Seat
+from domain.recorded import NewEvent, Recorded, new_events
+from domain.reports import RegisterWorker, RunFinish, RunStart
+from domain.specs import DependsOn, TaskSpec
+from domain.submitting import submit_task, submit_workflow
+from domain.task_states import Held, Task
+from tests.support.ended_tasks import NOW, Hands
+
+EPOCH = UUID("0193f2a1-5c7e-7000-8000-000000000000")
+WORKFLOW = derived_id(EPOCH, "workflow")
+CAUSE = Cause("chain", "command", "alice")
+
+
+def stream(name: str) -> UUID:
+    """The stream of the task that the tests call `name`."""
+    return derived_id(EPOCH, name)
+
+
+def worker_stream(worker_id: str) -> UUID:
+    return derived_id(UUID(int=0), f"worker:{worker_id}")
+
+
+def spec(name: str, *needs: str, priority: int = 5, run: timedelta = timedelta(hours=1)) -> TaskSpec:
+    """A task of executor noop that needs `needs`."""
+    return TaskSpec.model_validate(
+        {
+            "task_id": name,
+            "executor": "noop",
+            "depends_on": [DependsOn(task_id=need) for need in needs],
+            "priority": priority,
+            "timeouts": {"run": run},
+        }
+    )
+
+
+class World(ABC):
+    """What the conductor lives in. Times are seconds from the beginning."""
+
+    @abstractmethod
+    def seat(self) -> AbstractAsyncContextManager[Seat[ConductorTurn]]: ...
+
+    @abstractmethod
+    async def append(self, events: Sequence[NewEvent]) -> None: ...
+
+    @abstractmethod
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]: ...
+
+    @abstractmethod
+    async def beat(self, worker_id: str, generation: int = 1, beat: int = 1) -> None:
+        """The worker is heard now."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Let a moment pass."""
+
+    @abstractmethod
+    async def advance(self, seconds: float) -> None:
+        """Move the lease clock on."""
+
+    @abstractmethod
+    async def answer(self) -> None:
+        """The last probe comes back."""
+
+    @abstractmethod
+    async def accept(self, run_id: UUID) -> None:
+        """A beat lists the run."""
+
+    @abstractmethod
+    async def close(self, run_id: UUID) -> None:
+        """The lease ends with a report."""
+
+    @abstractmethod
+    async def leases(self) -> Counter[str]:
+        """Open leases of each worker."""
+
+    @abstractmethod
+    async def left_over(self) -> int:
+        """Rows that still wait for something."""
+
+    async def register(self, worker_id: str, slots: int = 4, pool: str = "default", instance: int = 1) -> None:
+        """A worker comes up, and beats."""
+        own = worker_stream(worker_id)
+        rows = (await self.load([own])).get(own, [])
+        command = RegisterWorker(worker_id=worker_id, instance=UUID(int=instance), engine="e", pool=pool, slots=slots)
+        state = worker_of(rows)
+        await self.append(new_events(own, len(rows), "", worker.register(state, command, alive=False), CAUSE))
+        await self.beat(worker_id, state.registered.generation + 1 if state else 1)
+
+    async def submit(self, *specs: TaskSpec) -> None:
+        """Tasks each on its own."""
+        for one in specs:
+            upstream = {need.task_id: stream(need.task_id) for need in one.depends_on}
+            own = stream(one.task_id or "")
+            await self.append(new_events(own, 0, "default", submit_task(one, own, upstream, "image"), CAUSE))
+
+    async def submit_workflow(self, *specs: TaskSpec, upstream: Sequence[str] = ()) -> None:
+        tasks = [(one, stream(one.task_id or "")) for one in specs]
+        outer = {name: stream(name) for name in upstream}
+        submitted, first = submit_workflow(("W", WORKFLOW), tasks, outer, "image")
+        new = new_events(WORKFLOW, 0, "default", [submitted], CAUSE)
+        for own, events in first.items():
+            new += new_events(own, 0, "default", events, CAUSE)
+        await self.append(new)
+
+    async def cancel_workflow(self) -> None:
+        rows = (await self.load([WORKFLOW]))[WORKFLOW]
+        events = workflow.decide(workflow_of(rows), workflow.Cancel("alice", "no longer needed"))
+        await self.append(new_events(WORKFLOW, len(rows), "default", events, CAUSE))
+
+    async def task(self, name: str) -> Task:
+        own = stream(name)
+        return task_of((await self.load([own]))[own])
+
+    async def types(self, name: str) -> list[str]:
+        """The task's history: the middle part of each event's type."""
+        own = stream(name)
+        return [row.type.split(".")[1] for row in (await self.load([own]))[own]]
+
+    async def decide(self, name: str, command: deciding.Decision, now: datetime = NOW) -> None:
+        own = stream(name)
+        rows = (await self.load([own]))[own]
+        events = deciding.decide(task_of(rows), command, now)
+        await self.append(new_events(own, len(rows), "default", events, CAUSE))
+
+    async def start(self, name: str) -> None:
+        """The worker that holds the task starts it."""
+        state = await self.task(name)
+        assert isinstance(state, Held)
+        run = state.lease
+        await self.accept(run.run_id)
+        await self.decide(name, RunStart(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c"))
+
+    async def finish(self, name: str, exit_code: int = 0) -> None:
+        """The worker that holds the task ends it."""
+        state = await self.task(name)
+        assert isinstance(state, Held)
+        run = state.lease
+        finish = RunFinish(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c", exit_code=exit_code)
+        await self.close(run.run_id)
+        await self.decide(name, finish)
+
+
+@dataclass(slots=True)
+class MemoryWorld(World):
+    hands: Hands = field(default_factory=Hands)
+    rows: Rows = field(default_factory=Rows)
+    log: MemoryLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = MemoryLog(self.hands)
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
+        yield MemorySeat(self.log, "conductor", self.rows.turn)
+
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        assert not self.log.append(events).moved
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        return self.log.load(streams)
+
+    async def beat(self, worker_id: str, generation: int = 1, beat: int = 1) -> None:
+        self.rows.beats[worker_id] = LastBeat(generation, beat, self.hands.now(), self.rows.clock.seconds)
+
+    def wait(self) -> None:
+        self.hands.move(timedelta(milliseconds=1))
+
+    async def advance(self, seconds: float) -> None:
+        clock = self.rows.clock
+        self.rows.clock = type(clock)(
+            clock.seconds + seconds, self.hands.now(), clock.probe, clock.sent_at, clock.answered, clock.answered_at
+        )
+
+    async def answer(self) -> None:
+        clock = self.rows.clock
+        self.rows.clock = type(clock)(
+            clock.seconds, clock.advanced_at, clock.probe, clock.sent_at, clock.probe, self.hands.now()
+        )
+
+    async def accept(self, run_id: UUID) -> None:
+        lease, _ = self.rows.leases[run_id]
+        self.rows.leases[run_id] = (lease, True)
+
+    async def close(self, run_id: UUID) -> None:
+        self.rows.leases.pop(run_id, None)
+
+    async def leases(self) -> Counter[str]:
+        return Counter(lease.worker_id for lease, _ in self.rows.leases.values())
+
+    async def left_over(self) -> int:
+        rows = self.rows
+        tables = (rows.queue, rows.edges, rows.settled, rows.timers, rows.members, rows.last, rows.cancels, rows.leases)
+        return sum(map(len, tables))
+
+
+@dataclass(slots=True)
+class PgWorld(World):
+    dsn: str
+    connection: Connection
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
+        async with PgSeat(self.dsn, "conductor", ConductorPgTurn) as seat:
+            yield seat
+
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        async with self.connection.transaction():
+            assert not (await append_events(self.connection, events)).moved
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        return await load_streams(self.connection, streams)
+
+    async def beat(self, worker_id: str, generation: int = 1, beat: int = 1) -> None:
+        await self.connection.execute(
+            "INSERT INTO worker_beats (worker_id, generation, beat, received_at, heard) "
+            "SELECT %s, %s, %s, clock_timestamp(), seconds FROM lease_clock ON CONFLICT (worker_id) DO UPDATE "
+            "SET generation = excluded.generation, beat = excluded.beat, received_at = excluded.received_at, "
+            "heard = excluded.heard",
+            (worker_id, generation, beat),
+        )
+
+    def wait(self) -> None:
+        """The database has the real clock."""
+
+    async def advance(self, seconds: float) -> None:
+        await self.connection.execute(
+            "UPDATE lease_clock SET seconds = seconds + %s, advanced_at = clock_timestamp()", (seconds,)
+        )
+
+    async def answer(self) -> None:
+        await self.connection.execute("UPDATE lease_clock SET answered = probe, answered_at = clock_timestamp()")
+
+    async def accept(self, run_id: UUID) -> None:
+        await self.connection.execute("UPDATE leases SET accepted = true WHERE run_id = %s", (run_id,))
+
+    async def close(self, run_id: UUID) -> None:
+        await self.connection.execute("DELETE FROM leases WHERE run_id = %s", (run_id,))
+
+    async def leases(self) -> Counter[str]:
+        cursor = await self.connection.execute("SELECT worker_id FROM leases")
+        return Counter(row[0] for row in await cursor.fetchall())
+
+    async def left_over(self) -> int:
+        tables = ("queue", "edges", "settled", "timers", "members", "workflows", "cancels")
+        counts = " + ".join(f"(SELECT count(*) FROM conductor_{table})" for table in tables)
+        cursor = await self.connection.execute(f"SELECT {counts} + (SELECT count(*) FROM leases)".encode())
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@dataclass(slots=True)
+class Silence:
+    """A publisher that keeps what it was given."""
+
+    sent: list[Outgoing] = field(default_factory=list[Outgoing])
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        self.sent += messages
+
+
+def conductor(seat: Seat[ConductorTurn]) -> Conductor:
+    return Conductor(seat, NoTraces(), Probes(Silence(), lambda: EPOCH))
+
+
+async def settle(conducting: Conductor, rounds: int = 100) -> None:
+    """Rounds until there is no more to do at once."""
+    for _ in range(rounds):
+        if not await conducting.step(await conducting.seat.page(PAGE, TYPES)):
+            return
+    raise AssertionError(f"still not done after {rounds} rounds")
