@@ -60,6 +60,8 @@ class Conductor:
             while not stop.is_set():
                 if not await self.step(await self.seat.page(PAGE, TYPES)):
                     await self.seat.wait(self._idle_seconds())
+                if probing.done():
+                    probing.result()
         finally:
             probing.cancel()
 
