@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from consumers.following import PAGE
 from domain.ports.log import Page, Seat
 from domain.ports.projecting import ProjectorTurn, ViewRows
 from domain.recorded import Recorded
-from domain.views import VIEWS, Rows, by_row, facts, fold
+from domain.views import VIEWS, by_row, facts, fold
 
 NAME = "projector"
 
@@ -27,11 +28,11 @@ class Project:
         return len(page.events) >= PAGE
 
 
-async def project(target: ViewRows, events: Sequence[Recorded], views: Sequence[str]) -> dict[str, Rows]:
-    """Fold `events` into the rows of these views: read what they change, fold, store. What has changed."""
+async def project(target: ViewRows, events: Sequence[Recorded], views: Sequence[str]) -> dict[str, list[UUID]]:
+    """Fold `events` into the rows of these views: read what they change, fold, store. Whose rows they are about."""
     said = facts(events)
     changes = {view: by_row(VIEWS[view], said) for view in views}
-    rows = await target.rows({view: list(grouped) for view, grouped in changes.items()})
-    changed = {view: fold(VIEWS[view], rows[view], grouped) for view, grouped in changes.items()}
-    await target.store(changed)
-    return changed
+    about = {view: list(grouped) for view, grouped in changes.items()}
+    rows = await target.rows(about)
+    await target.store({view: fold(VIEWS[view], rows[view], grouped) for view, grouped in changes.items()})
+    return about

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 from uuid import UUID
 
-from domain.ports.log import Page, Turn
+from domain.ports.log import Turn
 from domain.views import Rows
 
 
@@ -22,20 +22,3 @@ class ViewRows(Protocol):
 
 class ProjectorTurn(Turn, ViewRows, Protocol):
     """The projector's fenced transaction."""
-
-
-class Switch(ViewRows, Protocol):
-    """One transaction that holds the live projector back: it goes on after its end, with the tables then in place."""
-
-    @property
-    def live(self) -> int:
-        """The live projector's position, which stands still meanwhile."""
-        ...
-
-    async def page(self, after: int, limit: int) -> Page:
-        """As `Rebuild.page`."""
-        ...
-
-    async def finish(self, after: int) -> None:
-        """Compare the rows with an event after `after` too, then put the new tables in the place of the live ones."""
-        ...

@@ -126,7 +126,9 @@ BEGIN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE IF EXISTS rebuild.%I', view);
-  EXECUTE format('CREATE TABLE rebuild.%I (LIKE public.%I INCLUDING ALL)', view, view);
+  EXECUTE format('CREATE TABLE rebuild.%I (LIKE public.%I INCLUDING ALL)%s', view, view,
+    (SELECT ' WITH (' || array_to_string(c.reloptions, ', ') || ')' FROM pg_class c
+     WHERE c.oid = format('public.%I', view)::regclass));
   EXECUTE format('GRANT SELECT, INSERT, UPDATE ON rebuild.%I TO tally_app', view);
   EXECUTE format('GRANT SELECT ON rebuild.%I TO tally_read', view);
 END $$;
