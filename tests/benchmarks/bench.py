@@ -1,0 +1,136 @@
+"""The platform under measurement: its own database and processes, tasks in, counts and times out."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from uuid_utils.compat import uuid7
+
+from adapters import broker
+from domain.commands import SubmitTask, SubmitTasks
+from domain.messages import Message
+from domain.ports.broker import Outgoing
+from domain.specs import Container, TaskSpec
+from infra.dev.stack import Stack
+from infra.system import Addresses, System
+from infra.topology import COMMANDS
+from tests.benchmarks.measuring import cpu_seconds, wait_until
+
+NOOP = TaskSpec(executor="noop")
+ENDED = "SELECT count(*) FROM events WHERE topic IN ('task.succeeded.v1', 'task.failed.v1')"
+MANY = 1000
+
+
+def database(owner_dsn: str, name: str) -> str:
+    """A new, empty database beside the one of `owner_dsn`; its address."""
+    with psycopg.connect(owner_dsn, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return f"{owner_dsn.rsplit('/', 1)[0]}/{name}"
+
+
+@dataclass(slots=True)
+class Bench:
+    """A running platform. `servers`: pids of PostgreSQL and RabbitMQ, whose CPU time counts as well."""
+
+    system: System
+    servers: Sequence[int]
+    connection: psycopg.Connection[Any]
+
+    @classmethod
+    def over(cls, stack: Stack, folder: Path, slots: int, *names: str) -> "Bench":
+        """Start the processes `names` on a new database; the worker has `slots`."""
+        dsn = database(stack.postgres.dsn, "bench")
+        addresses = Addresses(dsn, stack.rabbitmq.urls(), stack.engine.host)
+        system = System(addresses, folder, {"TALLY_WORKER__SLOTS": str(slots), "TALLY_LOG__LEVEL": "warning"})
+        system.prepare()
+        system.start(*names)
+        system.wait_ready()
+        return cls(system, (stack.postgres.pid, stack.rabbitmq.pid), psycopg.connect(dsn, autocommit=True))
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.system.stop()
+
+    def cpu(self) -> float:
+        """CPU seconds of all processes of the platform, of this client and of both servers."""
+        children = [child.pid for child in self.system.children.values()]
+        return cpu_seconds([*children, *self.servers]) + time.process_time()
+
+    def count(self, query: str) -> int:
+        row = self.connection.execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0] or 0)
+
+    def submit(self, specs: Sequence[TaskSpec], many: bool = False) -> None:
+        """Publish each task in a message of its own, or `many` to a message; returns when all are confirmed."""
+        asyncio.run(self._publish(_messages(specs, many)))
+
+    def wait_ended(self, count: int, seconds: float = 120) -> None:
+        """Until this many tasks in all have ended, and their views show it."""
+        wait_until(lambda: self.count(ENDED) >= count, f"{count} tasks ended", seconds)
+
+    def wait_caught_up(self, name: str, seconds: float = 60) -> float:
+        """Until the follower `name` has dealt with the whole log; seconds it took."""
+        began = time.monotonic()
+        behind = (
+            "SELECT coalesce(max(notification_id), 0) - (SELECT position FROM consumers WHERE name = "
+            f"'{name}') FROM events"
+        )
+        wait_until(lambda: self.count(behind) <= 0, f"{name} caught up", seconds)
+        return time.monotonic() - began
+
+    async def _publish(self, messages: Sequence[Outgoing]) -> None:
+        async with broker.connect(self.system.addresses.amqp["client"], "bench") as amqp:
+            await amqp.publisher().publish(messages)
+
+    async def latencies(self, spec: TaskSpec, count: int) -> list[float]:
+        """Milliseconds from publishing to the stored end, one task after the other, by the log's own clock."""
+        took: list[float] = []
+        async with broker.connect(self.system.addresses.amqp["client"], "bench") as amqp:
+            publisher = amqp.publisher()
+            for _ in range(count):
+                (message,) = _messages([spec], many=False)
+                sent = time.time()
+                await publisher.publish([message])
+                took.append((await self._ended_at(message.id) - sent) * 1000)
+                await asyncio.sleep(0.005)
+        return took
+
+    async def _ended_at(self, command_id: UUID) -> float:
+        query = (
+            "SELECT extract(epoch FROM recorded_at) FROM events WHERE correlation_id = %s "
+            "AND topic IN ('task.succeeded.v1', 'task.failed.v1')"
+        )
+        async with asyncio.timeout(60):
+            while True:
+                row = self.connection.execute(query, (str(command_id),)).fetchone()
+                if row is not None:
+                    return float(row[0])
+                await asyncio.sleep(0.002)
+
+
+def container(image: str) -> TaskSpec:
+    """The task that `docker_raw` runs."""
+    return TaskSpec(container=Container(image=image, command=("echo", "hi")))
+
+
+def _messages(specs: Sequence[TaskSpec], many: bool) -> list[Outgoing]:
+    if many:
+        parts = [specs[i : i + MANY] for i in range(0, len(specs), MANY)]
+        return [_message(SubmitTasks(tasks=tuple(part))) for part in parts]
+    return [_message(SubmitTask(**dict(spec))) for spec in specs]
+
+
+def _message(command: Message) -> Outgoing:
+    key = f"{command.TYPE.rpartition('.v')[0]}.default"
+    body = command.model_dump_json(exclude_none=True, exclude_defaults=True).encode()
+    return Outgoing(COMMANDS, key, command.TYPE, uuid7(), body)

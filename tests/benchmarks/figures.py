@@ -1,0 +1,148 @@
+"""The figures, each with its baseline taken in turns with it. A function prints its line and says whether it is met."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from infra.dev.stack import Stack
+from tests.benchmarks.bench import ENDED, NOOP, Bench, container
+from tests.benchmarks.ceiling import Ceiling
+from tests.benchmarks.docker_raw import Raw
+from tests.benchmarks.measuring import Goal, baseline, cpu_seconds, median, percentile, report, wait_until
+
+CORE = ("handler", "conductor", "projector", "messenger", "worker")
+ROUNDS = 3
+NOOPS = 3000
+BULK = 10_000
+LATENCIES = 200
+CONTAINERS, SLOTS = 100, 8
+
+
+def image() -> str:
+    return os.environ.get("TALLY_IMAGE_BUSYBOX", "tallyport/busybox:dev")
+
+
+def t1(stack: Stack, folder: Path) -> bool:
+    """CPU time of a no-op task with full history and views, one message a task; the relay's beside it."""
+    ours: list[float] = []
+    least: list[float] = []
+    relayed: list[float] = []
+    with Bench.over(stack, folder, 400, *CORE) as bench, Ceiling(bench.system.addresses.database, _url(stack)) as lid:
+        bench.submit([NOOP] * 200)
+        bench.wait_ended(200)
+        for _ in range(ROUNDS):
+            ours.append(_noops(bench))
+            before = cpu_seconds([lid.pid, *bench.servers]) + _own()
+            lid.run(NOOPS)
+            least.append((cpu_seconds([lid.pid, *bench.servers]) + _own() - before) / NOOPS * 1000)
+        relayed.append(_relay(bench))
+    value = median(ours)
+    return report(
+        "T1",
+        value,
+        "cpu ms/task",
+        Goal(2.5),
+        **baseline("ceiling batch", least, value),
+        relay_cpu_ms_per_event=round(median(relayed), 3),
+        runs=ROUNDS,
+    )
+
+
+def t3(stack: Stack, folder: Path) -> bool:
+    """Idle latency of a no-op task: submit to stored end."""
+    with Bench.over(stack, folder, 8, *CORE, "relay") as bench:
+        asyncio.run(bench.latencies(NOOP, 20))
+        took = asyncio.run(bench.latencies(NOOP, LATENCIES))
+    return report("T3", percentile(took, 0.5), "ms p50", Goal(15), p99=round(percentile(took, 0.99), 1), runs=LATENCIES)
+
+
+def t5(stack: Stack, folder: Path) -> bool:
+    """Containers a second at 8 slots, and the time that an idle task adds to its container."""
+    raw, spec = Raw(stack.engine.host, image(), SLOTS), container(image())
+    ours: list[float] = []
+    plain: list[float] = []
+    with Bench.over(stack, folder, SLOTS, *CORE, "logkeeper", "relay") as bench:
+        raw.rate(SLOTS)
+        asyncio.run(bench.latencies(spec, 2))
+        idle_raw = [raw.one() * 1000 for _ in range(10)]
+        idle = asyncio.run(bench.latencies(spec, 10))
+        part = CONTAINERS // ROUNDS + 1
+        for _ in range(ROUNDS):
+            plain.append(raw.rate(part))
+            ours.append(_containers(bench, part))
+    raw.close()
+    share = median(ours) / median(plain) * 100
+    added = median(idle) - median(idle_raw)
+    met = report(
+        "T5",
+        share,
+        "% of raw containers/s",
+        Goal(90, at_most=False),
+        **baseline("docker_raw", plain, median(ours)),
+        containers_s=round(median(ours), 2),
+        runs=ROUNDS,
+    )
+    return report("T5-idle", added, "ms added per idle task", Goal(30), raw_ms=round(median(idle_raw), 1)) and met
+
+
+def bulk(stack: Stack, folder: Path) -> bool:
+    """10,000 no-op tasks in messages of 1,000: accepted, ended, and followed."""
+    import time
+
+    with Bench.over(stack, folder, 400, *CORE, "relay") as bench:
+        bench.submit([NOOP] * 1000, many=True)
+        bench.wait_ended(1000)
+        queued = "SELECT count(*) FROM events WHERE topic = 'task.submitted.v1'"
+        began = time.monotonic()
+        bench.submit([NOOP] * BULK, many=True)
+        wait_until(lambda: bench.count(queued) >= BULK + 1000, "all accepted", every=0.005)
+        accepted = BULK / (time.monotonic() - began)
+        bench.wait_ended(BULK + 1000, seconds=300)
+        ended = BULK / (time.monotonic() - began)
+        lag = max(bench.wait_caught_up("projector"), bench.wait_caught_up("relay"))
+    first = report("bulk-accepted", accepted, "tasks/s", Goal(5000, at_most=False), tasks=BULK)
+    second = report("bulk-ended", ended, "tasks/s", Goal(800, at_most=False), tasks=BULK)
+    return report("bulk-lag", lag, "s until projector and relay have caught up", Goal(60)) and first and second
+
+
+FIGURES = {"T1": t1, "T3": t3, "T5": t5, "bulk": bulk}
+
+
+def _noops(bench: Bench) -> float:
+    """CPU milliseconds a task, of everything, until the views show the end of all."""
+    ended, before = bench.count(ENDED), bench.cpu()
+    bench.submit([NOOP] * NOOPS)
+    bench.wait_ended(ended + NOOPS)
+    bench.wait_caught_up("projector")
+    return (bench.cpu() - before) / NOOPS * 1000
+
+
+def _relay(bench: Bench) -> float:
+    """CPU milliseconds an event, of the relay and the broker, while it catches up with all that was recorded."""
+    events = bench.count("SELECT count(*) FROM events")
+    broker = bench.servers[1]
+    before = cpu_seconds([broker])
+    bench.system.start("relay")
+    bench.system.wait_ready("relay")
+    bench.wait_caught_up("relay", seconds=120)
+    used = cpu_seconds([bench.system.children["relay"].pid, broker]) - before
+    return used / events * 1000
+
+
+def _containers(bench: Bench, count: int) -> float:
+    import time
+
+    ended, began = bench.count(ENDED), time.monotonic()
+    bench.submit([container(image())] * count)
+    bench.wait_ended(ended + count, seconds=300)
+    return count / (time.monotonic() - began)
+
+
+def _url(stack: Stack) -> str:
+    return stack.rabbitmq.amqp_url("tally")
+
+
+def _own() -> float:
+    import time
+
+    return time.process_time()
