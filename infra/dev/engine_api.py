@@ -74,8 +74,14 @@ def reachable() -> str | None:
     return named or (DEFAULT_HOST if answers(DEFAULT_HOST) else None)
 
 
-def has_image(host: str, name: str) -> bool:
-    return call(host, "GET", f"/images/{name}/json")[0] == 200
+def has_image(host: str, name: str, label: str = "") -> bool:
+    """Whether the engine holds image `name`, and that with `label` (`key=value`) if one is given."""
+    status, image = call(host, "GET", f"/images/{name}/json")
+    if status != 200 or not label:
+        return status == 200
+    labels: dict[str, str] = image["Config"]["Labels"] or {}
+    key, _, value = label.partition("=")
+    return labels.get(key) == value
 
 
 def import_image(host: str, name: str, tar: bytes, changes: Iterable[str] = ()) -> None:

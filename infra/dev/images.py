@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.dev import engine_api, fetch, python_image
@@ -17,8 +18,13 @@ from infra.dev.errors import CannotProvide
 BUSYBOX = "tallyport/busybox:dev"
 PYTHON = "tallyport/python:dev"
 LABEL = "LABEL tallyport.dev=1"
-PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
-GROUP = b"root:x:0:\nnogroup:x:65534:\n"
+PASSWD = b"""\
+root:x:0:0:root:/root:/bin/sh
+postgres:x:70:70:postgres:/var/lib/postgresql:/bin/sh
+rabbitmq:x:100:100:rabbitmq:/var/lib/rabbitmq:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/sh
+"""
+GROUP = b"root:x:0:\npostgres:x:70:\nrabbitmq:x:100:\nnogroup:x:65534:\n"
 
 
 def ensure(host: str) -> list[str]:
@@ -53,18 +59,20 @@ def pull(host: str, name: str, variable: str) -> None:
 
 def busybox() -> bytes:
     """A tar of a file system with busybox under all its names."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        add_busybox(tar, fetch.busybox())
-    return buffer.getvalue()
+    return file_system(lambda tar: None)
 
 
 def python() -> bytes:
-    """The busybox file system plus this machine's Python under /usr/local/bin/python."""
+    """The same with this machine's Python as /usr/local/bin/python."""
+    return file_system(python_image.add)
+
+
+def file_system(fill: Callable[[tarfile.TarFile], None]) -> bytes:
+    """A tar of the busybox file system and what `fill` adds to it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         add_busybox(tar, fetch.busybox())
-        python_image.add(tar)
+        fill(tar)
     return buffer.getvalue()
 
 
@@ -79,9 +87,10 @@ def add_busybox(tar: tarfile.TarFile, program: Path) -> None:
     add_file(tar, "etc/group", GROUP)
 
 
-def add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
+def add_folder(tar: tarfile.TarFile, name: str, mode: int, owner: int = 0) -> None:
     member = tarfile.TarInfo(name)
     member.type, member.mode = tarfile.DIRTYPE, mode
+    member.uid = member.gid = owner
     tar.addfile(member)
 
 
@@ -91,7 +100,7 @@ def add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
     tar.addfile(member)
 
 
-def add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def add_file(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
     member = tarfile.TarInfo(name)
-    member.size, member.mode = len(content), 0o644
+    member.size, member.mode = len(content), mode
     tar.addfile(member, io.BytesIO(content))

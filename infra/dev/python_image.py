@@ -35,7 +35,7 @@ def add(tar: tarfile.TarFile) -> None:
 def linked_libraries(binaries: list[Path]) -> set[Path]:
     """Every shared library that `binaries` need by `ldd`, and those loaded late from the same folders."""
     told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    found = {Path(path) for path in LINKED.findall(told)}
+    found = {Path(os.path.normpath(path)) for path in LINKED.findall(told)}
     late = {folder / name for folder in {path.parent for path in found} for name in LOADED_LATE}
     return found | {path for path in late if path.exists()}
 

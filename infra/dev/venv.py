@@ -36,6 +36,17 @@ def ensure(lock: str = "test") -> Path:
     return python
 
 
+def lay(requirements: Path, folder: Path) -> None:
+    """Install `requirements` into a plain `folder`, for an image of the same Python; free if nothing changed."""
+    stamp, wanted = folder.with_suffix(".lock"), requirements.read_text()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    install = [uv(ROOT / "infra/locks/test.txt"), "pip", "install", "-q", "--python", str(VENV)]
+    run([*install, "--require-hashes", "--target", str(made(folder)), "-r", str(requirements)])
+    stamp.write_text(wanted)
+
+
 def make_empty() -> None:
     on_path = shutil.which("uv")
     if on_path:

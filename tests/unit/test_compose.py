@@ -20,7 +20,7 @@ PROCESSES = {
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    command = [COMPOSE, "config", "--format", "json"]
+    command = [str(COMPOSE), "config", "--format", "json"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     parsed: dict[str, Any] = json.loads(told.stdout)
