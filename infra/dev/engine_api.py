@@ -13,6 +13,7 @@ from infra.dev.errors import CannotProvide
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 API = "/v1.41"
+INSTALLATION = "tally.installation"  # label that workers give their containers
 Body = bytes | Iterable[bytes] | None
 
 
@@ -95,6 +96,19 @@ def import_image(host: str, name: str, tar: bytes, changes: Iterable[str] = ()) 
 
 def remove_image(host: str, name: str) -> None:
     call(host, "DELETE", f"/images/{name}?force=true")
+
+
+def installations(host: str) -> set[str]:
+    """The installations of Tallyport that have containers on this engine."""
+    filters = urllib.parse.quote(json.dumps({"label": [INSTALLATION]}))
+    containers: list[dict[str, dict[str, str]]] = call(host, "GET", f"/containers/json?all=true&filters={filters}")[1]
+    return {container["Labels"][INSTALLATION] for container in containers}
+
+
+def remove_new_installations(host: str, before: set[str]) -> None:
+    """Remove the containers of installations that were not there `before`."""
+    for installation in installations(host) - before:
+        remove_labelled(host, f"{INSTALLATION}={installation}")
 
 
 def remove_labelled(host: str, label: str) -> None:

@@ -82,6 +82,8 @@ class Native:
 
     def engine(self, closing: ExitStack) -> tuple[str, str]:
         running = closing.enter_context(docker_engine.start(self.engine_folder(closing)))
+        if not running.private:
+            closing.callback(engine_api.remove_new_installations, running.host, engine_api.installations(running.host))
         for name in images.ensure(running.host):
             if not running.private:
                 closing.callback(engine_api.remove_image, running.host, name)
