@@ -1,0 +1,19 @@
+"""`tally serve relay`: the log to `task.events`."""
+
+import asyncio
+
+from adapters import broker
+from adapters.event_log import PgSeat, PgTurn
+from consumers.following import follow
+from consumers.relay import Relay
+from domain.ports.tracing import Traces
+from infra.settings import Settings
+
+
+async def main(settings: Settings, traces: Traces) -> None:
+    """One loop, one seat."""
+    async with (
+        broker.connect(settings.amqp.url.get_secret_value(), "relay") as amqp,
+        PgSeat(settings.database.dsn(), "relay", PgTurn) as seat,
+    ):
+        await follow(seat, Relay(seat, amqp.publisher()).step, asyncio.Event())
