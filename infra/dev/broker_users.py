@@ -14,6 +14,7 @@ import base64
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def passwords(file: Path) -> dict[str, str]:
     return made
 
 
-def definitions(passwords: dict[str, str], vhost: str) -> dict[str, Any]:
+def definitions(passwords: Mapping[str, str], vhost: str) -> dict[str, Any]:
     """What RabbitMQ loads when it boots."""
     return {
         "users": [

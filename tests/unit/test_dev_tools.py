@@ -33,7 +33,7 @@ def test_passwords_are_made_once_and_readable_by_their_owner_only(tmp_path: Path
 
 
 def test_definitions_hold_no_password_in_clear_and_no_guest() -> None:
-    passwords = dict.fromkeys(broker_users.NAMES, "s3cret-enough")
+    passwords: dict[str, str] = dict.fromkeys(broker_users.NAMES, "s3cret-enough")
 
     written = json.dumps(broker_users.definitions(passwords, "tally"))
 
