@@ -50,7 +50,7 @@ class Shown:
         async with await connect(self.dsn, "test") as connection:
             cursor = await connection.execute("SELECT max(position) FROM consumers WHERE name = 'projector'")
             row = await cursor.fetchone()
-            return (row and row[0]) or 0
+        return int(row[0] or 0) if row else 0
 
 
 async def append(dsn: str, events: Sequence[NewEvent]) -> None:
