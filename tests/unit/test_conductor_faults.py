@@ -1,0 +1,276 @@
+"""A conductor that is killed anywhere, again and again, while others write: the next one goes on, nothing twice."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.in_memory.conducting import ConductorMemoryTurn
+from adapters.in_memory.event_log import MemorySeat
+from consumers.conductor import PAGE
+from consumers.noting import TYPES
+from domain import events as e
+from domain.errors import BadState
+from domain.folding import workflow_of
+from domain.ports.log import Appended, Page
+from domain.recorded import NewEvent
+from domain.specs import TaskSpec
+from domain.task import Cancel
+from domain.task_states import Ended, Held
+from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
+from tests.unit.test_task import check_runs
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+@dataclass(slots=True)
+class Fuse:
+    """Kills after so many statements. `intrude` writes to the log just before the round appends, once."""
+
+    statements: int = 10**6
+    intrude: Callable[[], Awaitable[None]] | None = None
+
+    def burn(self) -> None:
+        self.statements -= 1
+        if self.statements < 0:
+            raise Killed
+
+
+class FusedTurn:
+    """A turn whose every statement burns the fuse."""
+
+    def __init__(self, turn: ConductorMemoryTurn, fuse: Fuse) -> None:
+        self._turn, self._fuse = turn, fuse
+
+    @property
+    def now(self) -> Any:
+        return self._turn.now
+
+    def __getattr__(self, name: str) -> Any:
+        self._fuse.burn()
+        return getattr(self._turn, name)
+
+    async def append(self, events: Sequence[NewEvent]) -> Appended:
+        if self._fuse.intrude:
+            intrude, self._fuse.intrude = self._fuse.intrude, None
+            await intrude()
+        self._fuse.burn()
+        return await self._turn.append(events)
+
+
+@dataclass(slots=True)
+class FusedSeat:
+    """A seat that dies with its fuse: within a turn, or right after its commit."""
+
+    seat: MemorySeat[ConductorMemoryTurn]
+    fuse: Fuse
+
+    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
+        return await self.seat.page(limit, types)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[Any]:
+        async with self.seat.turn() as turn:
+            yield FusedTurn(turn, self.fuse)
+        self.fuse.burn()
+
+    async def wait(self, seconds: float) -> None:
+        return
+
+
+@dataclass(slots=True)
+class Trial:
+    """A workflow on some workers, and what must hold after every commit."""
+
+    specs: Sequence[TaskSpec]
+    slots: dict[str, int]
+    world: MemoryWorld = field(default_factory=MemoryWorld)
+
+    @property
+    def names(self) -> list[str]:
+        return [one.task_id or "" for one in self.specs]
+
+    async def begin(self) -> None:
+        for worker_id, slots in self.slots.items():
+            await self.world.register(worker_id, slots)
+        await self.world.submit_workflow(*self.specs)
+
+    async def conduct(self, fuse: Fuse) -> None:
+        """A new conductor, for as long as its fuse lasts or there is something to do."""
+        seat = FusedSeat(MemorySeat(self.world.log, "conductor", self.world.rows.turn), fuse)
+        with suppress(Killed):
+            conducting = conductor(seat)
+            for _ in range(30):
+                more = await conducting.step(await seat.page(PAGE, TYPES))
+                await self.check_leases()
+                if not more:
+                    break
+        await self.check_leases()
+
+    async def check_leases(self) -> None:
+        """Open leases are those of the log's fold, and no worker has more than its slots."""
+        states = [await self.world.task(name) for name in self.names]
+        held = {(state.lease.run_id, state.lease.fence) for state in states if isinstance(state, Held)}
+        rows = self.world.rows.leases
+        assert {(lease.run_id, lease.fence) for lease, _ in rows.values()} == held
+        for worker_id, count in Counter(lease.worker_id for lease, _ in rows.values()).items():
+            assert count <= self.slots[worker_id]
+
+    async def held(self) -> list[str]:
+        return [name for name in self.names if isinstance(await self.world.task(name), Held)]
+
+    async def cancel(self, name: str) -> None:
+        with suppress(BadState):
+            await self.world.decide(name, Cancel("alice"))
+
+    async def cancel_workflow(self) -> None:
+        with suppress(BadState):
+            await self.world.cancel_workflow()
+
+    async def wear_out(self) -> None:
+        """Time passes: every lease and every worker's last beat is too old, then the workers are back."""
+        await self.world.advance(20.0)
+        await self.conduct(Fuse())
+        for n, worker_id in enumerate(self.slots):
+            await self.world.register(worker_id, self.slots[worker_id], instance=len(self.world.log.events) + n)
+
+    async def drain(self) -> None:
+        """Without faults, until every task has ended."""
+        for _ in range(len(self.specs) * 2 + 2):
+            await self.conduct(Fuse())
+            for name in await self.held():
+                await self.world.finish(name)
+        await self.conduct(Fuse())
+
+    async def check_end(self) -> None:
+        """Every task has ended once, in the order of its dependencies, and nothing is left to do."""
+        histories = {name: (await self.world.load([stream(name)]))[stream(name)] for name in self.names}
+        ended = {name: row for name, rows in histories.items() for row in rows if row.type in e.ENDS}
+        assert set(ended) == set(self.names)
+        for name, rows in histories.items():
+            assert isinstance(await self.world.task(name), Ended)
+            assert sum(row.type in e.ENDS for row in rows) == 1
+            check_runs([row.event() for row in rows])  # type: ignore[misc]
+        for one in self.specs:
+            self.check_order(one, histories[one.task_id or ""], ended)
+        await self.check_workflow(Counter(row.type.split(".")[1] for row in ended.values()))
+
+    def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
+        leased = [row.position for row in rows if row.type == e.RunLeased.TYPE]
+        needs = [ended[need.task_id] for need in one.depends_on]
+        if leased:
+            assert all(need.type == e.TaskSucceeded.TYPE and need.position < leased[0] for need in needs)
+        if rows[-1].type == e.TaskSkipped.TYPE:
+            because = ended[rows[-1].event().because]
+            assert because in needs
+            assert because.type != e.TaskSucceeded.TYPE
+            assert because.position < rows[-1].position
+
+    async def check_workflow(self, ends: Counter[str]) -> None:
+        rows = (await self.world.load([WORKFLOW]))[WORKFLOW]
+        assert workflow_of(rows).status == "finished"
+        assert rows[-1].event() == e.WorkflowFinished(workflow_id="W", **ends)
+        assert await self.world.left_over() == 0
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[TaskSpec]:
+    """Tasks that each need some of those before."""
+    size = draw(st.integers(1, 9))
+    return [
+        spec(f"t{n}", *(f"t{m}" for m in sorted(draw(st.sets(st.integers(0, n - 1), max_size=3)) if n else ())))
+        for n in range(size)
+    ]
+
+
+ACTIONS = st.sampled_from(["killed", "conduct", "finish", "finish", "fail", "cancel", "intruded", "wear out"])
+
+
+async def act(data: st.DataObject, trial: Trial, action: str) -> None:
+    name = data.draw(st.sampled_from(trial.names))
+    match action:
+        case "killed":
+            await trial.conduct(Fuse(data.draw(st.integers(0, 40))))
+        case "conduct":
+            await trial.conduct(Fuse())
+        case "finish" | "fail":
+            if held := await trial.held():
+                await trial.world.finish(data.draw(st.sampled_from(held)), exit_code=int(action == "fail"))
+        case "cancel":
+            await trial.cancel(name)
+        case "intruded":
+            fuse = Fuse(data.draw(st.integers(10, 60)), intrude=lambda: trial.cancel(name))
+            await trial.conduct(fuse)
+        case _:
+            await trial.wear_out()
+
+
+SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), graphs(), SLOTS)
+async def test_every_task_ends_once_and_in_order_however_often_the_conductor_is_killed(
+    data: st.DataObject, specs: list[TaskSpec], slots: dict[str, int]
+) -> None:
+    trial = Trial(specs, slots)
+    await trial.begin()
+    for action in data.draw(st.lists(ACTIONS, max_size=12)):
+        await act(data, trial, action)
+    if data.draw(st.booleans()):
+        await trial.cancel_workflow()
+        await trial.conduct(Fuse(data.draw(st.integers(0, 40))))
+
+    await trial.drain()
+
+    await trial.check_end()
+
+
+@settings(max_examples=10, deadline=None)
+@given(graphs())
+async def test_a_conductor_killed_at_every_statement_in_turn_leaves_the_same_history(specs: list[TaskSpec]) -> None:
+    calm, stormy = Trial(specs, {"w1": 2}), Trial(specs, {"w1": 2})
+    for trial in (calm, stormy):
+        await trial.begin()
+        for _ in specs:
+            if trial is stormy:
+                for statements in range(20):
+                    await trial.conduct(Fuse(statements))
+            await trial.conduct(Fuse())
+            for name in await trial.held():
+                await trial.world.finish(name)
+        await trial.conduct(Fuse())
+        await trial.check_end()
+
+    assert await told(calm) == await told(stormy)
+
+
+async def told(trial: Trial) -> dict[str, list[str]]:
+    return {name: await trial.world.types(name) for name in trial.names}
+
+
+async def test_a_stream_that_moved_during_a_round_does_not_hold_up_the_others() -> None:
+    trial = Trial([spec("a"), spec("b")], {"w1": 2})
+    await trial.begin()
+
+    await trial.conduct(Fuse(intrude=lambda: trial.cancel("a")))
+
+    assert await trial.world.types("a") == ["submitted", "queued", "cancelled"]
+    assert await trial.world.types("b") == ["submitted", "queued", "run-leased"]
+    assert await trial.world.leases() == {"w1": 1}
+
+
+async def test_the_position_moves_with_what_was_read() -> None:
+    trial = Trial([spec("a")], {"w1": 1})
+    await trial.begin()
+    seat = MemorySeat(trial.world.log, "conductor", trial.world.rows.turn)
+
+    await settle(conductor(seat))
+
+    assert seat.position == len(trial.world.log.events)
