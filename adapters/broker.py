@@ -7,8 +7,10 @@ from adapters import topology as topologies
 from adapters.amqp_publisher import AmqpPublisher
 from adapters.amqp_subscription import AmqpSubscription
 from adapters.amqp_wire import Link
-from adapters.intake import Intake as Intake
+from adapters.intake import Intake
 from domain.ports.topology import Topology
+
+__all__ = ["Broker", "Intake", "connect"]
 
 
 class Broker:

@@ -115,8 +115,8 @@ def type_of(value: object) -> str:
 def optional(name: str, values: Sequence[object]) -> str | None:
     """The first that is text, None if there is none. Raises Unreadable bad-char for control characters."""
     value = next((value for value in values if isinstance(value, str) and value), None)
-    if value is not None and (_CONTROL.search(value) or len(value) > 255):
-        raise Unreadable("bad-char", f"{name}: at most 255 characters, none of them a control character")
+    if value is not None and (_CONTROL.search(value) or len(value.encode()) > 255):
+        raise Unreadable("bad-char", f"{name}: at most 255 bytes of UTF-8, none of them a control character")
     return value
 
 

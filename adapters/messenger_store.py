@@ -1,0 +1,103 @@
+"""What the messenger asks of PostgreSQL: open leases, last beats, outcomes of reports, ends of stored output."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from adapters.event_log import PgTurn
+from domain.events import TaskSubmitted, WorkerRegistered
+from domain.ids import derived_id
+from domain.reports import HeldRun
+from domain.syncing import LastBeat, Standing
+
+_LEASED = (
+    "SELECT run_id, fence, task FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) "
+    "JOIN leases USING (run_id, fence)"
+)
+_SUBMITTED = "SELECT originator_id, state FROM events WHERE originator_id = ANY(%b) AND originator_version = 1"
+_UNANSWERED = (
+    "SELECT worker_id, generation, beat, runs, reports FROM worker_beats WHERE answered < beat "
+    "ORDER BY received_at LIMIT %b"
+)
+_ANSWERED = (
+    "UPDATE worker_beats b SET answered = u.beat FROM unnest(%b::text[], %b::int[], %b::bigint[]) "
+    "AS u(worker_id, generation, beat) WHERE (b.worker_id, b.generation) = (u.worker_id, u.generation) "
+    "AND b.answered < u.beat"
+)
+_LEASES = "SELECT worker_id, run_id, fence FROM leases WHERE worker_id = ANY(%b)"
+_COMMITTED = (
+    "SELECT command_id FROM inbox JOIN unnest(%b::uuid[], %b::text[]) AS r(command_id, principal) "
+    "USING (command_id, principal)"
+)
+_LAST_EVENTS = (
+    "SELECT DISTINCT ON (originator_id) originator_id, topic, state FROM events WHERE originator_id = ANY(%b) "
+    "ORDER BY originator_id, originator_version DESC"
+)
+_STORED = "SELECT run_id, sum(bytes)::bigint FROM log_ends WHERE run_id = ANY(%b) GROUP BY run_id"
+
+
+class MessengerPgTurn(PgTurn):
+    """A turn of the messenger."""
+
+    async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
+        """The submissions behind those of these leases (run, fence) that are open now."""
+        rows = await self._all(_LEASED, [run for run, _ in leases], [fence for _, fence in leases])
+        bodies = dict(await self._all(_SUBMITTED, [task for *_, task in rows])) if rows else {}
+        return {(run, fence): TaskSubmitted.model_validate_json(bodies[task]) for run, fence, task in rows}
+
+    async def unanswered(self, limit: int) -> Sequence[tuple[LastBeat, Standing]]:
+        """Last beats without an answer, those that wait longest first, with what is known of their workers."""
+        beats = [
+            LastBeat(worker, generation, beat, tuple(map(HeldRun.model_validate, runs)), tuple(reports))
+            for worker, generation, beat, runs, reports in await self._all(_UNANSWERED, limit)
+        ]
+        return list(zip(beats, await self._standings(beats), strict=True)) if beats else []
+
+    async def answered(self, beats: Sequence[LastBeat]) -> None:
+        """These beats have their answer. A later beat of the same worker still waits for its own."""
+        columns = (
+            [beat.worker_id for beat in beats],
+            [beat.generation for beat in beats],
+            [beat.beat for beat in beats],
+        )
+        await self.connection.execute(_ANSWERED.encode(), columns, prepare=True)
+
+    async def _standings(self, beats: Sequence[LastBeat]) -> Iterable[Standing]:
+        workers = [beat.worker_id for beat in beats]
+        leases: dict[str, dict[UUID, int]] = {}
+        for worker, run, fence in await self._all(_LEASES, workers):
+            leases.setdefault(worker, {})[run] = fence
+        generations = await self._generations(workers)
+        asked = [(report, f"worker:{beat.worker_id}") for beat in beats for report in beat.reports]
+        reports = [report for report, _ in asked]
+        committed = await self._all(_COMMITTED, reports, [who for _, who in asked]) if asked else ()
+        stored = await self._stored([run.run_id for beat in beats for run in beat.runs])
+        known = frozenset(report for (report,) in committed)
+        return [
+            Standing(
+                generations.get(beat.worker_id),
+                leases.get(beat.worker_id, {}),
+                known.intersection(beat.reports),
+                {run.run_id: stored[run.run_id] for run in beat.runs if run.run_id in stored},
+            )
+            for beat in beats
+        ]
+
+    async def _stored(self, runs: Sequence[UUID]) -> dict[UUID, int]:
+        if not runs or not (await self._all("SELECT to_regclass('log_ends') IS NOT NULL"))[0][0]:
+            return {}
+        return dict(await self._all(_STORED, runs))
+
+    async def _generations(self, workers: Sequence[str]) -> dict[str, int]:
+        """The current generation of each worker that has one: its stream ends with a registration."""
+        streams = {derived_id(UUID(int=0), f"worker:{worker}"): worker for worker in workers}
+        return {
+            streams[stream]: WorkerRegistered.model_validate_json(body).generation
+            for stream, topic, body in await self._all(_LAST_EVENTS, list(streams))
+            if topic == WorkerRegistered.TYPE
+        }
+
+    async def _all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.connection.cursor(binary=True) as cursor:
+            await cursor.execute(statement.encode(), parameters, prepare=True)
+            return await cursor.fetchall()

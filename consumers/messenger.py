@@ -1,0 +1,159 @@
+"""From the log to workers: offers, stops, and an answer to each beat.
+
+All are sent before they are noted, so each may be sent twice and none is left out; a worker knows a run by its fence.
+A lost one costs little: the log offers again, each sync names what must stop.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+from uuid import UUID
+
+from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskSubmitted
+from domain.messages import Cause, Message
+from domain.ports.broker import Outgoing, Publisher
+from domain.ports.log import NewId, Page, Seat
+from domain.ports.messaging import MessengerTurn
+from domain.ports.tracing import Traces
+from domain.recorded import Recorded
+from domain.syncing import LastBeat, Standing, sync
+from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
+
+EXCHANGE = "task.work"
+TYPES = [RunLeased.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
+RUNS_IN_AN_OFFER, BEATS_AT_ONCE = 100, 500
+OFFER_KEPT, STOP_KEPT, SYNC_KEPT = timedelta(seconds=12), timedelta(minutes=1), timedelta(seconds=10)
+"""How long each waits in a worker's queue: after that it is said anew or no longer true."""
+
+Order: TypeAlias = RunLeased | TaskCancelling | RunTimingOut
+
+
+@dataclass(frozen=True, slots=True)
+class Messenger:
+    """Follows the log as the consumer `messenger`, and the beats."""
+
+    seat: Seat[MessengerTurn]
+    publisher: Publisher
+    traces: Traces
+    new_id: NewId
+
+    async def step(self, page: Page) -> bool:
+        """Send what the page's events and the unanswered beats call for. True: there may be more.
+
+        Raises Unavailable, with nothing noted, if the broker does not confirm.
+        """
+        orders = [(recorded, _order(recorded)) for recorded in page.events]
+        async with self.seat.turn() as turn:
+            tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
+            beats = await turn.unanswered(BEATS_AT_ONCE)
+            with ExitStack() as spans:
+                current = [(recorded, order) for recorded, order in orders if (order.run_id, order.fence) in tasks]
+                messages = self._offers_and_stops(current, tasks, spans)
+                messages += [self._sync(beat, standing) for beat, standing in beats]
+                if messages:
+                    await self.publisher.publish(messages)
+            if beats:
+                await turn.answered([beat for beat, _ in beats])
+            await turn.move_to(page.up_to)
+        return bool(page.events) or len(beats) == BEATS_AT_ONCE
+
+    def _offers_and_stops(
+        self,
+        orders: Sequence[tuple[Recorded, Order]],
+        tasks: Mapping[tuple[UUID, int], TaskSubmitted],
+        spans: ExitStack,
+    ) -> list[Outgoing]:
+        """Offers first: a stop then finds the run that it ends."""
+        offers: dict[tuple[str, int], list[OfferedRun]] = {}
+        stops: list[Outgoing] = []
+        for recorded, order in orders:
+            step = self.traces.step(f"send {EXCHANGE}", recorded.following("messenger"), "producer", _attributes(order))
+            cause = spans.enter_context(step)
+            if isinstance(order, RunLeased):
+                run = offered(recorded, order, tasks[order.run_id, order.fence], cause)
+                offers.setdefault((order.worker_id, order.generation), []).append(run)
+            else:
+                stops.append(self._message(order.worker_id, stop(recorded, order), STOP_KEPT, cause))
+        return [
+            self._message(worker_id, RunOffer(generation=generation, runs=tuple(some)), OFFER_KEPT)
+            for (worker_id, generation), runs in offers.items()
+            for some in chunks(runs, RUNS_IN_AN_OFFER)
+        ] + stops
+
+    def _sync(self, beat: LastBeat, standing: Standing) -> Outgoing:
+        return self._message(beat.worker_id, sync(beat, standing), SYNC_KEPT)
+
+    def _message(self, worker_id: str, message: Message, kept: timedelta, cause: Cause | None = None) -> Outgoing:
+        headers: dict[str, str | int | bool] = {"ce-source": "/messenger"}
+        if cause is not None:
+            headers |= {"ce-correlationid": cause.correlation_id, "ce-causationid": cause.causation_id}
+            if cause.traceparent is not None:
+                headers["traceparent"] = cause.traceparent
+        return Outgoing(
+            exchange=EXCHANGE,
+            routing_key=worker_id,
+            type=message.TYPE,
+            id=self.new_id(),
+            body=message.body(),
+            headers=headers,
+            persistent=False,
+            mandatory=False,  # a worker without a queue is not heard either: its leases run out
+            expires_after=kept,
+        )
+
+
+def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Cause) -> OfferedRun:
+    """A lease as its worker is told of it."""
+    spec = task.spec
+    return OfferedRun(
+        task_id=recorded.stream,
+        run_id=lease.run_id,
+        run=lease.run,
+        fence=lease.fence,
+        beat=lease.beat,
+        within=lease.within,
+        spec=RunSpec(
+            namespace=recorded.namespace,
+            name=spec.name or task.task_id,
+            executor=spec.executor,
+            container=task.container or spec.container,
+            timeouts=task.timeouts,
+        ),
+        traceparent=cause.traceparent,
+        tracestate=cause.tracestate,
+    )
+
+
+def stop(recorded: Recorded, order: TaskCancelling | RunTimingOut) -> RunStop:
+    """The order to end a run."""
+    return RunStop(
+        task_id=recorded.stream,
+        run_id=order.run_id,
+        fence=order.fence,
+        grace=order.grace,
+        why="cancel" if isinstance(order, TaskCancelling) else "timeout",
+    )
+
+
+def chunks(runs: Sequence[OfferedRun], size: int) -> Iterator[Sequence[OfferedRun]]:
+    """`runs` in pieces of at most `size`, in order."""
+    for start in range(0, len(runs), size):
+        yield runs[start : start + size]
+
+
+def _order(recorded: Recorded) -> Order:
+    event = recorded.event()
+    assert isinstance(event, RunLeased | TaskCancelling | RunTimingOut), "pages hold TYPES only"
+    return event
+
+
+def _attributes(order: Order) -> dict[str, str | int]:
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": EXCHANGE,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.rabbitmq.destination.routing_key": order.worker_id,
+    }

@@ -1,0 +1,202 @@
+"""What workers are sent, for which events."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from adapters.in_memory.broker import InMemoryBroker
+from adapters.in_memory.event_log import MemoryLog, MemorySeat
+from adapters.in_memory.messaging import Desk
+from adapters.in_memory.traces import NoTraces
+from consumers.messenger import TYPES, Messenger
+from domain import events as e
+from domain.errors import Unavailable
+from domain.messages import Cause, Message
+from domain.recorded import new_events
+from domain.specs import Container, TaskSpec
+from domain.syncing import LastBeat, Standing
+from domain.work import WORK, RunOffer, RunStop, WorkerSync
+from infra.topology import TOPOLOGY, work_queue, worker_topology
+from tests.support.commands import Ids
+from tests.support.ended_tasks import NOW, TASK, TASK_2, Hands
+
+RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CAUSE = Cause("chain", "command", "alice", TRACE, "vendor=1")
+
+
+def leased(run: UUID, fence: int = 1, worker: str = "w1", generation: int = 3) -> e.RunLeased:
+    return e.RunLeased(
+        task_id="T1",
+        run_id=run,
+        run=1,
+        fence=fence,
+        worker_id=worker,
+        generation=generation,
+        beat=812,
+        within=timedelta(seconds=11.4),
+        expires_at=NOW + timedelta(seconds=12),
+    )
+
+
+class Place:
+    """A log, open leases, beats, and a messenger to workers w1 and w2."""
+
+    def __init__(self) -> None:
+        self.log, self.desk, self.broker = MemoryLog(Hands()), Desk(), InMemoryBroker()
+        self.seat = MemorySeat(self.log, "messenger", self.desk.turn)
+        self.messenger = Messenger(self.seat, self.broker.publisher(), NoTraces(), Ids())
+
+    def task(self, stream: UUID, *events: e.TaskEvent, spec: TaskSpec | None = None) -> None:
+        submitted = e.TaskSubmitted(task_id="T1", spec=spec or TaskSpec(executor="noop", name="nightly"))
+        self.log.append(new_events(stream, 0, "analytics", [submitted, *events], CAUSE))
+        for event in events:
+            if isinstance(event, e.RunLeased):
+                self.desk.leases[event.run_id] = (event.fence, stream)
+
+    async def step(self) -> bool:
+        return await self.messenger.step(await self.seat.page(1000, TYPES))
+
+    def told(self, worker: str) -> Sequence[Message]:
+        return [
+            WORK[delivery.type or ""].model_validate_json(delivery.body)
+            for delivery in self.broker.waiting(work_queue(worker))
+        ]
+
+
+async def place() -> Place:
+    made = Place()
+    for topology in (TOPOLOGY, worker_topology("w1"), worker_topology("w2")):
+        await made.broker.declare(topology)
+    return made
+
+
+async def test_a_leased_run_is_offered_to_its_worker_with_all_it_needs() -> None:
+    here = await place()
+    container = Container(image="tallyport/busybox:dev", command=("echo", "hello"))
+    here.task(TASK, leased(RUN), spec=TaskSpec(container=container))
+
+    assert await here.step() is True
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert offer.model_dump(mode="json", exclude_none=True) == {
+        "generation": 3,
+        "runs": [
+            {
+                "task_id": str(TASK),
+                "run_id": str(RUN),
+                "run": 1,
+                "fence": 1,
+                "beat": 812,
+                "within": "PT11.4S",
+                "spec": {
+                    "namespace": "analytics",
+                    "name": "T1",
+                    "executor": "docker",
+                    "container": container.model_dump(mode="json", exclude_none=True),
+                    "timeouts": {"pull": "PT5M", "run": "PT1H", "stop": "PT10S"},
+                },
+                "traceparent": TRACE,
+                "tracestate": "vendor=1",
+            }
+        ],
+    }
+    assert here.told("w2") == []
+    assert here.seat.position == 2
+
+
+async def test_runs_for_one_worker_go_in_one_message() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN))
+    here.task(TASK_2, leased(RUN_2))
+
+    await here.step()
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert [run.run_id for run in offer.runs] == [RUN, RUN_2]
+
+
+async def test_a_lease_that_is_not_open_any_more_is_not_offered() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN), leased(RUN, fence=2, worker="w2"))
+    here.task(TASK_2, leased(RUN_2))
+    del here.desk.leases[RUN_2]
+
+    await here.step()
+
+    assert here.told("w1") == []
+    (offer,) = here.told("w2")
+    assert isinstance(offer, RunOffer)
+    assert [(run.run_id, run.fence) for run in offer.runs] == [(RUN, 2)]
+
+
+async def test_a_cancelled_run_and_one_over_time_are_stopped_after_their_offer() -> None:
+    here = await place()
+    cancelling = e.TaskCancelling(
+        task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=30), by="alice"
+    )
+    late = e.RunTimingOut(task_id="T2", run_id=RUN_2, fence=1, worker_id="w2", grace=timedelta(0))
+    here.task(TASK, leased(RUN), cancelling)
+    here.task(TASK_2, leased(RUN_2, worker="w2"), late)
+
+    await here.step()
+
+    offer, stop = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert stop == RunStop(task_id=TASK, run_id=RUN, fence=1, grace=timedelta(seconds=30), why="cancel")
+    _, stop = here.told("w2")
+    assert stop == RunStop(task_id=TASK_2, run_id=RUN_2, fence=1, grace=timedelta(0), why="timeout")
+
+
+async def test_each_beat_is_answered_once() -> None:
+    here = await place()
+    here.desk.beats["w1"] = LastBeat("w1", 3, 812)
+    here.desk.standings["w1"] = Standing(3)
+
+    await here.step()
+    await here.step()
+
+    assert here.told("w1") == [WorkerSync(generation=3, beat=812)]
+    here.desk.beats["w1"] = LastBeat("w1", 3, 813)
+    await here.step()
+    assert [sync.beat for sync in here.told("w1") if isinstance(sync, WorkerSync)] == [812, 813]
+
+
+async def test_what_was_not_confirmed_is_sent_again() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN))
+    here.desk.beats["w1"] = LastBeat("w1", 3, 812)
+    here.broker.down = Unavailable("broker: down")
+    with pytest.raises(Unavailable):
+        await here.step()
+    assert here.seat.position == 0
+    here.broker.down = None
+
+    await here.step()
+
+    assert [message.TYPE for message in here.told("w1")] == ["run.offer.v1", "worker.sync.v1"]
+
+
+async def test_a_worker_whose_queue_is_gone_holds_up_nobody() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN, worker="gone"))
+    here.task(TASK_2, leased(RUN_2))
+
+    await here.step()
+
+    assert len(here.told("w1")) == 1
+    assert here.seat.position == 4
+
+
+async def test_offers_are_not_kept_longer_than_a_worker_may_start_them() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN))
+
+    await here.step()
+
+    (message,) = here.broker.published
+    assert (message.persistent, message.mandatory, message.expires_after) == (False, False, timedelta(seconds=12))

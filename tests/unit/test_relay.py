@@ -1,0 +1,124 @@
+"""What subscribers of `task.events` are sent, and when the position moves."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.in_memory.broker import InMemoryBroker
+from adapters.in_memory.event_log import MemoryLog, MemorySeat, MemoryTurn
+from consumers.relay import Relay, auth_type, event_message
+from domain import events as e
+from domain.errors import Unavailable
+from domain.messages import Cause
+from domain.ports.broker import Outgoing
+from domain.recorded import NewEvent
+from infra.topology import TOPOLOGY
+from tests.support.ended_tasks import NOW, TASK, TASK_2, Hands, stored, succeeded
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Place:
+    """A log of two tasks, and a relay to a broker in memory."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog(Hands())
+        self.log.append([*succeeded(TASK), *succeeded(TASK_2)])
+        self.broker = InMemoryBroker()
+        self.seat = MemorySeat(self.log, "relay", MemoryTurn)
+        self.relay = Relay(self.seat, self.broker.publisher())
+
+    async def step(self) -> bool:
+        return await self.relay.step(await self.seat.page(1000))
+
+    @property
+    def sent(self) -> list[str]:
+        return [str(message.id) for message in self.broker.published]
+
+    @property
+    def stored(self) -> list[str]:
+        return [str(event.event_id) for event in self.log.events]
+
+
+async def place() -> Place:
+    made = Place()
+    await made.broker.declare(TOPOLOGY)
+    return made
+
+
+async def test_every_event_is_sent_once_in_the_order_of_the_log() -> None:
+    here = await place()
+
+    assert await here.step() is True
+    assert await here.step() is False
+
+    assert here.sent == here.stored
+    assert here.seat.position == 4
+
+
+async def test_what_was_not_confirmed_is_sent_again() -> None:
+    here = await place()
+    here.broker.down = Unavailable("broker: down")
+    with pytest.raises(Unavailable):
+        await here.step()
+    assert here.seat.position == 0
+    here.broker.down = None
+
+    await here.step()
+
+    assert here.sent == here.stored
+
+
+def test_an_event_is_sent_byte_for_byte_with_its_place_and_cause() -> None:
+    cause = Cause("chain", "command", "alice", TRACE, "vendor=1")
+    event = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
+    recorded = stored(NewEvent(TASK, 3, "analytics", event, cause), position=81234)
+
+    assert event_message(recorded) == Outgoing(
+        exchange="task.events",
+        routing_key="task.failed.analytics",
+        type="task.failed.v1",
+        id=recorded.event_id,
+        body=recorded.body,
+        headers={
+            "ce-source": "/namespaces/analytics/tasks",
+            "ce-subject": str(TASK),
+            "ce-time": "2026-11-21T03:12:40Z",
+            "ce-dataschema": "/v1/schemas/task.failed.v1",
+            "ce-position": "81234",
+            "ce-version": "3",
+            "ce-correlationid": "chain",
+            "ce-causationid": "command",
+            "ce-authtype": "user",
+            "ce-authid": "alice",
+            "traceparent": TRACE,
+            "tracestate": "vendor=1",
+        },
+        correlation_id="chain",
+        mandatory=False,
+        at=NOW,
+    )
+
+
+def test_what_has_no_namespace_is_sent_under_an_underscore() -> None:
+    event = e.WorkerLost(worker_id="w1", generation=1)
+    recorded = stored(NewEvent(TASK, 1, "", event, Cause("chain", "command", "conductor")))
+
+    message = event_message(replace(recorded, recorded_at=NOW + timedelta(microseconds=5)))
+
+    assert (message.routing_key, message.headers["ce-source"]) == ("worker.lost._", "/namespaces/_/workers")
+    assert message.headers["ce-time"] == "2026-11-21T03:12:40.000005Z"
+
+
+@pytest.mark.parametrize(
+    ("actor", "expected"),
+    [
+        ("alice", "user"),
+        ("anonymous", "unauthenticated"),
+        ("conductor", "system"),
+        ("worker:w1", "service_account"),
+    ],
+)
+def test_who_decided_is_told_in_the_words_of_cloudevents(actor: str, expected: str) -> None:
+    assert auth_type(actor) == expected
