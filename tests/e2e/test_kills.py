@@ -1,0 +1,78 @@
+"""SIGKILL in the middle of a workflow: nothing is lost, nothing runs twice."""
+
+from collections import Counter
+
+import pytest
+
+from tests.e2e.conftest import MakePlatform
+from tests.support.platform import BUSYBOX, ENDS, Platform
+
+pytestmark = pytest.mark.e2e
+
+WIDTH = 6
+
+
+def fan(name: str, command: list[str]) -> dict[str, object]:
+    """One task, then WIDTH beside each other, then one."""
+    container = {"image": BUSYBOX, "command": command}
+    middle = [f"{name}.{number}" for number in range(WIDTH)]
+    first: dict[str, object] = {"task_id": f"{name}.first", "container": container}
+    last = {"task_id": f"{name}.last", "container": container, "depends_on": [{"task_id": one} for one in middle]}
+    tasks = [
+        first,
+        *({"task_id": one, "container": container, "depends_on": [{"task_id": f"{name}.first"}]} for one in middle),
+        last,
+    ]
+    return {"workflow_id": name, "tasks": tasks}
+
+
+def names(name: str) -> list[str]:
+    return [f"{name}.first", *(f"{name}.{number}" for number in range(WIDTH)), f"{name}.last"]
+
+
+def restart(platform: Platform, process: str) -> None:
+    platform.system.kill(process)
+    platform.system.start(process)
+
+
+@pytest.mark.parametrize("process", ["handler", "conductor", "worker"])
+def test_a_killed_process_loses_nothing_and_runs_nothing_twice(make_platform: MakePlatform, process: str) -> None:
+    processes = ("handler", "conductor", "messenger", "projector", "logkeeper", "worker")
+    with make_platform(processes) as tally:
+        tally.publish("task.submit-workflow.v1", fan("kill", ["sleep", "1"]))
+        tally.wait_for("task.run-started.v1", "kill.0")
+
+        restart(tally, process)
+        ends = tally.wait_ended(*names("kill"), seconds=120)
+
+        assert Counter(ends.values()) == {"succeeded": WIDTH + 2}
+        for task in names("kill"):
+            types = Counter(event.type for event in tally.events(task))
+            assert types["task.run-started.v1"] == 1, tally.types(task)
+            assert sum(types[end] for end in ENDS) == 1, tally.types(task)
+
+
+def test_two_handlers_share_the_commands_and_decide_each_once(make_platform: MakePlatform) -> None:
+    processes = ("handler", "handler:2", "conductor", "messenger", "worker")
+    with make_platform(processes) as tally:
+        tasks = [f"two-{number}" for number in range(40)]
+        ids = [tally.publish("task.submit.v1", {"task_id": task, "executor": "noop"}) for task in tasks]
+        for task, command_id in zip(tasks, ids, strict=True):
+            tally.publish("task.submit.v1", {"task_id": task, "executor": "noop"}, command_id)
+
+        ends = tally.wait_ended(*tasks)
+
+        assert Counter(ends.values()) == {"succeeded": len(tasks)}
+        assert Counter(event.type for event in tally.events())["task.submitted.v1"] == len(tasks)
+
+
+def test_commands_published_while_nothing_runs_are_all_done_later(make_platform: MakePlatform) -> None:
+    processes = ("handler", "conductor", "messenger", "worker")
+    with make_platform(processes) as tally:
+        tally.system.stop()
+        for number in range(5):
+            tally.publish("task.submit.v1", {"task_id": f"early-{number}", "executor": "noop"})
+
+        tally.system.start(*processes)
+
+        assert Counter(tally.wait_ended(*(f"early-{n}" for n in range(5))).values()) == {"succeeded": 5}
