@@ -92,6 +92,14 @@ class AmqpPublisher:
             except (aiormq.AMQPError, OSError, RuntimeError) as error:
                 raise Unavailable(f"broker: {str(error) or type(error).__name__}") from error
 
+    async def ready(self) -> None:
+        """Connect if that is still to be done. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(CONFIRM_WITHIN), self._sending:
+                await self._open()
+        except (TimeoutError, aiormq.AMQPError, OSError, RuntimeError) as error:
+            raise Unavailable(f"broker: {str(error) or type(error).__name__}") from error
+
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         async with self._sending:
             channel, confirms = await self._open()

@@ -1,0 +1,79 @@
+"""The application: every route, what surrounds them, and the OpenAPI document they make."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+
+from api.http import about, commands, log, operations, problems, run_logs, tasks
+from api.http.access import Rates
+from api.http.context import Api
+from api.http.edge import Edge
+from api.http.route import SCHEME
+from domain.ports.authorising import SCOPES
+
+DESCRIPTION = """Asks Tallyport what ran, why, when and with what outcome; and takes commands.
+
+Errors are problem details (RFC 9457) with a stable `code` and the `trace_id` of the request. Times are UTC (RFC 3339),
+durations ISO 8601. What lies in a namespace that the token does not name does not exist for it.
+"""
+ROOM_FOR_THE_ENVELOPE = 64 << 10
+MEANINGS = {
+    "tasks:read": "Tasks, runs, workflows",
+    "logs:read": "What runs print",
+    "events:read": "The event log",
+    "commands:read": "Outcomes of commands",
+    "commands:write": "Send commands",
+    "ops:read": "Workers, followers of the log, dead letters",
+}
+
+
+def create_app(api: Api) -> FastAPI:
+    """The API over these surroundings. Commands are taken when there is a desk for them."""
+    app = FastAPI(
+        title="Tallyport",
+        version=api.about.version,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.api, app.state.rates = api, Rates(api.bounds)
+    app.state.published, app.state.started = commands.Published(), False
+    for router in (tasks.router, run_logs.router, log.router, commands.router, operations.router, about.router):
+        app.include_router(router)
+    if api.desk is not None:
+        app.include_router(commands.posting)
+    app.add_api_route("/openapi.json", _openapi_route(app), include_in_schema=False)
+    app.add_exception_handler(RequestValidationError, problems.of_validation)
+    app.add_exception_handler(HTTPException, problems.of_http)
+    app.add_exception_handler(Exception, problems.of_defect)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
+    app.add_middleware(Edge, api.bounds.max_workflow + ROOM_FOR_THE_ENVELOPE, api.about.hosts)
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1, with the scopes that the routes enforce."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes[SCHEME] = {
+            "type": "oauth2",
+            "description": "Also `ns:<namespace>` for each namespace to reach, or `ns:*`",
+            "flows": {"clientCredentials": {"tokenUrl": "/token", "scopes": {s: MEANINGS[s] for s in SCOPES}}},
+        }
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _openapi_route(app: FastAPI) -> Any:
+    async def document() -> dict[str, Any]:
+        """This API as OpenAPI 3.1."""
+        return openapi(app)
+
+    return document

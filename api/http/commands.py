@@ -1,0 +1,138 @@
+"""Commands over HTTP: read strictly, published with the caller's name, decided by the handler as any other."""
+
+from collections import OrderedDict
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+import orjson
+from fastapi import Header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.http.access import MissingScope
+from api.http.context import api_of, principal_of
+from api.http.parameters import Wait
+from api.http.problems import NOT_FOUND
+from api.http.route import needs, protected
+from api.http.waiting import until
+from domain.errors import IdReused, NotFound, TooLarge, Unreadable
+from domain.messages import Cause, is_uuid
+from domain.ports.commanding import CommandDesk, PostedCommand
+from domain.ports.querying import Allowed
+
+ENVELOPE = "application/cloudevents+json"
+LARGE = frozenset({"task.submit-workflow.v1", "task.submit-tasks.v1"})
+REMEMBERED = 10_000
+WRITES = needs("commands:write")
+router = protected()
+posting = protected()
+Key = Annotated[str | None, Header(description="A fresh UUID for each command; the same again changes nothing")]
+
+
+class Published(OrderedDict[UUID, str]):
+    """The newest commands that came in here, by id, with their senders: those are pending, not unknown."""
+
+    def note(self, id: UUID, subject: str) -> None:
+        self[id] = subject
+        if len(self) > REMEMBERED:
+            self.popitem(last=False)
+
+
+@router.get("/v1/commands/{command_id}", openapi_extra=needs("commands:read"), responses={202: {}})
+async def command(request: Request, command_id: str, wait: Wait = None) -> Response:
+    """What became of a command; 202 while it is on its way. `wait`: until it is decided."""
+    api, principal, given = api_of(request), principal_of(request), is_uuid(command_id)
+    if given is None:
+        raise NotFound(NOT_FOUND)
+    # An outcome is its sender's, or of whoever reaches the namespace it was decided in.
+    reach: Allowed = principal.namespaces
+
+    async def look() -> str | None:
+        return await api.queries.outcome(given, reach, principal.subject)
+
+    outcome = await until(api, look, lambda outcome: outcome is not None, wait)
+    if outcome is not None:
+        return Response(outcome, 200, media_type="application/json")
+    if _published(request).get(given) == principal.subject:
+        return _pending(given)
+    raise NotFound(NOT_FOUND)
+
+
+@posting.post("/v1/commands", openapi_extra=WRITES, status_code=202)
+async def post_command(request: Request, idempotency_key: Key = None) -> Response:
+    """Publish a command: a CloudEvent (structured mode) whose `type` names it and whose `data` is its body."""
+    body = await request.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {ENVELOPE, "application/json"}:
+        raise Unreadable("content-type", f"{kind or 'none'}: send {ENVELOPE} or application/json")
+    if len(body) > api_of(request).bounds.max_workflow:
+        raise TooLarge(f"body: {len(body)} bytes; at most {api_of(request).bounds.max_workflow}")
+    try:
+        event = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unreadable("bad-json", str(error)[:200]) from None
+    envelope = cast("dict[str, Any]", event) if isinstance(event, dict) else {}
+    if not isinstance(envelope.get("type"), str) or not isinstance(envelope.get("data"), dict):
+        raise Unreadable("not-object", "send a CloudEvent: an object with specversion, id, type and data")
+    return await _post(request, envelope["type"], orjson.dumps(envelope["data"]), _ids(idempotency_key, envelope))
+
+
+@posting.post("/v1/tasks", openapi_extra=WRITES, status_code=202)
+async def post_task(request: Request, idempotency_key: Key = None) -> Response:
+    """Publish a `task.submit.v1`: its data is the body."""
+    return await _post(request, "task.submit.v1", await request.body(), _ids(idempotency_key, {}))
+
+
+async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Response:
+    api, principal = api_of(request), principal_of(request)
+    desk = cast("CommandDesk", api.desk)
+    limit = api.bounds.max_workflow if type in LARGE else api.bounds.max_body
+    if len(data) > limit:
+        raise TooLarge(f"body: {len(data)} bytes; {type} takes {limit}; pass large data by reference")
+    namespace: str = getattr(desk.read(type, data), "namespace", "default")
+    if not principal.reaches(namespace):
+        raise MissingScope(f"ns:{namespace}")
+    cause = request.state.cause
+    given = id or api.new_id()
+    command = PostedCommand(given, type, namespace, data, _from(cause, str(given), principal.subject))
+    if await desk.used_for_another(command):
+        raise IdReused(f"Idempotency-Key: {given} was used before with another body; send a fresh one")
+    with api.traces.step("send task.commands", command.cause, "producer", _attributes(command)) as sent:
+        await desk.publish(PostedCommand(given, type, namespace, data, sent))
+    _published(request).note(given, principal.subject)
+    return _pending(given)
+
+
+def _from(cause: Cause, id: str, subject: str) -> Cause:
+    return Cause(id, id, subject, cause.traceparent, cause.tracestate)
+
+
+def _attributes(command: PostedCommand) -> dict[str, str | int]:
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": "task.commands",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.message.id": str(command.id),
+        "messaging.message.conversation_id": command.cause.correlation_id,
+    }
+
+
+def _pending(id: UUID) -> Response:
+    address = f"/v1/commands/{id}"
+    body = orjson.dumps({"command_id": str(id), "outcome": "pending", "links": {"command": address}})
+    return Response(body, 202, {"Location": address, "Retry-After": "1"}, "application/json")
+
+
+def _ids(key: str | None, envelope: dict[str, Any]) -> UUID | None:
+    given = [value for value in (key, envelope.get("id")) if value is not None]
+    ids = {is_uuid(value) if isinstance(value, str) else None for value in given}
+    if None in ids or UUID(int=0) in ids:
+        raise Unreadable("bad-id", "Idempotency-Key and id are UUIDs, fresh for each command, and not the nil one")
+    if len(ids) > 1:
+        raise Unreadable("id-mismatch", "Idempotency-Key and the event's id differ; send one of them")
+    return next(iter(ids), None)
+
+
+def _published(request: Request) -> Published:
+    return cast("Published", request.app.state.published)

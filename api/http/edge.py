@@ -1,0 +1,89 @@
+"""The outermost layer: what no route needs to know of, and headers that every answer carries."""
+
+import re
+import time
+from collections.abc import Mapping
+from secrets import token_hex
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.problems import problem, said
+from domain.messages import Cause
+
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+LONGEST_TOKEN = 8 * 1024 + len("Bearer ")
+LONGEST_HEADERS = 32 * 1024
+SAFE: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Vary": "Authorization, Accept-Encoding",
+}
+
+
+class Edge:
+    """Gives each request its trace, refuses what is too large or for another host, and marks the answer."""
+
+    def __init__(self, app: ASGIApp, largest_body: int, hosts: frozenset[str] | None) -> None:
+        self._app, self._largest, self._hosts = app, largest_body, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, headers = time.perf_counter(), Headers(scope=scope)
+        request = Request(scope, receive)
+        request.state.cause, request.state.trace_id = _trace(headers)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _mark(MutableHeaders(scope=message), time.perf_counter() - began)
+            await send(message)
+
+        refusal = self._refusal(headers, request.state.trace_id)
+        await (refusal or self._app)(scope, receive, marked)
+
+    def _refusal(self, headers: Headers, trace_id: str) -> Response | None:
+        if any(len(value) > LONGEST_TOKEN for value in headers.getlist("authorization")):
+            why = "Authorization is longer than 8 KiB; ask the issuer for a smaller token"
+            return _closing(problem(431, said("header-too-large", "Headers too large", why), trace_id))
+        if sum(len(name) + len(value) for name, value in headers.raw) > LONGEST_HEADERS:
+            return _closing(problem(431, said("header-too-large", "Headers too large", "more than 32 KiB"), trace_id))
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length) > self._largest:
+            why = f"the body has {length:.20} bytes; at most {self._largest} are taken; pass large data by reference"
+            return _closing(problem(413, said("too-large", "Body too large", why), trace_id))
+        host = _name(headers.get("host", ""))
+        if self._hosts is not None and host not in self._hosts:
+            return problem(421, said("unknown-host", "Unknown host", f"{host:.80} is not this API's name"), trace_id)
+        return None
+
+
+def _trace(headers: Headers) -> tuple[Cause, str]:
+    given = headers.getlist("traceparent")
+    parent = given[0] if len(given) == 1 and TRACEPARENT.fullmatch(given[0]) else None
+    trace_id = parent[3:35] if parent else token_hex(16)
+    state = ",".join(headers.getlist("tracestate"))[:512] or None if parent else None
+    return Cause(trace_id, trace_id, "anonymous", parent, state), trace_id
+
+
+def _mark(headers: MutableHeaders, seconds: float) -> None:
+    for name, value in SAFE.items():
+        headers.setdefault(name, value)
+    headers.setdefault("Cache-Control", "private, no-cache")
+    timing = f"total;dur={seconds * 1000:.1f}"
+    headers["Server-Timing"] = f"{headers['Server-Timing']}, {timing}" if "Server-Timing" in headers else timing
+
+
+def _name(host: str) -> str:
+    return host.rsplit(":", 1)[0].lower() if not host.endswith("]") else host.lower()
+
+
+def _closing(answer: Response) -> Response:
+    answer.headers["Connection"] = "close"
+    return answer

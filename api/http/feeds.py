@@ -1,0 +1,70 @@
+"""Server-sent events: a generator of frames becomes an answer that keeps itself alive and counts as an open feed."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from api.http.access import api_rates
+from api.http.context import api_of, principal_of
+from domain.errors import Rejected, Unavailable
+
+PING_SECONDS = 15.0
+LOOK_ANYWAY = 0.5
+PING = b": ping\n\n"
+
+
+def frame(data: str, event: str | None = None, id: str | None = None) -> bytes:
+    """One event. `data` of several lines stays so."""
+    lines = [f"id: {id}"] if id is not None else []
+    if event is not None:
+        lines.append(f"event: {event}")
+    lines += [f"data: {line}" for line in data.split("\n")]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def feed(request: Request, frames: AsyncGenerator[bytes]) -> StreamingResponse:
+    """An event stream of `frames`. Raises TooManyRequests when the caller has enough feeds open.
+
+    An outage ends the stream: the client comes back with `Last-Event-ID`.
+    """
+    rates, subject = api_rates(request), principal_of(request).subject
+    rates.open_feed(subject)
+
+    async def kept() -> AsyncIterator[bytes]:
+        try:
+            async for part in frames:
+                yield part
+        except (Unavailable, Rejected):
+            return
+        finally:
+            rates.close_feed(subject)
+            await frames.aclose()
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(kept(), 200, headers, "text/event-stream")
+
+
+class Quiet:
+    """Waits for news, and says when a ping is due."""
+
+    def __init__(self, request: Request) -> None:
+        self._watch = api_of(request).watch
+        self._clock = asyncio.get_running_loop().time
+        self._spoke = self._clock()
+
+    def spoke(self) -> None:
+        """Something was sent."""
+        self._spoke = self._clock()
+
+    def ping_is_due(self) -> bool:
+        """Whether nothing was sent for so long that the other side may think this one gone."""
+        due = self._clock() - self._spoke >= PING_SECONDS
+        if due:
+            self.spoke()
+        return due
+
+    async def news(self) -> None:
+        """Wait until there may be news, a moment at most."""
+        await self._watch.changed(LOOK_ANYWAY)
