@@ -1,0 +1,93 @@
+"""Bearer tokens for clients: from a file, or by OAuth client credentials with renewal."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+
+from domain.errors import PROBLEMS, Refused, Unavailable
+from domain.work import Problem
+
+SPARE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoToken:
+    """Nobody is logged in."""
+
+    async def token(self, renewed: bool = False) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A token that somebody else renews in a file."""
+
+    path: Path
+
+    async def token(self, renewed: bool = False) -> str | None:
+        """What the file holds now."""
+        try:
+            return self.path.read_text().strip()
+        except OSError as error:
+            raise Unavailable(f"client.token_file: {self.path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """A client known to an issuer. `cache`: a file, its owner's alone, that keeps the token between programs."""
+
+    issuer: str
+    client_id: str
+    secret: str
+    cache: Path | None = None
+    scope: str | None = None
+
+    async def token(self, renewed: bool = False) -> str | None:
+        """The token of the last time while it lasts, else a new one."""
+        kept = None if renewed else self._kept()
+        if kept is not None:
+            return kept
+        granted = await self.grant()
+        if self.cache is not None:
+            until = time.time() + float(granted.get("expires_in", 300)) - SPARE_SECONDS
+            write_private(self.cache, {"token": granted["access_token"], "until": until, "for": self._who()})
+        return str(granted["access_token"])
+
+    async def grant(self) -> dict[str, Any]:
+        """The issuer's answer to a request for a token (RFC 6749 section 5.1). Raises Refused, Unavailable."""
+        try:
+            async with httpx2.AsyncClient(timeout=10, trust_env=False) as client:
+                about = await client.get(f"{self.issuer}/.well-known/openid-configuration")
+                form = {"grant_type": "client_credentials", **({"scope": self.scope} if self.scope else {})}
+                endpoint = cast("dict[str, str]", about.raise_for_status().json())["token_endpoint"]
+                answer = await client.post(endpoint, data=form, auth=(self.client_id, self.secret))
+        except (httpx2.HTTPError, KeyError, ValueError) as error:
+            raise Unavailable(f"issuer {self.issuer} is not reached: {error or type(error).__name__}") from error
+        said = cast("dict[str, Any]", answer.json())
+        if answer.status_code != 200:
+            detail = f"the issuer refused client {self.client_id}: {said.get('error_description', said.get('error'))}"
+            raise Refused(Problem(type=PROBLEMS + "no-token", title="No token", detail=detail, code="no-token"))
+        return said
+
+    def _kept(self) -> str | None:
+        if self.cache is None or not self.cache.exists():
+            return None
+        kept = cast("dict[str, Any]", json.loads(self.cache.read_text()))
+        fits = kept.get("for") == self._who() and kept.get("until", 0) > time.time()
+        return str(kept["token"]) if fits else None
+
+    def _who(self) -> list[str | None]:
+        return [self.issuer, self.client_id, self.scope]
+
+
+def write_private(path: Path, data: dict[str, Any]) -> None:
+    """JSON that only its owner may read, replaced as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(data))
+    new.replace(path)

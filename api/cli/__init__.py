@@ -1,0 +1,1 @@
+"""The command line: `tally`. Data on stdout, everything else on stderr, outcomes as exit codes."""

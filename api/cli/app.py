@@ -1,0 +1,47 @@
+"""The commands that talk to a running platform, as one cyclopts application."""
+
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from api.cli.history import HistoryCommands
+from api.cli.operations import OperationCommands
+from api.cli.tasks import Connect, TaskCommands
+
+VALUELESS = frozenset({"--wait", "--quiet", "-q", "--no-color", "--help", "-h"})
+
+
+def client_app(connect: Connect, version: str) -> App:
+    """`tally` without what needs servers of its own; `connect` opens a client in a namespace."""
+    app = App(
+        name="tally",
+        help="Run tasks in containers and never forget what happened.",
+        version=version,
+        result_action="return_value",
+    )
+    tasks, history, operations = TaskCommands(connect), HistoryCommands(connect), OperationCommands(connect)
+    for command in (tasks.run, tasks.submit, tasks.ls, tasks.cancel, history.status, history.events, history.logs):
+        app.command(command)
+    app.command(history.workflow)
+    worker = App(name="worker", help="The workers.")
+    worker.command(operations.workers, name="ls")
+    projection = App(name="projection", help="The views and their followers of the log.")
+    projection.command(operations.projections, name="ls")
+    app.command(worker)
+    app.command(projection)
+    return app
+
+
+def with_command_apart(words: Sequence[str]) -> list[str]:
+    """`words` of the command line with `--` before the container's own command, as after `docker run IMAGE`."""
+    if not words or words[0] != "run" or "--" in words:
+        return list(words)
+    positional, value = 0, False
+    for at, word in enumerate(words[1:], start=1):
+        if value or word.startswith("-"):
+            value = not value and word not in VALUELESS and "=" not in word
+            continue
+        positional += 1
+        if positional == 2:
+            return [*words[:at], "--", *words[at:]]
+    return list(words)

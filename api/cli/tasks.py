@@ -1,0 +1,225 @@
+"""Commands that submit, show and end tasks."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from api.cli.documents import command_of
+from api.cli.exits import FAILED, REFUSED, Exit, say, told
+from api.cli.following import container_code, follow
+from api.cli.output import COMMON, Column, Common, document, field, ident, moment, rows, span, write
+from api.client import Client, Task
+from domain.commands import CancelTask
+from domain.work import Reply
+
+Connect = Callable[[str | None], AbstractAsyncContextManager[Client]]
+"""A client of the running platform, in a namespace (None: the one set)."""
+
+Flag = Annotated[bool, Parameter(negative=())]
+TASKS = (
+    Column("ID", ident("id")),
+    Column("NAME", field("name")),
+    Column("STATUS", field("status")),
+    Column("WAITED", span("created_at", "started_at")),
+    Column("TOOK", span("started_at", "completed_at")),
+    Column("RUNS", field("runs")),
+    Column("EXIT", field("exit_code")),
+    Column("WORKER", field("worker_id")),
+    Column("UPDATED", moment("updated_at")),
+    Column("TASK ID", field("task_id"), wide=True),
+    Column("NAMESPACE", field("namespace"), wide=True),
+    Column("IMAGE", field("image"), wide=True),
+    Column("REASON", field("reason"), wide=True),
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The task that `tally run` makes.
+
+    Parameters
+    ----------
+    name
+        Name for people; left out, the image's.
+    task_id
+        Its id, unique in the namespace; the same id with the same task twice is one task.
+    env
+        Environment, as NAME=VALUE; may be given again.
+    cpus
+        Processors it may use, such as 0.5.
+    memory
+        Memory it may use, such as 512Mi.
+    depends_on
+        A task that must have succeeded first; may be given again.
+    timeout
+        Seconds it may run.
+    notify
+        A channel to tell of its end; may be given again.
+    """
+
+    name: str | None = None
+    task_id: str | None = None
+    env: tuple[str, ...] = ()
+    cpus: float | None = None
+    memory: str | None = None
+    depends_on: tuple[str, ...] = ()
+    timeout: float | None = None
+    notify: tuple[str, ...] = ()
+
+    def task(self, image: str, command: tuple[str, ...]) -> Task:
+        """Raises pydantic's ValidationError."""
+        return Task(
+            self.name or image.rpartition("/")[2].partition(":")[0],
+            task_id=self.task_id,
+            image=image,
+            command=command or None,
+            env=dict(_pair(pair) for pair in self.env),
+            cpus=self.cpus,
+            memory=self.memory,
+            depends_on=self.depends_on,
+            timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
+            notify=self.notify,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCommands:
+    """Each method is a command; its parameters are the command line's."""
+
+    connect: Connect
+
+    async def run(
+        self,
+        image: str,
+        *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+        wait: Flag = False,
+        described: Described = Described(),
+        common: Common = COMMON,
+    ) -> int:
+        """Submit one container; with --wait, follow what it prints and end with its exit code.
+
+        Parameters
+        ----------
+        image
+            Image of the container.
+        command
+            What it runs; left out, what the image says.
+        wait
+            Wait for its end.
+        """
+        task = described.task(image, command)
+        async with self.connect(common.namespace) as client:
+            submitted = await client.submit(task, reply=True)
+            if not wait:
+                write(f"{submitted.id}\n")
+                return 0
+            if not common.quiet:
+                say(f"{submitted.id} submitted")
+            return await follow(submitted, common)
+
+    async def submit(
+        self,
+        file: str,
+        *,
+        dry_run: Flag = False,
+        wait: Flag = False,
+        within: float | None = None,
+        common: Common = COMMON,
+    ) -> int:
+        """Submit the task or workflow that a TOML, YAML or JSON file describes.
+
+        Parameters
+        ----------
+        file
+            The file; - is stdin, as JSON or YAML. A file with `tasks` is a workflow.
+        dry_run
+            Check it here and show what would be sent.
+        wait
+            Wait until all of it has ended; a task's exit code is its container's.
+        within
+            Seconds to wait at most.
+        """
+        command = command_of(file, common.namespace)
+        if dry_run:
+            document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
+            return 0
+        async with self.connect(command.namespace) as client:
+            _, reply = await client.send(command, reply=True)
+            assert reply is not None, "a reply was asked for"
+            code = _said(reply)
+            if not wait:
+                return code
+            async with asyncio.timeout(within):
+                tasks = await client.accepted_by(reply)
+                outcomes = [await task.wait() for task in tasks]
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            if not common.quiet:
+                say(f"{task.id} {outcome.status}" + (f" ({outcome.reason})" if outcome.reason else ""))
+        if code == 0 and reply.task_id is not None:
+            return container_code(outcomes[0])
+        return code or (0 if all(outcome.status == "succeeded" for outcome in outcomes) else FAILED)
+
+    async def ls(self, *filters: str, limit: int = 50, common: Common = COMMON) -> int:
+        """List tasks, the newest first.
+
+        Parameters
+        ----------
+        filters
+            Such as status=failed, name=night*, label.team=data, worker=W1, workflow=F1.
+        limit
+            How many at most.
+        """
+        async with self.connect(common.namespace) as client:
+            found = await client.reading.tasks(common.namespace, dict(_pair(one) for one in filters), limit)
+        rows(found, TASKS, common)
+        return 0
+
+    async def cancel(
+        self, *ids: str, reason: str | None = None, grace: float | None = None, common: Common = COMMON
+    ) -> int:
+        """End tasks that have not ended.
+
+        Parameters
+        ----------
+        ids
+            Tasks: ids, their beginnings, or names.
+        reason
+            Why; kept in the history.
+        grace
+            Seconds from TERM to KILL; left out, the task's own.
+        """
+        grace_span = None if grace is None else timedelta(seconds=grace)
+        async with self.connect(common.namespace) as client:
+            for ref in ids:
+                view = await client.task(ref).view()
+                cancel = CancelTask(task_id=view["id"], namespace=view["namespace"], reason=reason, grace=grace_span)
+                await client.send(cancel, reply=True)
+                write(f"{view['id']}\n")
+        return 0
+
+
+def _said(reply: Reply) -> int:
+    """The names of what was accepted, on stdout; what was refused of many tasks, on stderr."""
+    code = 0
+    for task in reply.tasks or ():
+        if task.problem is not None:
+            code = REFUSED
+            say(f"tally: {task.task_id or '-'}: {told(task.problem)}")
+        else:
+            write(f"{task.task_id}\n")
+    if reply.tasks is None:
+        write(f"{reply.workflow_id or reply.task_id}\n")
+    return code
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Exit(2, f"{text}: give NAME=VALUE")
+    return name, value

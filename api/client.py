@@ -1,0 +1,179 @@
+"""Tallyport from Python: submit, wait, read the history. `infra.client.connect()` binds it to a running platform."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from api.task import Task
+from api.workflow import Workflow
+from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask
+from domain.errors import Refused, Unavailable
+from domain.messages import Cause
+from domain.ports.log import NewId
+from domain.ports.platform import Reading, Sending, View
+from domain.ports.tracing import Traces
+from domain.specs import TaskSpec
+from domain.work import Reply
+
+__all__ = ["Client", "Outcome", "StoredEvent", "SubmittedTask", "Task"]
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
+ENDS = frozenset(f"task.{status}.v1" for status in ENDED)
+LOOK = timedelta(seconds=20)
+PAUSE_SECONDS = 0.3
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended. `exit_code` None: no container of it ended by itself; `reason` says why it did not succeed."""
+
+    status: str
+    exit_code: int | None = None
+    result: Any = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event of a task. `position`: in the whole log; `version`: in the task's history."""
+
+    position: int
+    version: int
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One user of a platform, in one namespace."""
+
+    sending: Sending
+    reading: Reading
+    new_id: NewId
+    traces: Traces
+    namespace: str = "default"
+
+    async def submit(self, task: Task | TaskSpec, *, reply: bool = False) -> "SubmittedTask":
+        """Send a task; returns when the broker has it, with `reply` when the platform has accepted it.
+
+        Raises Refused (with `reply`), Unavailable.
+        """
+        spec = task.spec() if isinstance(task, Task) else task
+        fields = {name: getattr(spec, name) for name in TaskSpec.model_fields}
+        fields["task_id"] = task_id = spec.task_id or str(self.new_id())
+        command_id, answer = await self.send(SubmitTask(**fields, namespace=self.namespace), reply=reply)
+        return SubmittedTask(self, task_id, command_id, answer)
+
+    async def send(self, command: Command, *, reply: bool = False) -> tuple[UUID, Reply | None]:
+        """Send any command: its id, and with `reply` what became of it. Raises Refused, Unavailable."""
+        command_id = self.new_id()
+        cause = Cause(str(command_id), str(command_id), "client")
+        with self.traces.step(
+            "send task.commands", cause, "producer", {"messaging.message.id": str(command_id)}
+        ) as cause:
+            answer = await self.sending.send(command, command_id, cause, reply)
+        return command_id, None if answer is None else accepted(answer)
+
+    def workflow(self, workflow_id: str | None = None) -> Workflow:
+        """Tasks that depend on each other, sent as one message at the end of `async with`."""
+        return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send)
+
+    def task(self, ref: str) -> "SubmittedTask":
+        """A task that was submitted before: by its id, its beginning, or its name."""
+        return SubmittedTask(self, ref)
+
+    async def accepted_by(self, reply: Reply) -> list["SubmittedTask"]:
+        """The tasks that a reply to a submission accepted."""
+        if reply.tasks is not None:
+            names = [task.task_id for task in reply.tasks if task.outcome == "accepted"]
+        elif reply.workflow_id is not None:
+            ref, after = reply.workflow_id, reply.position or 0
+            view = await patiently(self.reading.workflow, ref, self.namespace, None, after)
+            names = [node["task_id"] for node in view["nodes"]]
+        else:
+            names = [reply.task_id]
+        return [SubmittedTask(self, name, reply=reply) for name in names if name is not None]
+
+    async def cancel_workflow(self, ref: str, *, reason: str | None = None) -> None:
+        """Cancel every task of a workflow that has not ended. Raises Refused."""
+        await self.send(CancelWorkflow(workflow_id=ref, namespace=self.namespace, reason=reason), reply=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedTask:
+    """A task of the platform. `id` is the name it was given, or what it was looked up by."""
+
+    client: Client
+    id: str
+    command_id: UUID | None = None
+    reply: Reply | None = None
+
+    async def view(self) -> View:
+        """All that is known of it now."""
+        return await self.client.reading.task(self.id, self.client.namespace)
+
+    async def wait(self, timeout: float | None = None) -> Outcome:  # noqa: ASYNC109 - a public name
+        """How it ends. Raises TimeoutError after `timeout` seconds, Refused if it was never accepted."""
+        async with asyncio.timeout(timeout):
+            after = await self._accepted_at()
+            while True:
+                view = await patiently(self.client.reading.task, self.id, self.client.namespace, LOOK, after)
+                if view["status"] in ENDED:
+                    return outcome_of(view)
+
+    async def events(self) -> AsyncIterator[StoredEvent]:
+        """Its history as it grows, to its end; a lost connection is taken up where it broke."""
+        await self._accepted_at()
+        version = 0
+        while True:
+            reading, namespace = self.client.reading, self.client.namespace
+            for event in map(event_of, await patiently(reading.task_events, self.id, namespace, version, LOOK)):
+                yield event
+                version = event.version
+                if event.type in ENDS:
+                    return
+
+    async def cancel(self, *, reason: str | None = None, grace: timedelta | None = None) -> None:
+        """Ask for its end; returns when the platform has agreed. Raises Refused when it has ended already."""
+        command = CancelTask(task_id=self.id, namespace=self.client.namespace, reason=reason, grace=grace)
+        await self.client.send(command, reply=True)
+
+    async def _accepted_at(self) -> int:
+        """The position from which on it exists."""
+        if self.command_id is None or self.reply is not None:
+            return (self.reply and self.reply.position) or 0
+        answer = None
+        while answer is None:
+            answer = await patiently(self.client.reading.outcome, self.command_id, LOOK)
+        return accepted(answer).position or 0
+
+
+async def patiently(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `ask` answers, asked again while the platform is not reached."""
+    while True:
+        try:
+            return await ask(*args, **kwargs)
+        except Unavailable:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def accepted(reply: Reply) -> Reply:
+    """`reply` if it says so, else raises Refused with its problem."""
+    if reply.outcome == "rejected" and reply.problem is not None:
+        raise Refused(reply.problem)
+    return reply
+
+
+def outcome_of(view: View) -> Outcome:
+    """How the task of this view ended."""
+    return Outcome(view["status"], view.get("exit_code"), view.get("result"), view.get("reason") or view.get("because"))
+
+
+def event_of(view: View) -> StoredEvent:
+    """An event as the API writes it."""
+    return StoredEvent(view["position"], view["version"], view["type"], view["data"])

@@ -1,0 +1,59 @@
+"""Tasks that depend on each other, put together in Python and sent as one message."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from api.task import Task
+from domain.commands import SubmitWorkflow
+from domain.work import Reply
+
+Send = Callable[..., Awaitable[tuple[UUID, Reply | None]]]
+
+
+@dataclass(slots=True)
+class Step:
+    """One task of a workflow; its id is `<workflow id>.<name>` unless it was given one."""
+
+    id: str
+    task: Task
+
+    def after(self, *needed: "Step") -> Self:
+        """Start only when all of `needed` have succeeded."""
+        self.task = replace(self.task, depends_on=(*self.task.depends_on, *(step.id for step in needed)))
+        return self
+
+
+@dataclass(slots=True)
+class Workflow:
+    """Collects tasks inside `async with`, and sends them at its end; sends nothing if the block raises."""
+
+    id: str
+    namespace: str
+    send: Send
+    steps: list[Step] = field(default_factory=list[Step])
+    reply: Reply | None = None
+
+    def task(self, name: str, **described: Any) -> Step:
+        """Add a task, described as `Task` is."""
+        task = Task(name, **described)
+        step = Step(task.task_id or f"{self.id}.{name}", task)
+        self.steps.append(step)
+        return step
+
+    def command(self) -> SubmitWorkflow:
+        """The message. Raises pydantic's ValidationError."""
+        specs = tuple(replace(step.task, task_id=step.id).spec() for step in self.steps)
+        return SubmitWorkflow(workflow_id=self.id, namespace=self.namespace, tasks=specs)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send, and wait for the platform's answer. Raises Refused, Unavailable."""
+        if kind is None:
+            _, self.reply = await self.send(self.command(), reply=True)
