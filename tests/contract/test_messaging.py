@@ -1,0 +1,215 @@
+"""What the messenger is told of leases and beats, in memory and by PostgreSQL."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import pytest
+
+from adapters.beat_store import PgBeatStore
+from adapters.event_log import Connection, PgSeat, append_events, connect
+from adapters.in_memory.event_log import MemoryLog, MemorySeat
+from adapters.in_memory.messaging import Desk
+from adapters.messenger_store import MessengerPgTurn
+from domain import events as e
+from domain.ids import derived_id
+from domain.ports.handling import Beat
+from domain.ports.log import Seat
+from domain.ports.messaging import MessengerTurn
+from domain.recorded import NewEvent
+from domain.reports import HeldRun, Heartbeat
+from domain.specs import TaskSpec
+from domain.syncing import LastBeat, Standing
+from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
+
+RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
+REPORT, REPORT_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c02")
+SUBMITTED = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
+WORKER = derived_id(UUID(int=0), "worker:w1")
+REGISTERED = e.WorkerRegistered(
+    worker_id="w1",
+    generation=3,
+    instance=RUN,
+    engine="engine",
+    pool="default",
+    slots=4,
+    executors=("noop",),
+    version="1",
+)
+
+
+class World(ABC):
+    """The platform round the messenger: what handler, conductor and log keeper would have written."""
+
+    @abstractmethod
+    def seat(self) -> AbstractAsyncContextManager[Seat[MessengerTurn]]: ...
+
+    @abstractmethod
+    async def submit(self, task: UUID) -> None: ...
+
+    @abstractmethod
+    async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None: ...
+
+    @abstractmethod
+    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None: ...
+
+    @abstractmethod
+    async def beat(self, beat: Heartbeat) -> None: ...
+
+    @abstractmethod
+    async def commit_report(self, report: UUID, worker: str) -> None: ...
+
+
+@dataclass
+class MemoryWorld(World):
+    log: MemoryLog = field(default_factory=lambda: MemoryLog(Hands()))
+    desk: Desk = field(default_factory=Desk)
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncGenerator[Seat[MessengerTurn]]:
+        yield MemorySeat(self.log, "messenger", self.desk.turn)
+
+    async def submit(self, task: UUID) -> None:
+        self.log.append([NewEvent(task, 1, "analytics", SUBMITTED, CAUSE)])
+
+    async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
+        self.desk.leases[run] = (fence, task)
+        standing = self.desk.standings.get(worker, Standing())
+        self.desk.standings[worker] = replace(standing, leases={**standing.leases, run: fence})
+
+    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None:
+        generation = worker.generation if isinstance(worker, e.WorkerRegistered) else None
+        standing = self.desk.standings.get(worker.worker_id, Standing())
+        self.desk.standings[worker.worker_id] = replace(standing, generation=generation)
+
+    async def beat(self, beat: Heartbeat) -> None:
+        self.desk.beats[beat.worker_id] = LastBeat(beat.worker_id, beat.generation, beat.beat, beat.runs, beat.reports)
+
+    async def commit_report(self, report: UUID, worker: str) -> None:
+        standing = self.desk.standings.get(worker, Standing())
+        self.desk.standings[worker] = replace(standing, committed={*standing.committed, report})
+
+
+@dataclass
+class PgWorld(World):
+    dsn: str
+    connection: Connection
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncGenerator[Seat[MessengerTurn]]:
+        async with PgSeat(self.dsn, "messenger", MessengerPgTurn, ("tally_log", "tally_beats")) as seat:
+            yield seat
+
+    async def _append(self, events: Sequence[NewEvent]) -> None:
+        async with self.connection.transaction():
+            await append_events(self.connection, events)
+
+    async def submit(self, task: UUID) -> None:
+        await self._append([NewEvent(task, 1, "analytics", SUBMITTED, CAUSE)])
+
+    async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
+        await self.connection.execute(
+            "INSERT INTO leases (run_id, fence, task, worker_id, generation, until) VALUES (%s, %s, %s, %s, 3, 12)",
+            (run, fence, task, worker),
+        )
+
+    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None:
+        await self._append([NewEvent(WORKER, version, "_", worker, CAUSE)])
+
+    async def beat(self, beat: Heartbeat) -> None:
+        await PgBeatStore(self.connection).record([Beat(beat)])
+
+    async def commit_report(self, report: UUID, worker: str) -> None:
+        await self.connection.execute(
+            "INSERT INTO inbox (command_id, principal, digest, type, reply) VALUES (%s, %s, '', 'run.finish.v1', '')",
+            (report, f"worker:{worker}"),
+        )
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
+async def world(request: pytest.FixtureRequest) -> AsyncGenerator[World]:
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    dsn = request.getfixturevalue("pg").app
+    async with await connect(dsn, "test") as connection:
+        yield PgWorld(dsn, connection)
+
+
+async def test_only_the_open_lease_of_a_run_has_its_submission(world: World) -> None:
+    await world.submit(TASK)
+    await world.submit(TASK_2)
+    await world.lease(RUN, 2, TASK, "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        found = await turn.leased([(RUN, 1), (RUN, 2), (RUN_2, 1)])
+
+    assert found == {(RUN, 2): SUBMITTED}
+
+
+async def test_a_beat_comes_with_all_that_is_known_of_its_worker(world: World) -> None:
+    await world.submit(TASK)
+    await world.lease(RUN, 2, TASK, "w1")
+    await world.register(REGISTERED, 1)
+    await world.commit_report(REPORT, "w1")
+    runs = (HeldRun(run_id=RUN, fence=2, state="running"), HeldRun(run_id=RUN_2, fence=1, state="finished"))
+
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=812, runs=runs, reports=(REPORT, REPORT_2)))
+
+    async with world.seat() as seat, seat.turn() as turn:
+        assert await turn.unanswered(10) == [
+            (LastBeat("w1", 3, 812, runs, (REPORT, REPORT_2)), Standing(3, {RUN: 2}, {REPORT}))
+        ]
+
+
+async def test_a_lost_worker_and_a_strange_one_have_no_generation(world: World) -> None:
+    await world.register(REGISTERED, 1)
+    await world.register(e.WorkerLost(worker_id="w1", generation=3), 2)
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=1))
+    await world.beat(Heartbeat(worker_id="w2", generation=1, beat=1))
+
+    async with world.seat() as seat, seat.turn() as turn:
+        found = await turn.unanswered(10)
+
+    assert [(beat.worker_id, standing.generation) for beat, standing in found] == [("w1", None), ("w2", None)]
+
+
+async def test_an_answer_covers_its_beat_and_no_later_one(world: World) -> None:
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=1))
+    async with world.seat() as seat:
+        async with seat.turn() as turn:
+            ((beat, _),) = await turn.unanswered(10)
+            await turn.answered([beat])
+        async with seat.turn() as turn:
+            assert await turn.unanswered(10) == []
+
+        await world.beat(Heartbeat(worker_id="w1", generation=3, beat=2))
+
+        async with seat.turn() as turn:
+            assert [beat.beat for beat, _ in await turn.unanswered(10)] == [2]
+
+
+async def test_a_new_generation_is_answered_from_its_first_beat_on(world: World) -> None:
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=100))
+    async with world.seat() as seat:
+        async with seat.turn() as turn:
+            await turn.answered([beat for beat, _ in await turn.unanswered(10)])
+
+        await world.beat(Heartbeat(worker_id="w1", generation=4, beat=1))
+
+        async with seat.turn() as turn:
+            assert [(beat.generation, beat.beat) for beat, _ in await turn.unanswered(10)] == [(4, 1)]
+
+
+async def test_an_answer_that_is_not_committed_is_given_again(world: World) -> None:
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=1))
+    async with world.seat() as seat:
+        with pytest.raises(ConnectionError):
+            async with seat.turn() as turn:
+                await turn.answered([beat for beat, _ in await turn.unanswered(10)])
+                raise ConnectionError
+
+        async with seat.turn() as turn:
+            assert len(await turn.unanswered(10)) == 1
