@@ -34,12 +34,13 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one keeper holds; `cgroup` is removed and `wrapper` put before the keeper's own command."""
+    """What one keeper holds; it removes `cgroup` and `folder` in the end. `wrapper` starts the keeper itself."""
 
     children: Sequence[Child]
     before: Sequence[Sequence[str]] = ()
     wrapper: Sequence[str] = ()
     cgroup: str | None = None
+    folder: Path | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +122,9 @@ def as_json(plan: Plan, owned: bool) -> str:
         for child in plan.children
     ]
     before = [list(command) for command in plan.before]
-    return json.dumps({"children": children, "before": before, "cgroup": plan.cgroup, "watch_stdin": owned})
+    folder = str(plan.folder) if plan.folder else None
+    whole = {"children": children, "before": before, "cgroup": plan.cgroup, "folder": folder, "watch_stdin": owned}
+    return json.dumps(whole)
 
 
 def only_child(pid: int) -> int:

@@ -38,15 +38,11 @@ CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri", "io.
 
 @dataclass(slots=True)
 class Running:
-    """An engine to use. `address` is the IP at which published ports are reached.
-
-    `kept` and `sockets`, the folder of its sockets, are None if it was found.
-    """
+    """An engine to use. `address` is the IP at which published ports are reached; `kept` is None if found."""
 
     host: str
     address: str
     kept: Kept | None = None
-    sockets: Path | None = None
 
     @property
     def private(self) -> bool:
@@ -54,12 +50,11 @@ class Running:
 
     def stop(self) -> None:
         """End a private engine and all its containers; a found one is left alone."""
-        if self.kept is None or self.sockets is None:
+        if self.kept is None:
             return
         if self.kept.running:
             engine_api.remove_all_containers(self.host)
         self.kept.stop()
-        shutil.rmtree(self.sockets, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +87,7 @@ def start_private(folder: Path, owned: bool = True) -> Running:
     configure(folder)
     kept = keep(plan(tools, folder, sockets), owned)
     wait_until(lambda: engine_api.answers(host), kept, "dockerd", seconds=60)
-    return Running(host, connect(tools, kept.keeper_pid), kept, sockets)
+    return Running(host, connect(tools, kept.keeper_pid), kept)
 
 
 def socket_folder(folder: Path) -> Path:
@@ -134,7 +129,7 @@ def plan(tools: EngineTools, folder: Path, sockets: Path) -> Plan:
         Child("dockerd", dockerd, env, folder / "dockerd.log"),
     ]
     before = ["env", *(f"{name}={value}" for name, value in tools.env.items()), "sh", "-c", PREPARE, "sh", str(folder)]
-    return Plan(children, before=[before], wrapper=NAMESPACES, cgroup=cgroup)
+    return Plan(children, before=[before], wrapper=NAMESPACES, cgroup=cgroup, folder=sockets)
 
 
 def connect(tools: EngineTools, pid: int) -> str:

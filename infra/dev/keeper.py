@@ -3,12 +3,14 @@
 Run as a script that reads its plan, one line of JSON, from stdin:
 
     {"children": [{"name", "command", "env", "log", "stop", "grace", "ready"}],
-     "before": [[command, ...]], "cgroup": "/tally-1a2b" or null, "watch_stdin": true}
+     "before": [[command, ...]], "cgroup": "/tally-1a2b" or null, "folder": "/tmp/tally-3c4d" or null,
+     "watch_stdin": true}
 
-It starts `children` in order, waits for the path `ready` of each that names one, prints `{"<name>": <pid>}` as
-one line, and then waits for the first of: end of file on stdin (the owner is gone, even by kill -9), SIGTERM,
-SIGINT, or the end of a child. Children are stopped in reverse order by their signal `stop`, after `grace`
-seconds by SIGKILL. It is their sub-reaper, so whatever they left running becomes its child and is killed last.
+It starts `children` in order, waits for the path `ready` of each that names one, prints `{"<name>": <pid>}` as one
+line, and then waits for the first of: end of file on stdin (the owner is gone, even by kill -9), SIGTERM, SIGINT, or
+the end of a child. Children are stopped in reverse order by their signal `stop`, after `grace` seconds by SIGKILL.
+It is their sub-reaper, so whatever they left running becomes its child and is killed next; `cgroup` and `folder` are
+removed last.
 
 A pipe tells about the owner because the kernel's parent-death signal follows the thread that forked, and
 owners start servers from short-lived threads. From here to the children that signal is used: one thread only.
@@ -19,6 +21,7 @@ import ctypes
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +33,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+MNT_DETACH = 2
 ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -138,6 +142,15 @@ def remove_cgroups(name: str) -> None:
                 print(f"left behind: {folder}: {failed}", file=sys.stderr)
 
 
+def remove_folder(folder: str) -> None:
+    """Remove a folder of sockets, with what is still mounted in it as this process sees it."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed(mounted):
+        if place.startswith(f"{folder}/"):
+            LIBC.umount2(place.encode(), MNT_DETACH)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def note(number: int, frame: FrameType | None) -> None:
     """Signals are read from the wake-up socket; a handler must exist for one to be sent there."""
 
@@ -171,6 +184,8 @@ def main(plan: dict[str, Any]) -> int:
         stop_all(started)
         if plan["cgroup"]:
             remove_cgroups(plan["cgroup"])
+        if plan["folder"]:
+            remove_folder(plan["folder"])
     return 0
 
 

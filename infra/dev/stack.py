@@ -1,7 +1,6 @@
 """All three servers at once, written down in `.dev/stack.json` for whoever wants to use or end them."""
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -58,7 +57,6 @@ class Stack:
             "management_url": self.rabbitmq.management_url,
             "docker_host": self.engine.host,
             "engine_address": self.engine.address,
-            "engine_sockets": str(self.engine.sockets or ""),
             "made_images": [] if self.engine.private else self.made_images,
             "keepers": {name: [k.keeper_pid, k.started] for name, k in kept.items() if k},
             "seconds": self.seconds,
@@ -134,21 +132,19 @@ def down_and_say(seconds: float = 30) -> int:
     if left:
         print(f"still running after {seconds:.0f} s: {left}", file=sys.stderr)
         return 1
-    tidy()
+    remove_made_images()
     FILE.unlink(missing_ok=True)
     print(f"down: {', '.join(keepers) or 'nothing was up'}")
     return 0
 
 
-def tidy() -> None:
-    """Remove the sockets of a private engine, or the images added to one that was here before."""
+def remove_made_images() -> None:
+    """Remove the images added to an engine that was here before."""
     if not FILE.exists():
         return
     written: dict[str, Any] = json.loads(FILE.read_text())
     for name in written["made_images"]:
         engine_api.remove_image(written["docker_host"], name)
-    if written["engine_sockets"]:
-        shutil.rmtree(written["engine_sockets"], ignore_errors=True)
 
 
 def status() -> int:
