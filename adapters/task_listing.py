@@ -13,7 +13,7 @@ from domain.errors import BadQuery
 from domain.ports.querying import MAX_TASKS, SORTS, STATUS_GROUPS, TaskFilter
 
 STATUSES = ("blocked", "queued", "running", "succeeded", "failed", "cancelling", "cancelled", "skipped")
-MAX_OFFSET = 10_000
+MAX_OFFSET = 100_000
 SKEW = timedelta(hours=1)
 """How far the clock of an id's maker may be from the database's: a bound on ids beside each bound on times."""
 

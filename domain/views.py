@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from domain.events import Event
+from domain.events import EVENTS, Event
 from domain.recorded import Recorded
 from domain.run_view import RUN_TYPES, RunView, project_run, run_key
 from domain.task_view import TASK_TYPES, TaskView, project_task, task_key
@@ -34,11 +34,15 @@ VIEWS: Mapping[str, View] = {
     "workflows": View("workflows", WorkflowView, WORKFLOW_TYPES, workflow_key, project_workflow),
     "workers": View("workers", WorkerView, WORKER_TYPES, worker_key, project_worker),
 }
+_UNVIEWED = frozenset(EVENTS) - frozenset[str]().union(*(view.types for view in VIEWS.values()))
 
 
 def facts(events: Iterable[Recorded]) -> list[Fact]:
-    """Each event with what it says. Raises KeyError for a type unknown here: this program is too old for the log."""
-    return [(recorded, recorded.event()) for recorded in events]
+    """Each event that matters to a view, with what it says.
+
+    Raises KeyError for a type unknown here: this program is too old for the log.
+    """
+    return [(recorded, recorded.event()) for recorded in events if recorded.type not in _UNVIEWED]
 
 
 def by_row(view: View, facts: Sequence[Fact]) -> dict[UUID, list[Fact]]:
