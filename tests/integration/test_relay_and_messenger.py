@@ -1,8 +1,9 @@
 """From a real log to real queues."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,6 +34,8 @@ from tests.support.ended_tasks import CAUSE, TASK, history
 from tests.unit.test_messenger import RUN, leased
 
 pytestmark = pytest.mark.integration
+STOP = asyncio.Event()
+LEASE = "INSERT INTO leases (run_id, fence, task, worker_id, generation, until) VALUES (%s, 1, %s, 'w1', 3, 12)"
 SUBSCRIBED = Topology(
     queues=(Queue("client.events", {"x-queue-type": "quorum"}),),
     bindings=(Binding("task.events", "client.events", "*.succeeded.#"),),
@@ -55,14 +58,19 @@ async def arriving(broker: Broker, queue: str, count: int) -> list[Delivery]:
 
 
 @asynccontextmanager
-async def relaying(dsn: str, broker: Broker) -> AsyncGenerator[PgSeat[PgTurn]]:
-    async with PgSeat(dsn, "relay", PgTurn) as seat:
-        running = asyncio.create_task(follow(seat, Relay(seat, broker.publisher()).step, asyncio.Event()))
-        try:
-            yield seat
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
+async def running(loop: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    task = asyncio.create_task(loop)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def relaying(dsn: str, broker: Broker) -> AsyncGenerator[None]:
+    async with PgSeat(dsn, "relay", PgTurn) as seat, running(follow(seat, Relay(seat, broker.publisher()).step, STOP)):
+        yield
 
 
 async def test_subscribers_get_every_event_they_bound_in_the_order_of_the_log(pg: Database, vhost: Vhost) -> None:
@@ -112,18 +120,13 @@ async def test_a_leased_run_and_a_beat_reach_their_worker_at_once(pg: Database, 
         await broker.declare(TOPOLOGY)
         await broker.declare(worker_topology("w1"))
         messenger = Messenger(seat, broker.publisher(), NoTraces(), uuid7)
-        running = asyncio.create_task(follow(seat, messenger.step, asyncio.Event(), TYPES))
-
-        async with connection.transaction():
-            await connection.execute(
-                "INSERT INTO leases (run_id, fence, task, worker_id, generation, until) VALUES (%s, 1, %s, 'w1', 3, 12)",
-                (RUN, TASK),
-            )
-            await append_events(connection, new_events(TASK, 0, "analytics", [submitted, leased(RUN)], CAUSE))
-        (offer,) = await arriving(broker, work_queue("w1"), 1)
-        await PgBeatStore(connection).record([Beat(Heartbeat(worker_id="w1", generation=3, beat=812))])
-        (sync,) = await arriving(broker, work_queue("w1"), 1)
-        running.cancel()
+        async with running(follow(seat, messenger.step, STOP, TYPES)):
+            async with connection.transaction():
+                await connection.execute(LEASE, (RUN, TASK))
+                await append_events(connection, new_events(TASK, 0, "analytics", [submitted, leased(RUN)], CAUSE))
+            (offer,) = await arriving(broker, work_queue("w1"), 1)
+            await PgBeatStore(connection).record([Beat(Heartbeat(worker_id="w1", generation=3, beat=812))])
+            (sync,) = await arriving(broker, work_queue("w1"), 1)
 
     assert [run.run_id for run in RunOffer.model_validate_json(offer.body).runs] == [RUN]
     assert WorkerSync.model_validate_json(sync.body) == WorkerSync(generation=3, beat=812, register_again=True)
