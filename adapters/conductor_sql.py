@@ -69,24 +69,27 @@ SELECT task, workflow FROM conductor_members WHERE workflow = ANY(%b::uuid[]) AN
 
 AGENDA = """
 (SELECT 'cancel', task, workflow, NULL::text[], NULL::text[], NULL::bigint[], NULL::timestamptz, NULL::int
- FROM conductor_cancels ORDER BY task LIMIT %(limit)b)
+ FROM conductor_cancels ORDER BY task LIMIT %b)
 UNION ALL
 (SELECT 'settled', task, cause, names, ends, NULL, NULL, NULL
- FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %(limit)b) AS settled, LATERAL (
+ FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %b) AS settled, LATERAL (
    SELECT array_agg(name) AS names, array_agg(ended) AS ends
    FROM (SELECT min(name COLLATE "C") AS name, ended FROM conductor_edges WHERE downstream = task GROUP BY ended) AS e
  ) AS edges)
 UNION ALL
 (SELECT 'complete', workflow, last, NULL, ends, counts, NULL, NULL
- FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT %(limit)b) AS complete, LATERAL (
+ FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT %b) AS complete, LATERAL (
    SELECT array_agg(ended) AS ends, array_agg(n) AS counts
    FROM (SELECT ended, count(*) AS n FROM conductor_members m WHERE m.workflow = complete.workflow GROUP BY ended) AS m
  ) AS members)
 UNION ALL
 (SELECT 'due', task, NULL, NULL, NULL, NULL, due, fence
- FROM conductor_timers WHERE due <= %(now)b ORDER BY due LIMIT %(limit)b)
+ FROM conductor_timers WHERE due <= %b ORDER BY due LIMIT %b)
 """
-CLOCK = "SELECT seconds, advanced_at, probe, probe_sent_at, answered, answered_at FROM lease_clock"
+CLOCK = """
+SELECT EXISTS (SELECT FROM conductor_queue), seconds, advanced_at, probe, probe_sent_at, answered, answered_at
+FROM lease_clock
+"""
 SET_CLOCK = "UPDATE lease_clock SET seconds = %b, advanced_at = %b, probe = %b, probe_sent_at = %b"
 NEXT_DUE = "SELECT min(due) FROM conductor_timers"
 
@@ -101,8 +104,8 @@ FROM conductor_workers w LEFT JOIN worker_beats b ON b.worker_id = w.worker_id A
 WHERE NOT w.lost AND greatest(w.since, b.heard) + %b <= %b LIMIT %b
 """
 HOSTS = """
-SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.heard + %b > %b, b.beat,
-  b.received_at, w.granted_at
+SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at,
+  b.heard, w.granted_at
 FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
 LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
 WHERE NOT w.lost
@@ -115,18 +118,18 @@ FROM unnest(%b::text[], %b::text[], %b::int[]) AS room (pool, executor, slots), 
 """
 
 DEAL = """
-WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%(settled)b::uuid[])),
-  edges AS (DELETE FROM conductor_edges WHERE downstream = ANY(%(settled)b::uuid[])),
-  cancels AS (DELETE FROM conductor_cancels WHERE task = ANY(%(cancelled)b::uuid[])),
-  workflows AS (DELETE FROM conductor_workflows WHERE workflow = ANY(%(complete)b::uuid[])),
-  members AS (DELETE FROM conductor_members WHERE workflow = ANY(%(complete)b::uuid[])),
-  timers AS (DELETE FROM conductor_timers WHERE task = ANY(%(timed)b::uuid[])),
-  closed AS (DELETE FROM leases WHERE run_id = ANY(%(closed)b::uuid[])),
+WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%b::uuid[])),
+  edges AS (DELETE FROM conductor_edges WHERE downstream = ANY(%b::uuid[])),
+  cancels AS (DELETE FROM conductor_cancels WHERE task = ANY(%b::uuid[])),
+  workflows AS (DELETE FROM conductor_workflows WHERE workflow = ANY(%b::uuid[])),
+  members AS (DELETE FROM conductor_members WHERE workflow = ANY(%b::uuid[])),
+  timers AS (DELETE FROM conductor_timers WHERE task = ANY(%b::uuid[])),
+  closed AS (DELETE FROM leases WHERE run_id = ANY(%b::uuid[])),
   lost AS (
     UPDATE conductor_workers w SET lost = true
-    FROM unnest(%(lost)b::text[], %(generations)b::int[]) AS l (worker_id, generation)
+    FROM unnest(%b::text[], %b::int[]) AS l (worker_id, generation)
     WHERE w.worker_id = l.worker_id AND w.generation = l.generation)
-DELETE FROM conductor_queue WHERE task = ANY(%(unqueued)b::uuid[])
+DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])
 """
 LEASE = """
 WITH chosen AS (

@@ -1,16 +1,19 @@
 """The conductor's rows on PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+from psycopg import AsyncCursor
+
 from adapters import conductor_sql as sql
-from adapters.event_log import PgTurn
+from adapters.event_log import PgSeat, PgTurn
 from domain.dispatching import Host, Waiting
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
-from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Timer
+from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey, Timer
 
 
 class ConductorPgTurn(PgTurn):
@@ -48,30 +51,15 @@ class ConductorPgTurn(PgTurn):
         if members := {row[1]: row[2] for row in touched if row[0]}:
             await self._do(sql.COMPLETE, list(members), list(members.values()))
 
-    async def agenda(self, limit: int) -> Agenda:
-        """What is to be decided now, the oldest first, at most `limit` of each kind."""
-        cancels: list[tuple[UUID, UUID]] = []
-        settled: list[Settled] = []
-        complete: list[Complete] = []
-        due: list[Timer] = []
-        for kind, one, other, names, ends, counts, at, fence in await self._named(
-            sql.AGENDA, limit=limit, now=self.now
-        ):
-            match kind:
-                case "cancel":
-                    cancels.append((one, other))
-                case "settled":
-                    settled.append(Settled(one, other, dict(zip(names, ends, strict=True))))
-                case "complete":
-                    complete.append(Complete(one, other, dict(zip(ends, counts, strict=True))))
-                case _:
-                    due.append(Timer(one, fence, at))
-        return Agenda(cancels, settled, complete, due)
-
-    async def clock(self) -> LeaseClock:
-        """The lease clock and its last probe."""
-        (row,) = await self._all(sql.CLOCK)
-        return LeaseClock(*row)
+    async def survey(self, limit: int) -> Survey:
+        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers."""
+        agenda, clock, hosts = (
+            await self._sent(sql.AGENDA, limit, limit, limit, self.now, limit),
+            await self._sent(sql.CLOCK),
+            await self._sent(sql.HOSTS),
+        )
+        [(queued, *standing)] = await clock.fetchall()
+        return Survey(_agenda(await agenda.fetchall()), LeaseClock(*standing), _hosts(await hosts.fetchall()), queued)
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
@@ -91,14 +79,6 @@ class ConductorPgTurn(PgTurn):
         """Workers not yet lost that have neither registered nor beaten for a lease term."""
         return [Silent(*row) for row in await self._all(sql.SILENT, LEASE_TERM, clock, limit)]
 
-    async def hosts(self, clock: float) -> Sequence[Host]:
-        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
-        rows = await self._all(sql.HOSTS, LEASE_TERM, clock)
-        return [
-            Host(worker_id, generation, pool, frozenset(executors), *rest)
-            for worker_id, generation, pool, executors, *rest in rows
-        ]
-
     async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
         """The least queued tasks of each (pool, executor), as many as it has room for."""
         wanted = _columns([(*kind, slots) for kind, slots in room.items()])
@@ -106,16 +86,18 @@ class ConductorPgTurn(PgTurn):
 
     async def deal(self, dealt: Dealt) -> None:
         """Take away the rows that are dealt with, store the new leases."""
-        await self._named(
+        await self._do(
             sql.DEAL,
-            settled=list(dealt.settled),
-            cancelled=list(dealt.cancelled),
-            complete=list(dealt.complete),
-            timed=list(dealt.timed),
-            closed=list(dealt.closed),
-            lost=[worker_id for worker_id, _ in dealt.lost],
-            generations=[generation for _, generation in dealt.lost],
-            unqueued=list(dealt.unqueued),
+            list(dealt.settled),
+            list(dealt.settled),
+            list(dealt.cancelled),
+            list(dealt.complete),
+            list(dealt.complete),
+            list(dealt.timed),
+            list(dealt.closed),
+            [worker_id for worker_id, _ in dealt.lost],
+            [generation for _, generation in dealt.lost],
+            list(dealt.unqueued),
         )
         if dealt.leases:
             rows = [(one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until) for one in dealt.leases]
@@ -129,14 +111,50 @@ class ConductorPgTurn(PgTurn):
         await self.connection.execute(query, values, prepare=True)
 
     async def _all(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(query, values, prepare=True)
-            return await cursor.fetchall()
+        return await (await self._sent(query, *values)).fetchall()
 
-    async def _named(self, query: LiteralString, **values: object) -> list[tuple[Any, ...]]:
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(query, values, prepare=True)
-            return await cursor.fetchall() if cursor.description else []
+    async def _sent(self, query: LiteralString, *values: object) -> AsyncCursor[tuple[Any, ...]]:
+        """In a pipeline the rows need not be there yet: several may be on their way at once."""
+        return await self.connection.cursor(binary=True).execute(query, values, prepare=True)
+
+
+class ConductorPgSeat(PgSeat[ConductorPgTurn]):
+    """The conductor's place. The statements of a turn go out in a pipeline: only an answer that is needed is waited
+    for."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn, "conductor", ConductorPgTurn)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[ConductorPgTurn]:
+        """One fenced transaction. Raises Superseded when another process has taken the seat."""
+        async with super().turn() as turn, turn.connection.pipeline():
+            yield turn
+
+
+def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
+    cancels: list[tuple[UUID, UUID]] = []
+    settled: list[Settled] = []
+    complete: list[Complete] = []
+    due: list[Timer] = []
+    for kind, one, other, names, ends, counts, at, fence in rows:
+        match kind:
+            case "cancel":
+                cancels.append((one, other))
+            case "settled":
+                settled.append(Settled(one, other, dict(zip(names, ends, strict=True))))
+            case "complete":
+                complete.append(Complete(one, other, dict(zip(ends, counts, strict=True))))
+            case _:
+                due.append(Timer(one, fence, at))
+    return Agenda(cancels, settled, complete, due)
+
+
+def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
+    return [
+        Host(worker_id, generation, pool, frozenset(executors), *rest)
+        for worker_id, generation, pool, executors, *rest in rows
+    ]
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:

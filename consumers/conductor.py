@@ -88,9 +88,10 @@ class Conductor:
         if page.events:
             await turn.note(await notes_of(turn, page.events))
         await turn.move_to(page.up_to)
-        agenda = await turn.agenda(AGENDA_LIMIT)
-        overdue = await timekeeper.look(turn, CLOSING_LIMIT, self._look_again)
-        offering = await dispatcher.look(turn, overdue.clock, GRANT_LIMIT)
+        survey = await turn.survey(AGENDA_LIMIT)
+        agenda = survey.agenda
+        overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
+        offering = await dispatcher.look(turn, survey, overdue.clock, GRANT_LIMIT)
         needs = saga.needs(agenda) | timekeeper.needs(agenda, overdue) | offering.needs
         loaded = await turn.load(sorted(needs))
         draft = Draft(loaded, left, turn.now, self.traces)

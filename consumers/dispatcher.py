@@ -9,7 +9,7 @@ from consumers.deciding import Draft
 from domain.dispatching import Host, Waiting, dispatch, last_grants, queue_key, room
 from domain.events import RunLeased
 from domain.lease_clock import LeaseClock, offer_until
-from domain.ports.conducting import ConductorTurn, NewLease
+from domain.ports.conducting import ConductorTurn, NewLease, Survey
 
 END_OF_LOG = 2**63 - 1
 
@@ -36,18 +36,17 @@ class Granted:
     chosen: dict[str, datetime]
 
 
-async def look(turn: ConductorTurn, clock: LeaseClock, limit: int) -> Offering:
+async def look(turn: ConductorTurn, survey: Survey, clock: LeaseClock, limit: int) -> Offering:
     """What could be granted now, at most `limit` tasks of a pool and executor."""
-    hosts = await turn.hosts(clock.seconds)
-    free = {kind: min(slots, limit) for kind, slots in room(hosts).items()}
-    return Offering(hosts, await turn.waiting(free) if free else ())
+    free = {kind: min(slots, limit) for kind, slots in room(survey.hosts, clock.seconds).items()}
+    return Offering(survey.hosts, await turn.waiting(free) if free and survey.queued else ())
 
 
 def grant(draft: Draft, offering: Offering, clock: LeaseClock, limit: int) -> Granted:
     """Lease queued and just freed tasks to free slots. A task that is queued no longer leaves the queue unleased."""
     waiting = [*offering.waiting, *(_just_freed(draft, task) for task in draft.freed)]
     first = sorted(task for task in waiting if draft.open(task.task))[:limit]
-    given = dispatch(first, offering.hosts, draft.now)
+    given = dispatch(first, offering.hosts, draft.now, clock.seconds)
     until = offer_until(clock, draft.now)
     leases: list[NewLease] = []
     unqueued: list[UUID] = []

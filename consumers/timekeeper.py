@@ -28,9 +28,8 @@ class Overdue:
     silent: Sequence[Silent] = ()
 
 
-async def look(turn: ConductorTurn, limit: int, again: bool) -> Overdue:
+async def look(turn: ConductorTurn, before: LeaseClock, limit: int, again: bool) -> Overdue:
     """Advance the lease clock, and see what it leaves behind: whenever it has moved, or `again`."""
-    before = await turn.clock()
     clock = tick(before, turn.now)
     if clock != before:
         await turn.set_clock(clock)

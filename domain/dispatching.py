@@ -1,11 +1,12 @@
 """Who runs what next, and why a task waits. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from domain.lease_clock import LEASE_TERM
 from domain.task import Grant
 
 AGEING_STEP = timedelta(minutes=10)
@@ -29,7 +30,7 @@ class Waiting:
 class Host:
     """A worker as the dispatcher sees it. `held`: its open leases, counted. `granted_at`: its last grant.
 
-    `heard`: a beat of this generation came within a lease term; `beat` is the last one, received at `received_at`.
+    `beat` is the last of this generation, received at `received_at`, when the lease clock stood at `heard`.
     """
 
     worker_id: str
@@ -38,10 +39,18 @@ class Host:
     executors: frozenset[str]
     slots: int
     held: int
-    heard: bool
     beat: int
     received_at: datetime
+    heard: float
     granted_at: datetime
+
+    def serves(self, pool: str, executor: str) -> bool:
+        """Whether it runs such tasks at all."""
+        return self.pool == pool and executor in self.executors
+
+    def free(self, clock: float) -> int:
+        """Its free slots at `clock` of the lease clock: none when it was not heard for a lease term."""
+        return max(self.slots - self.held, 0) if self.heard + LEASE_TERM > clock else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,11 @@ def queue_key(queued_at: datetime, priority: int) -> datetime:
     return queued_at - priority * AGEING_STEP
 
 
-def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime) -> Dispatch:
+def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime, clock: float) -> Dispatch:
     """Give queued tasks, the least first, to free slots: each to the worker with the least of its slots in use.
 
     Among equally used workers, to the one whose last grant is the longest ago, so that equal workers get equal shares.
+    `clock`: the lease clock.
     """
     present = {host.worker_id: host for host in hosts}
     grants: list[tuple[Waiting, Grant]] = []
@@ -68,23 +78,23 @@ def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime) -
     closed: dict[tuple[str, str], WhyNot] = {}
     for task in sorted(waiting):
         kind = (task.pool, task.executor)
-        if kind not in closed and (host := _least_used(present, *kind)):
+        if kind not in closed and (host := _least_used(present.values(), kind, clock)):
             present[host.worker_id] = replace(host, held=host.held + 1, granted_at=_nth(now, len(grants)))
             age = max(now - host.received_at, timedelta(0))
             grants.append((task, Grant(host.worker_id, host.generation, host.beat, age)))
         else:
-            waits.append((task, closed.setdefault(kind, _why_not(hosts, *kind))))
+            waits.append((task, closed.setdefault(kind, _why_not(hosts, kind, clock))))
     return Dispatch(grants, waits)
 
 
-def room(hosts: Sequence[Host]) -> dict[tuple[str, str], int]:
+def room(hosts: Sequence[Host], clock: float) -> dict[tuple[str, str], int]:
     """Free slots for each (pool, executor). A slot that serves several executors counts for each."""
     free: dict[tuple[str, str], int] = {}
     for host in hosts:
-        if host.heard and host.held < host.slots:
+        if slots := host.free(clock):
             for executor in host.executors:
                 kind = (host.pool, executor)
-                free[kind] = free.get(kind, 0) + host.slots - host.held
+                free[kind] = free.get(kind, 0) + slots
     return free
 
 
@@ -97,20 +107,16 @@ def _nth(now: datetime, n: int) -> datetime:
     return now + n * timedelta(microseconds=1)
 
 
-def _least_used(hosts: dict[str, Host], pool: str, executor: str) -> Host | None:
+def _least_used(hosts: Iterable[Host], kind: tuple[str, str], clock: float) -> Host | None:
     return min(
-        (host for host in hosts.values() if host.heard and host.held < host.slots and _serves(host, pool, executor)),
+        (host for host in hosts if host.free(clock) and host.serves(*kind)),
         key=lambda host: (host.held / host.slots, host.granted_at, host.worker_id),
         default=None,
     )
 
 
-def _serves(host: Host, pool: str, executor: str) -> bool:
-    return host.pool == pool and executor in host.executors
-
-
-def _why_not(hosts: Sequence[Host], pool: str, executor: str) -> WhyNot:
-    serving = [host for host in hosts if _serves(host, pool, executor)]
+def _why_not(hosts: Sequence[Host], kind: tuple[str, str], clock: float) -> WhyNot:
+    serving = [host for host in hosts if host.serves(*kind)]
     if not serving:
         return "no-worker"
-    return "no-slot" if any(host.heard for host in serving) else "worker-silent"
+    return "no-slot" if any(host.heard + LEASE_TERM > clock for host in serving) else "worker-silent"

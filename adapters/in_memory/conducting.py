@@ -11,7 +11,19 @@ from adapters.in_memory.event_log import MemoryLog, MemoryTurn
 from domain.dispatching import Host, Waiting
 from domain.events import ENDS, WorkerRegistered
 from domain.lease_clock import LEASE_TERM, LeaseClock
-from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, NewLease, Notes, Settled, Silent, Timer
+from domain.ports.conducting import (
+    Agenda,
+    Complete,
+    Dealt,
+    Edge,
+    Expired,
+    NewLease,
+    Notes,
+    Settled,
+    Silent,
+    Survey,
+    Timer,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -142,8 +154,11 @@ class ConductorMemoryTurn(MemoryTurn):
     def _ends(self, downstream: UUID) -> set[str | None]:
         return {end for (one, _), (_, end) in self._rows.edges.items() if one == downstream}
 
-    async def agenda(self, limit: int) -> Agenda:
-        """What is to be decided now."""
+    async def survey(self, limit: int) -> Survey:
+        """What is to be decided now; the lease clock; the workers."""
+        return Survey(self._agenda(limit), self._rows.clock, self._hosts(), bool(self._rows.queue))
+
+    def _agenda(self, limit: int) -> Agenda:
         rows = self._rows
         open_workflows = {workflow for workflow, end in rows.members.values() if end is None}
         due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self.now)[:limit]
@@ -162,10 +177,6 @@ class ConductorMemoryTurn(MemoryTurn):
     def _complete(self, workflow: UUID) -> Complete:
         ends = [end for one, end in self._rows.members.values() if one == workflow and end]
         return Complete(workflow, self._rows.last[workflow], Counter(ends))
-
-    async def clock(self) -> LeaseClock:
-        """The lease clock and its last probe."""
-        return self._rows.clock
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer."""
@@ -192,8 +203,7 @@ class ConductorMemoryTurn(MemoryTurn):
                 found.append(Silent(row.stream, worker_id, row.registered.generation, runs))
         return found[:limit]
 
-    async def hosts(self, clock: float) -> Sequence[Host]:
-        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
+    def _hosts(self) -> Sequence[Host]:
         held = Counter(lease.worker_id for lease, _ in self._rows.leases.values())
         return [
             Host(
@@ -203,9 +213,9 @@ class ConductorMemoryTurn(MemoryTurn):
                 frozenset(row.registered.executors),
                 row.registered.slots,
                 held[worker_id],
-                beat.heard + LEASE_TERM > clock,
                 beat.beat,
                 beat.received_at,
+                beat.heard,
                 row.granted_at,
             )
             for worker_id, row in self._rows.workers.items()

@@ -82,6 +82,17 @@ class Agenda:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """Where things stand at the beginning of a round. `hosts`: the workers that are not lost and have beaten in their
+    current generation. `queued`: whether any task is."""
+
+    agenda: Agenda
+    clock: LeaseClock
+    hosts: Sequence[Host]
+    queued: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Expired:
     """A lease whose time is over, locked until the turn ends."""
 
@@ -148,12 +159,8 @@ class ConductorTurn(AppendingTurn, Protocol):
         """
         ...
 
-    async def agenda(self, limit: int) -> Agenda:
-        """What is to be decided now, the oldest first, at most `limit` of each kind."""
-        ...
-
-    async def clock(self) -> LeaseClock:
-        """The lease clock and its last probe."""
+    async def survey(self, limit: int) -> Survey:
+        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers."""
         ...
 
     async def set_clock(self, clock: LeaseClock) -> None:
@@ -170,10 +177,6 @@ class ConductorTurn(AppendingTurn, Protocol):
 
     async def silent(self, clock: float, limit: int) -> Sequence[Silent]:
         """Workers not yet lost that have neither registered nor beaten for a lease term."""
-        ...
-
-    async def hosts(self, clock: float) -> Sequence[Host]:
-        """Every worker that is not lost and has beaten in its current generation, its open leases counted."""
         ...
 
     async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:

@@ -5,8 +5,7 @@ import asyncio
 from uuid_utils.compat import uuid7
 
 from adapters import broker
-from adapters.conductor_store import ConductorPgTurn
-from adapters.event_log import PgSeat
+from adapters.conductor_store import ConductorPgSeat
 from consumers.conductor import Conductor
 from consumers.timekeeper import Probes
 from domain.ports.tracing import Traces
@@ -17,6 +16,6 @@ async def main(settings: Settings, traces: Traces) -> None:
     """One loop, one seat; probes go out beside it."""
     async with (
         broker.connect(settings.amqp.url.get_secret_value(), "conductor") as amqp,
-        PgSeat(settings.database.dsn(), "conductor", ConductorPgTurn) as seat,
+        ConductorPgSeat(settings.database.dsn()) as seat,
     ):
         await Conductor(seat, traces, Probes(amqp.publisher(), uuid7)).run(asyncio.Event())
