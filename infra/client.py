@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domain.errors import Unavailable
 from infra import login
 from infra.dev_file import running_in
-from infra.setting_groups import MissingSetting
 from infra.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -29,24 +29,29 @@ class Target:
 
     def bearer(self) -> "Bearer":
         """Where the token comes from."""
-        from adapters.credentials import ClientCredentials, NoToken, TokenFile
+        from adapters.credentials import NoToken, TokenFile
 
         if self.token_file is not None:
             return TokenFile(self.token_file)
-        if self.user is None:
-            return NoToken()
-        return ClientCredentials(self.user.issuer_url, self.user.client_id, self.user.client_secret, self.cache)
+        return NoToken() if self.user is None else bearer_of(self.user, self.cache)
+
+
+def bearer_of(user: login.Login, cache: Path | None, scope: str | None = None) -> "Bearer":
+    """Tokens of this client, kept in `cache` between programs."""
+    from adapters.credentials import ClientCredentials
+
+    return ClientCredentials(user.issuer_url, user.client_id, user.client_secret, cache, scope)
 
 
 def target(settings: Settings) -> Target:
-    """The platform to talk to. Raises MissingSetting when there is none."""
+    """The platform to talk to. Raises Unavailable when there is none."""
     wanted = settings.client
     found = _dev(settings.dev.folder) or _saved()
     if wanted.api_url is not None:
         user = found.user if found is not None and found.api_url == wanted.api_url else None
         found = Target("settings", wanted.api_url, user=user, cache=found and found.cache)
     if found is None:
-        raise MissingSetting(
+        raise Unavailable(
             f"no platform to talk to: start `tally dev` (none runs in {settings.dev.folder}), `tally login`, "
             "or set TALLY_CLIENT__API_URL and TALLY_CLIENT__TOKEN_FILE"
         )
@@ -58,10 +63,7 @@ def target(settings: Settings) -> Target:
 async def connect(
     namespace: str | None = None, api_url: str | None = None, amqp_url: str | None = None
 ) -> AsyncGenerator["Client"]:
-    """A client, with addresses from `TALLY_CLIENT__…` unless they are given. Nothing is sent yet.
-
-    Raises MissingSetting.
-    """
+    """A client, with addresses from `TALLY_CLIENT__…` unless they are given. Sends nothing. Raises Unavailable."""
     flags = {"client.api_url": api_url, "client.amqp_url": amqp_url}
     settings = load({key: value for key, value in flags.items() if value is not None})
     async with client_of(settings, target(settings), namespace or "default") as client:

@@ -6,9 +6,10 @@ platform could not run it · 130 interrupted; with `--wait`, the container's own
 
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from domain.errors import Refused, TallyportError, Unavailable
-from domain.work import Problem
+if TYPE_CHECKING:
+    from domain.work import Problem
 
 FAILED, NOT_FOUND, NOT_ALLOWED, REFUSED, NOT_REACHED = 1, 3, 4, 5, 6
 TOO_LONG, NOT_RUN, INTERRUPTED = 124, 125, 130
@@ -23,7 +24,7 @@ CODES: Mapping[str, int] = {
 }
 
 
-class Exit(TallyportError):
+class Exit(Exception):
     """Ends the command with `code`; the message, if any, is for stderr."""
 
     def __init__(self, code: int, message: str = "") -> None:
@@ -33,6 +34,8 @@ class Exit(TallyportError):
 
 def exit_code(error: BaseException) -> int:
     """The exit code that `error` stands for."""
+    from domain.errors import Refused, Unavailable
+
     if isinstance(error, Exit):
         return error.code
     if isinstance(error, Refused):
@@ -51,6 +54,8 @@ def say(message: str) -> None:
 
 def explain(error: BaseException) -> None:
     """Say what went wrong and the way out."""
+    from domain.errors import Refused
+
     if isinstance(error, Refused):
         say(f"tally: {told(error.problem)}")
     elif isinstance(error, TimeoutError):
@@ -59,7 +64,7 @@ def explain(error: BaseException) -> None:
         say(f"tally: {error}")
 
 
-def told(problem: Problem) -> str:
+def told(problem: "Problem") -> str:
     """A problem in a line or more: its code, what is wrong, and each field that is."""
     fields = [f"\n  {one.get('field', '')}: {one.get('problem', one)}" for one in problem.errors]
     return f"{problem.code}: {problem.detail}{''.join(fields)}"

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from api.cli.exits import NOT_FOUND, Exit
-from api.cli.following import output
 from api.cli.output import (
     COMMON,
     Column,
     Common,
+    View,
     age,
     compact,
     document,
@@ -24,9 +24,10 @@ from api.cli.output import (
     span,
     write,
 )
-from api.cli.tasks import Connect
-from api.client import ENDED, ENDS, LOOK, Client
-from domain.ports.platform import View
+from api.cli.tasks import Connect, Several
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 PAUSE_SECONDS = 0.5
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative=())]
@@ -84,7 +85,7 @@ class Asked:
 
     follow: Follow = False
     after: int = 0
-    type: tuple[str, ...] = ()
+    type: Several = ()
     limit: int = 100
 
 
@@ -94,7 +95,7 @@ class HistoryCommands:
 
     connect: Connect
 
-    async def status(self, ref: str, *, common: Common = COMMON) -> int:
+    async def status(self, ref: str, /, *, common: Common = COMMON) -> int:
         """Show one task: where it stands, its runs, its latest events.
 
         Parameters
@@ -117,7 +118,7 @@ class HistoryCommands:
         rows(events if common.output == "wide" else events[-RECENT:], EVENTS, common)
         return 0
 
-    async def events(self, ref: str | None = None, *, asked: Asked = Asked(), common: Common = COMMON) -> int:
+    async def events(self, ref: str | None = None, /, *, asked: Asked = Asked(), common: Common = COMMON) -> int:
         """Show the history of a task, or the whole log after a position.
 
         Parameters
@@ -136,6 +137,7 @@ class HistoryCommands:
     async def logs(
         self,
         ref: str,
+        /,
         *,
         follow: Follow = False,
         tail: int | None = None,
@@ -155,6 +157,9 @@ class HistoryCommands:
         run
             Number of the run; left out, the latest.
         """
+        from api.cli.following import output
+        from api.client import ENDED
+
         async with self.connect(common.namespace) as client:
             while True:
                 runs = await client.reading.runs(ref, client.namespace)
@@ -167,7 +172,7 @@ class HistoryCommands:
             await output(client, wanted[-1]["run_id"], follow, tail)
         return 0
 
-    async def workflow(self, ref: str, *, common: Common = COMMON) -> int:
+    async def workflow(self, ref: str, /, *, common: Common = COMMON) -> int:
         """Show a workflow: each task, what it needs, how it stands.
 
         Parameters
@@ -186,7 +191,7 @@ class HistoryCommands:
         return 0
 
 
-async def _log(client: Client, namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:
+async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:
     after = asked.after
     while True:
         page = await client.reading.events(namespace, after, asked.type, asked.limit)
@@ -198,7 +203,9 @@ async def _log(client: Client, namespace: str | None, asked: Asked) -> AsyncIter
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _task(client: Client, ref: str, asked: Asked) -> AsyncIterator[Sequence[View]]:
+async def _task(client: "Client", ref: str, asked: Asked) -> AsyncIterator[Sequence[View]]:
+    from api.client import ENDS, LOOK
+
     version, wait = 0, LOOK if asked.follow else None
     while True:
         page = await client.reading.task_events(ref, client.namespace, version, wait)
@@ -210,6 +217,8 @@ async def _task(client: Client, ref: str, asked: Asked) -> AsyncIterator[Sequenc
 
 def summary(view: View, wide: bool) -> str:
     """The first lines of `tally status`."""
+    from api.client import ENDED
+
     status = view["status"] + (f" (run {view['run']})" if view["run"] else "")
     since = age(view["updated_at"])
     lines = [

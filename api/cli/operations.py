@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from api.cli.output import COMMON, Column, Common, field, moment, rows
+from api.cli.output import COMMON, Column, Common, View, field, moment, rows
 from api.cli.tasks import Connect
-from domain.ports.platform import View
 
 WORKERS = (
     Column("WORKER", field("worker_id")),

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from domain.ports.platform import View
-
+View: TypeAlias = dict[str, Any]
 Form = Literal["table", "wide", "json", "jsonl", "yaml", "name"]
 COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "skipped": "yellow", "running": "cyan"}
 

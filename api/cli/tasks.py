@@ -5,22 +5,22 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from api.cli.documents import command_of
 from api.cli.exits import FAILED, REFUSED, Exit, say, told
-from api.cli.following import container_code, follow
 from api.cli.output import COMMON, Column, Common, document, field, ident, moment, rows, span, write
-from api.client import Client, Task
-from domain.commands import CancelTask
-from domain.work import Reply
 
-Connect = Callable[[str | None], AbstractAsyncContextManager[Client]]
-"""A client of the running platform, in a namespace (None: the one set)."""
+if TYPE_CHECKING:
+    from api.client import Client, Task
+    from domain.work import Reply
+
+Connect: TypeAlias = "Callable[[str | None], AbstractAsyncContextManager[Client]]"
+"""Opens a client of the running platform, in a namespace (None: `default`)."""
 
 Flag = Annotated[bool, Parameter(negative=())]
+Several = Annotated[tuple[str, ...], Parameter(negative=())]
 TASKS = (
     Column("ID", ident("id")),
     Column("NAME", field("name")),
@@ -65,15 +65,17 @@ class Described:
 
     name: str | None = None
     task_id: str | None = None
-    env: tuple[str, ...] = ()
+    env: Several = ()
     cpus: float | None = None
     memory: str | None = None
-    depends_on: tuple[str, ...] = ()
+    depends_on: Several = ()
     timeout: float | None = None
-    notify: tuple[str, ...] = ()
+    notify: Several = ()
 
-    def task(self, image: str, command: tuple[str, ...]) -> Task:
-        """Raises pydantic's ValidationError."""
+    def task(self, image: str, command: tuple[str, ...]) -> "Task":
+        """The task. Raises pydantic's ValidationError."""
+        from api.client import Task
+
         return Task(
             self.name or image.rpartition("/")[2].partition(":")[0],
             task_id=self.task_id,
@@ -97,6 +99,7 @@ class TaskCommands:
     async def run(
         self,
         image: str,
+        /,
         *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
         wait: Flag = False,
         described: Described = Described(),
@@ -113,6 +116,8 @@ class TaskCommands:
         wait
             Wait for its end.
         """
+        from api.cli.following import follow
+
         task = described.task(image, command)
         async with self.connect(common.namespace) as client:
             submitted = await client.submit(task, reply=True)
@@ -126,6 +131,7 @@ class TaskCommands:
     async def submit(
         self,
         file: str,
+        /,
         *,
         dry_run: Flag = False,
         wait: Flag = False,
@@ -145,6 +151,9 @@ class TaskCommands:
         within
             Seconds to wait at most.
         """
+        from api.cli.documents import command_of
+        from api.cli.following import container_code
+
         command = command_of(file, common.namespace)
         if dry_run:
             document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
@@ -194,6 +203,8 @@ class TaskCommands:
         grace
             Seconds from TERM to KILL; left out, the task's own.
         """
+        from domain.commands import CancelTask
+
         grace_span = None if grace is None else timedelta(seconds=grace)
         async with self.connect(common.namespace) as client:
             for ref in ids:
@@ -204,7 +215,7 @@ class TaskCommands:
         return 0
 
 
-def _said(reply: Reply) -> int:
+def _said(reply: "Reply") -> int:
     """The names of what was accepted, on stdout; what was refused of many tasks, on stderr."""
     code = 0
     for task in reply.tasks or ():

@@ -1,0 +1,1 @@
+"""The commands of `tally` that need servers, settings or credentials at hand."""

@@ -1,0 +1,166 @@
+"""`tally dev`: servers, schema, topology and every process of the platform, kept until Ctrl-C."""
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlsplit
+
+from domain.errors import TallyportError
+from infra.dev import docker_engine, images, postgres, rabbitmq
+from infra.dev.children import accepts, free_ports, start_time
+from infra.dev.folders import made
+from infra.dev_file import NAME, DevSystem, running_in
+from infra.settings import Settings
+from infra.system import CONSUMERS, Addresses, System
+
+PROCESSES = ("issuer", "api", *CONSUMERS, "worker")
+LOOK_SECONDS = 0.5
+ACCOUNTS: tuple[str, ...] = ("tally", "worker", "client")
+OURS = frozenset({"postgres", "rabbitmq", "engine", "system", "token.json", NAME})
+
+
+class CannotStart(TallyportError):
+    """`tally dev` does not start here; says what to do."""
+
+
+def run(settings: Settings, fresh: bool) -> int:
+    """Bring everything up, say how to use it, and keep it until SIGINT or SIGTERM. Raises CannotStart, DevError."""
+    folder, began = settings.dev.folder.resolve(), time.monotonic()
+    if (other := running_in(folder)) is not None:
+        raise CannotStart(f"tally dev runs in {folder} already (pid {other.pid}): end it, or set TALLY_DEV__FOLDER")
+    if fresh:
+        empty(folder)
+    stop = Event()
+    with ExitStack() as contexts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: stop.set())
+        _say(f"starting servers in {folder}")
+        addresses, management = contexts.enter_context(servers(settings, made(folder, 0o700)))
+        ports = port_or_next(settings.api.port), port_or_next(settings.issuer.port)
+        extra = {"TALLY_LOG__FORMAT": "json", "TALLY_OTEL__SAMPLE": "1"}
+        system = contexts.enter_context(System(addresses, folder / "system", extra, {}, *ports))
+        _say("migrating, declaring, starting processes")
+        system.prepare()
+        system.start(*PROCESSES)
+        system.wait_ready()
+        dev = described(system, management)
+        contexts.callback(dev.write(folder).unlink, missing_ok=True)
+        contexts.callback(_say, "stopping")
+        greet(dev, settings, time.monotonic() - began)
+        watch(system, stop)
+    return 0
+
+
+@contextmanager
+def servers(settings: Settings, folder: Path) -> Generator[tuple[Addresses, str]]:
+    """PostgreSQL and RabbitMQ as set, else our own; a container engine that is here, else our own.
+
+    Yields their addresses and the broker's management API ("" for one that was set).
+    """
+    database, broker = settings.database.owner_url or settings.database.url, settings.amqp.url
+    given = "url" in settings.amqp.model_fields_set
+    with ExitStack() as contexts, ThreadPoolExecutor(3) as threads:
+        engine_started = threads.submit(docker_engine.start, folder / "engine")
+        broker_started = None if given else threads.submit(rabbitmq.start, folder / "rabbitmq")
+        database_started = None if database else threads.submit(postgres.start, folder / "postgres")
+        for started in (engine_started, broker_started, database_started):
+            if started is not None and started.exception() is None:
+                contexts.callback(started.result().stop)
+        engine = engine_started.result()
+        if not engine.private:
+            contexts.callback(_remove_images, engine.host, images.ensure(engine.host))
+        else:
+            images.ensure(engine.host)
+        node = broker_started.result() if broker_started else None
+        url = broker.get_secret_value()
+        amqp: dict[str, str] = node.urls() if node else dict.fromkeys(ACCOUNTS, url)
+        dsn = database_started.result().dsn if database_started else database.get_secret_value() if database else ""
+        yield Addresses(dsn, amqp, engine.host), node.management_url if node else ""
+
+
+def described(system: System, management: str) -> DevSystem:
+    """What `dev.json` says."""
+    secrets = json.loads((system.folder / "issuer" / "clients.json").read_text())
+    from os import getpid
+
+    return DevSystem(
+        pid=getpid(),
+        started=start_time(getpid()) or 0,
+        api_url=system.api_url,
+        issuer_url=system.issuer_url,
+        client_id="admin",
+        client_secret=secrets["admin"],
+        amqp_url=system.addresses.amqp["client"],
+        database_url=system.addresses.as_role("tally_app"),
+        database_owner_url=system.addresses.database,
+        management_url=management,
+        docker_host=system.addresses.docker_host,
+    )
+
+
+def greet(dev: DevSystem, settings: Settings, seconds: float) -> None:
+    """How to use it, on stdout."""
+    from infra.client import bearer_of
+    from infra.login import Login
+
+    for wanted, got in ((settings.api.port, dev.api_url), (settings.issuer.port, dev.issuer_url)):
+        if wanted and urlsplit(got).port != wanted:
+            _say(f"port {wanted} is taken: {got} instead")
+    user = Login(dev.api_url, dev.issuer_url, dev.client_id, dev.client_secret)
+    token = asyncio.run(bearer_of(user, settings.dev.folder / "token.json").token())
+    lines = [
+        f"tally dev is up ({seconds:.1f} s)",
+        f"  API       {dev.api_url}  (described at /docs)",
+        f"  AMQP      {dev.amqp_url}",
+        f"  database  {dev.database_owner_url}",
+        f"  issuer    {dev.issuer_url}",
+        f"  token     {token}",
+        "",
+        "In another terminal, in this folder:",
+        "  tally run --wait tallyport/busybox:dev echo hello",
+        "",
+    ]
+    sys.stdout.write("\n".join(lines))
+    sys.stdout.flush()
+
+
+def watch(system: System, stop: Event) -> None:
+    """Until told to end; a process that has ended by itself is started again, and said so."""
+    while not stop.wait(LOOK_SECONDS):
+        for name, child in list(system.children.items()):
+            if child.poll() is not None:
+                _say(f"{name} ended ({child.returncode}) and is started again; see {system.folder / name}.log")
+                system.start(name)
+
+
+def empty(folder: Path) -> None:
+    """Remove what `tally dev` keeps there. Raises CannotStart if other things lie there."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+    if others := sorted(there - OURS):
+        raise CannotStart(f"{folder} holds {others[0]}, which is not ours: remove it, or set TALLY_DEV__FOLDER")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def port_or_next(port: int) -> int:
+    """`port`, or the next that nobody listens on; 0: any free one."""
+    return next(one for one in range(port, 65_536) if not accepts(one)) if port else free_ports(1)[0]
+
+
+def _remove_images(host: str, made_now: list[str]) -> None:
+    from infra.dev import engine_api
+
+    for name in made_now:
+        engine_api.remove_image(host, name)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"tally dev: {text}\n")
+    sys.stderr.flush()
