@@ -51,11 +51,12 @@ class AmqpSubscription:
     def __init__(self, link: Link, wanted: Intake) -> None:
         self._link, self._wanted = link, wanted
         self._intake: _Intake | None = None
+        self._starting: asyncio.Task[_Intake] | None = None
         self._highest = 0
 
     async def batch(self, limit: int) -> Sequence[Delivery]:
         while True:
-            intake = self._intake or await self._start()
+            intake = self._intake or await self._started()
             arrived = intake.arrived
             first = await arrived.get()
             if first is None:
@@ -86,6 +87,22 @@ class AmqpSubscription:
                 await intake.channel.close()
         except (aiormq.AMQPError, OSError, RuntimeError, TimeoutError):
             self._link.abort()
+
+    async def close(self) -> None:
+        """No `batch` follows."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+
+    async def _started(self) -> _Intake:
+        # In a task of its own: callers who wait for a batch only briefly must not cut it short.
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        try:
+            return await asyncio.shield(self._starting)
+        finally:
+            if self._starting.done():
+                self._starting = None
 
     async def _start(self) -> _Intake:
         pause = FIRST_PAUSE

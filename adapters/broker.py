@@ -20,6 +20,7 @@ class Broker:
         self._url = url
         self._out, self._in = Link(url, f"{name} out"), Link(url, f"{name} in")
         self._publisher = AmqpPublisher(self._out)
+        self._subscriptions = list[AmqpSubscription]()
 
     async def declare(self, topology: Topology) -> None:
         """As `Declares` says."""
@@ -31,7 +32,9 @@ class Broker:
 
     def subscription(self, intake: Intake) -> AmqpSubscription:
         """A queue to consume; begins with its first `batch`."""
-        return AmqpSubscription(self._in, intake)
+        subscription = AmqpSubscription(self._in, intake)
+        self._subscriptions.append(subscription)
+        return subscription
 
     def cut(self) -> None:
         """Drop both connections at once, as a network does: what follows opens new ones."""
@@ -40,6 +43,8 @@ class Broker:
 
     async def close(self) -> None:
         """End both connections: what was not settled goes back to its queue."""
+        for subscription in self._subscriptions:
+            await subscription.close()
         await self._in.close()
         await self._out.close()
 

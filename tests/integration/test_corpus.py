@@ -1,0 +1,103 @@
+"""The bad-input corpus against a real handler: each case gets its one reaction, and the next good message is handled."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+import pytest
+from pydantic import TypeAdapter
+from uuid_utils.compat import uuid7
+
+from domain.work import Reply
+from tests.support.broker import Management
+from tests.support.corpus import Case, cases
+from tests.support.platform import Platform, platform
+from tests.support.stack import Servers
+
+pytestmark = pytest.mark.integration
+REPLIES = "amq.rabbitmq.reply-to"
+GOOD = b'{"executor":"noop"}'
+
+
+@dataclass
+class Client:
+    """A user's connection, and the replies to him so far."""
+
+    platform: Platform
+    channel: Any
+    replies: list[Reply]
+
+    def send(self, body: bytes, headers: dict[str, Any], **properties: str) -> None:
+        told = pika.BasicProperties(headers=headers, reply_to=REPLIES, delivery_mode=2, **properties)  # type: ignore[arg-type]
+        self.channel.basic_publish("task.commands", "task.submit.default", body, told, mandatory=True)
+
+    def send_good(self) -> str:
+        message_id = str(uuid7())
+        self.send(GOOD, {}, message_id=message_id, type="task.submit.v1", content_type="application/json")
+        return message_id
+
+    def wait_for_reply(self, message_id: str, seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while message_id not in {str(reply.command_id) for reply in self.replies}:
+            assert time.monotonic() < deadline, f"no reply to {message_id}\n{self.platform.system.log('handler')}"
+            self.channel.connection.process_data_events(0.05)
+
+    def dead(self) -> list[tuple[Any, ...]]:
+        return self.platform.rows("SELECT reason FROM dead_letters ORDER BY received_at, id")
+
+
+@pytest.fixture(scope="module")
+def handling(
+    servers: Servers,
+    pg_template: str,
+    broker: tuple[dict[str, str], Management],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Platform]:
+    """A platform of which only the handler runs."""
+    with platform(servers, pg_template, broker[1], tmp_path_factory.mktemp("corpus"), ["handler"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(handling: Platform) -> Iterator[Client]:
+    with pika.BlockingConnection(pika.URLParameters(handling.system.addresses.amqp["client"])) as connection:
+        channel = connection.channel()
+        told = Client(handling, channel, [])
+        read = TypeAdapter(Reply).validate_json
+        channel.basic_consume(REPLIES, lambda *message: told.replies.append(read(message[3])), auto_ack=True)
+        yield told
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_each_bad_message_gets_its_reaction_and_the_next_good_one_is_handled(client: Client, case: Case) -> None:
+    client.replies.clear()
+    dead, events = client.dead(), len(client.platform.events())
+
+    client.send(case.body, case.headers, **case.properties)
+    good = client.send_good()
+
+    client.wait_for_reply(good)
+    refused = [reply for reply in client.replies if str(reply.command_id) != good]
+    accepted = [reply.outcome for reply in client.replies if str(reply.command_id) == good]
+    assert accepted == ["accepted"]
+    assert [event.type for event in client.platform.events()[events:]] == ["task.submitted.v1", "task.queued.v1"]
+    if "j" in case.expected:
+        assert [reply.problem.code for reply in refused if reply.problem] == [case.expected["j"]]
+        assert client.dead() == dead
+    else:
+        assert refused == []
+        assert client.dead() == [*dead, (case.expected["q"],)]
+
+
+def test_the_handler_that_saw_all_this_still_runs_and_left_nothing_in_its_queue(client: Client) -> None:
+    client.wait_for_reply(client.send_good())
+
+    system = client.platform.system
+    assert system.children["handler"].poll() is None
+    assert len(client.dead()) == sum("q" in case.expected for case in cases())
+    system.stop("handler")  # what it had not settled goes back
+    with pika.BlockingConnection(pika.URLParameters(system.addresses.amqp["tally"])) as connection:
+        queue = connection.channel().queue_declare("task.commands.handler", passive=True)
+        assert queue.method.message_count == 0
