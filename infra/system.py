@@ -195,6 +195,16 @@ class System:
             return connection.execute(query.encode(), tuple(parameters)).fetchone() is not None
 
 
+def fresh_database(owner_dsn: str, name: str) -> str:
+    """A new, empty database beside the one of `owner_dsn`, in place of any of that name; its address."""
+    import psycopg
+
+    with psycopg.connect(owner_dsn, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return urlunsplit(urlsplit(owner_dsn)._replace(path=f"/{name}"))
+
+
 def _answers(url: str) -> bool:
     from urllib.error import URLError
     from urllib.request import urlopen

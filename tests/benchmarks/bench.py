@@ -17,21 +17,13 @@ from domain.messages import Message
 from domain.ports.broker import Outgoing
 from domain.specs import Container, TaskSpec
 from infra.dev.stack import Stack
-from infra.system import Addresses, System
+from infra.system import Addresses, System, fresh_database
 from infra.topology import COMMANDS
 from tests.benchmarks.measuring import cpu_seconds, wait_until
 
 NOOP = TaskSpec(executor="noop")
 ENDED = "SELECT count(*) FROM events WHERE topic IN ('task.succeeded.v1', 'task.failed.v1')"
 MANY = 1000
-
-
-def database(owner_dsn: str, name: str) -> str:
-    """A new, empty database beside the one of `owner_dsn`; its address."""
-    with psycopg.connect(owner_dsn, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return f"{owner_dsn.rsplit('/', 1)[0]}/{name}"
 
 
 @dataclass(slots=True)
@@ -45,7 +37,7 @@ class Bench:
     @classmethod
     def over(cls, stack: Stack, folder: Path, slots: int, *names: str) -> "Bench":
         """Start the processes `names` on a new database; the worker has `slots`."""
-        dsn = database(stack.postgres.dsn, "bench")
+        dsn = fresh_database(stack.postgres.dsn, "bench")
         addresses = Addresses(dsn, stack.rabbitmq.urls(), stack.engine.host)
         system = System(addresses, folder, {"TALLY_WORKER__SLOTS": str(slots), "TALLY_LOG__LEVEL": "warning"})
         system.prepare()

@@ -1,0 +1,222 @@
+"""`make demo`: a workflow over RabbitMQ into real containers; its history, its trace, and whether they add up."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from adapters.verifying import verify
+from api.client import Client
+from api.workflow import Step, Workflow
+from domain.views import VIEWS
+from infra import login
+from infra.client import Target, client_of
+from infra.dev import engine_api, stack
+from infra.dev.errors import DevError
+from infra.dev.folders import DEV, made
+from infra.dev.otlp_receiver import Received, Tree, otlp_receiver, tree
+from infra.settings import load
+from infra.system import CONSUMERS, Addresses, System, fresh_database
+
+FOLDER = DEV / "demo"
+PROCESSES = ("issuer", "api", *CONSUMERS, "worker")
+WORKFLOW_SECONDS, TRACE_SECONDS = 90.0, 20.0
+LOOK_SECONDS = 0.05
+Made = TypeVar("Made")
+
+
+class DemoFailed(DevError):
+    """Something that the demo shows did not happen."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the demo saw happen. `inspected`: container id -> what the engine said of it."""
+
+    events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    started: dict[str, str] = field(default_factory=dict[str, str])
+    inspected: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def failed(self) -> int:
+        """Tasks that did not succeed."""
+        return len(self.of("task.submitted.v1")) - len(self.of("task.succeeded.v1"))
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the publisher began."""
+        (submitted,) = self.of("workflow.submitted.v1")
+        return str(submitted["traceparent"]).split("-")[1]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of this type."""
+        return [event for event in self.events if event["type"] == kind]
+
+
+def main() -> int:
+    """Exit status 0 only if all that is printed was checked."""
+    try:
+        with ExitStack() as stack_of_contexts:
+            return _demo(stack_of_contexts)
+    except DevError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+def _demo(contexts: ExitStack) -> int:
+    for left in ("system", "rabbitmq"):
+        shutil.rmtree(FOLDER / left, ignore_errors=True)
+    servers = contexts.enter_context(_timed("servers", lambda: stack.up(made(FOLDER))))
+    print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in servers.seconds.items()))
+    receiver = contexts.enter_context(otlp_receiver())
+    system = contexts.enter_context(_timed("processes", lambda: _start(servers, receiver.endpoint)))
+    seen = asyncio.run(_run(system, receiver.endpoint))
+    _print_history(seen)
+    _print_containers(seen)
+    system.stop()
+    found = _trace(receiver, seen)
+    print("\ntrace, as the OTLP receiver got it:", *found.lines(), sep="\n  ")
+    problems = [*_container_problems(seen), *_trace_problems(found), *_fold_problems(system)]
+    for problem in problems:
+        print(f"demo: {problem}", file=sys.stderr)
+    print("\n" + _summary(seen))
+    return 1 if problems or seen.failed else 0
+
+
+def _start(servers: stack.Stack, endpoint: str) -> System:
+    dsn = fresh_database(servers.postgres.dsn, "demo")
+    telemetry = {"TALLY_OTEL__ENDPOINT": endpoint, "TALLY_OTEL__SAMPLE": "1", "TALLY_LOG__FORMAT": "json"}
+    system = System(Addresses(dsn, servers.rabbitmq.urls(), servers.engine.host), FOLDER / "system", telemetry)
+    try:
+        system.prepare()
+        system.start(*PROCESSES)
+        system.wait_ready()
+    except BaseException:
+        system.stop()
+        raise
+    return system
+
+
+async def _run(system: System, endpoint: str) -> Seen:
+    """Publish the workflow and watch it to its end."""
+    settings = load({"otel.endpoint": endpoint, "otel.sample": 1.0})
+    secret = json.loads((system.folder / "issuer" / "clients.json").read_text())["admin"]
+    user = login.Login(system.api_url, system.issuer_url, "admin", secret)
+    where = Target("demo", system.api_url, system.addresses.amqp["client"], user)
+    async with client_of(settings, where, "default") as client:
+        async with client.workflow("harbour") as workflow:
+            _describe(workflow)
+        print(f"published task.submit-workflow.v1 to RabbitMQ: workflow {workflow.id}, {len(workflow.steps)} tasks\n")
+        return await _watch(client, Seen(), system.addresses.docker_host or "", len(workflow.steps))
+
+
+def _describe(workflow: Workflow) -> None:
+    """Unload, then inspect, weigh and clear side by side, then load, then report."""
+    image = os.environ.get("TALLY_IMAGE_BUSYBOX", "tallyport/busybox:dev")
+
+    def step(name: str, script: str) -> Step:
+        return workflow.task(name, image=image, command=["sh", "-c", script])
+
+    unload = step("unload", "echo 40 containers ashore")
+    beside = [
+        step(name, f"sleep 0.2; echo {name} done").after(unload) for name in ("inspect", "weigh", "clear-customs")
+    ]
+    load = step("load", "echo 40 containers aboard").after(*beside)
+    step("report", 'echo "trace $TRACEPARENT"').after(load)
+
+
+async def _watch(client: Client, seen: Seen, engine: str, tasks: int) -> Seen:
+    """Read the log as it grows until the workflow has ended; look at every container while it is there."""
+    position = 0
+    async with asyncio.timeout(WORKFLOW_SECONDS):
+        while not seen.of("workflow.finished.v1"):
+            for event in await client.reading.events(None, position, [], 500):
+                position = event["position"]
+                seen.events.append(event)
+                if event["type"] == "task.run-started.v1":
+                    await asyncio.to_thread(_inspect, engine, event["data"], seen)
+            await asyncio.sleep(LOOK_SECONDS)
+    if len(seen.started) != tasks:
+        raise DemoFailed(f"{len(seen.started)} of {tasks} tasks started a container")
+    return seen
+
+
+def _inspect(engine: str, started: dict[str, Any], seen: Seen) -> None:
+    container = started["container_id"]
+    seen.started[container] = started["task_id"]
+    status, found = engine_api.call(engine, "GET", f"/containers/{container}/json")
+    if status == 200 and found["Id"] == container:
+        seen.inspected[container] = f"{found['Name'].lstrip('/')} {found['State']['Status']} {found['Config']['Image']}"
+
+
+def _print_history(seen: Seen) -> None:
+    print("history:\n   pos  ver  event                    of                       by")
+    for event in seen.events:
+        kind, data = event["type"].removesuffix(".v1"), event["data"]
+        of = data.get("task_id") or data.get("workflow_id") or data.get("worker_id", "")
+        print(f"  {event['position']:4d}  {event['version']:3d}  {kind:<24} {of:<24} {event['actor']}")
+
+
+def _print_containers(seen: Seen) -> None:
+    print("\ncontainers, as the engine showed them:")
+    for container, task in seen.started.items():
+        print(f"  {container[:12]}  {task:<24} {seen.inspected.get(container, 'NOT SEEN')}")
+
+
+def _container_problems(seen: Seen) -> list[str]:
+    return [
+        f"container {container[:12]} of {task} was never seen on the engine"
+        for container, task in seen.started.items()
+        if container not in seen.inspected
+    ]
+
+
+def _trace(receiver: Received, seen: Seen) -> Tree:
+    """The workflow's trace, once every span has a parent that has arrived too: processes flush as they end."""
+    trace = seen.trace_id
+    deadline = time.monotonic() + TRACE_SECONDS
+    while True:
+        found = tree(receiver.trace(trace))
+        if found.connected or time.monotonic() > deadline:
+            return found
+        time.sleep(LOOK_SECONDS)
+
+
+def _trace_problems(found: Tree) -> list[str]:
+    problems = [] if len(found.roots) == 1 else [f"the trace has {len(found.roots)} roots, not one"]
+    return problems + [f"the trace has a gap above {span.name} [{span.service}]" for span in found.gaps]
+
+
+def _fold_problems(system: System) -> list[str]:
+    """Fold the whole log anew and compare it with the views, row by row."""
+    verified = verify(system.addresses.as_role("tally_read"), list(VIEWS))
+    rows = ", ".join(f"{count} {view}" for view, count in verified.rows.items())
+    same = "equals" if verified.equal else "DIFFERS FROM"
+    print(f"\nfold of {verified.events} events {same} the views: {rows}")
+    return [
+        f"view {view}: row {row} is not the fold of the log" for view, ids in verified.differing.items() for row in ids
+    ]
+
+
+def _summary(seen: Seen) -> str:
+    tasks, ok = len(seen.of("task.submitted.v1")), len(seen.of("task.succeeded.v1"))
+    return (
+        f"demo: {tasks} tasks, {ok} succeeded, {seen.failed} failed, {len(seen.events)} events, trace {seen.trace_id}"
+    )
+
+
+def _timed(what: str, start: Callable[[], Made]) -> Made:
+    began = time.monotonic()
+    result = start()
+    print(f"{what} up in {time.monotonic() - began:.1f} s", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
