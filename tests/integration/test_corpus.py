@@ -1,4 +1,4 @@
-"""The bad-input corpus against a real handler: each case gets its one reaction, and the next good message is handled."""
+"""The bad-input corpus against a real handler: each case gets its reaction, and the next good message is handled."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Client:
     replies: list[Reply]
 
     def send(self, body: bytes, headers: dict[str, Any], **properties: str) -> None:
-        told = pika.BasicProperties(headers=headers, reply_to=REPLIES, delivery_mode=2, **properties)  # type: ignore[arg-type]
+        told = pika.BasicProperties(headers=headers, reply_to=REPLIES, delivery_mode=2, **properties)
         self.channel.basic_publish("task.commands", "task.submit.default", body, told, mandatory=True)
 
     def send_good(self) -> str:
