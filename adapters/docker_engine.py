@@ -3,7 +3,7 @@
 The SDK's types are mostly unknown to the checkers: its client and its answers are `Any` here.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -121,11 +121,13 @@ class DockerEngine:
     def _exit_code(self, id: str) -> int:
         return int(self._client.inspect_container(id)["State"]["ExitCode"])
 
-    async def output(self, id: str) -> AsyncIterator[Output]:
+    async def output(self, id: str) -> AsyncGenerator[Output, None]:
         def open_stream() -> Any:
             wanted = {"stdout": 1, "stderr": 1, "follow": 1}
             url, patience = f"{self._url}/containers/{id}/logs", (CALL_SECONDS, QUIET_SECONDS)
-            return self._client.get(url, params=wanted, stream=True, timeout=patience)
+            response = self._client.get(url, params=wanted, stream=True, timeout=patience)
+            response.raise_for_status()
+            return response
 
         reader = OutputReader(open_stream)
         try:
@@ -150,7 +152,7 @@ class DockerEngine:
             return
 
     async def inspect(self, id: str) -> Found | None:
-        return await self._call(f"inspect {id[:12]}", {}, self._inspect, id)
+        return await self._ask(f"inspect {id[:12]}", self._inspect, id)
 
     def _inspect(self, id: str) -> Found | None:
         try:
@@ -172,7 +174,7 @@ class DockerEngine:
         )
 
     async def signal(self, id: str, signal: Signal) -> None:
-        await self._call(f"signal {id[:12]}", {}, self._signal, id, signal)
+        await self._ask(f"signal {id[:12]}", self._signal, id, signal)
 
     def _signal(self, id: str, signal: Signal) -> None:
         try:
@@ -182,7 +184,7 @@ class DockerEngine:
                 raise
 
     async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
-        return await self._call(f"read {path}", {}, self._read_file, id, path, limit)
+        return await self._ask(f"read {path}", self._read_file, id, path, limit)
 
     def _read_file(self, id: str, path: str, limit: int) -> bytes | None:
         try:
@@ -192,7 +194,7 @@ class DockerEngine:
         return read_tar(stream, path, int(about["size"]), limit)
 
     async def remove(self, id: str) -> bool:
-        return await self._call(f"remove {id[:12]}", {}, self._remove, id)
+        return await self._ask(f"remove {id[:12]}", self._remove, id)
 
     def _remove(self, id: str) -> bool:
         try:
@@ -205,10 +207,15 @@ class DockerEngine:
 
     async def labelled(self, installation: UUID, worker: str) -> Sequence[Found]:
         wanted = {"label": [f"tally.installation={installation}", f"tally.worker={worker}"]}
-        listed = await self._call("list", {}, self._client.containers, all=True, filters=wanted)
+        listed = await self._ask("list", self._client.containers, all=True, filters=wanted)
         found = [await self.inspect(summary["Id"]) for summary in listed]
         return [container for container in found if container is not None]
 
-    async def _call(self, what: str, codes: dict[int, str], function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        with self._errors.of(what, codes):
+    async def _ask(self, what: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """A call that may be made again."""
+        with self._errors.of(what, {}, otherwise=None):
             return await self._calls.call(function, *args, **kwargs)
+
+    async def _call(self, what: str, codes: dict[int, str], function: Callable[..., T], *args: Any) -> T:
+        with self._errors.of(what, codes):
+            return await self._calls.call(function, *args)

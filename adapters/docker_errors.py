@@ -24,11 +24,13 @@ class EngineErrors:
         self._root = Path(root) if root and Path(root).is_dir() else None
 
     @contextmanager
-    def of(self, call: str, codes: Mapping[int, str], otherwise: str = "engine-error") -> Generator[None]:
-        """`codes`: CannotRun's code by status code; `otherwise` for the rest."""
+    def of(self, call: str, codes: Mapping[int, str], otherwise: str | None = "engine-error") -> Generator[None]:
+        """`codes`: CannotRun's code by status code; `otherwise` for the rest. None: asking again may help."""
         try:
             yield
         except APIError as error:
+            if otherwise is None and error.is_server_error():
+                raise EngineDown(f"{call}: {error.status_code} {error.explanation}"[:1000]) from error
             raise self.refusal(call, error.status_code, error.explanation, codes, otherwise) from error
         except (Timeout, ReadTimeoutError) as error:
             raise EngineTimeout(f"{call}: the container engine did not answer in time") from error
@@ -39,9 +41,11 @@ class EngineErrors:
         except (RequestException, HTTPError, DockerException, OSError) as error:
             raise EngineDown(f"{call}: {type(error).__name__}") from error
 
-    def refusal(self, call: str, status: int | None, said: Any, codes: Mapping[int, str], otherwise: str) -> CannotRun:
+    def refusal(
+        self, call: str, status: int | None, said: Any, codes: Mapping[int, str], otherwise: str | None
+    ) -> CannotRun:
         """The error for a status code; a server's error is the disk's if that is full."""
-        code = codes.get(status or 0, otherwise)
+        code = codes.get(status or 0, otherwise or "engine-error")
         if (status or 500) >= 500 and self._is_full():
             code = "disk-full"
         return CannotRun(code, f"{call}: {said or 'no explanation'}"[:1000])

@@ -10,11 +10,19 @@ from docker.errors import DockerException
 from docker.types import CancellableStream
 from urllib3.exceptions import HTTPError
 
+from domain.errors import EngineDown
 from domain.ports.running import Output
 
 HIGH_WATER = 1 << 20
 PIECE = 64 << 10
-GONE = (OSError, AttributeError, ValueError, HTTPError, DockerException)  # the middle two: closed while being read
+GONE = (
+    OSError,
+    EOFError,
+    AttributeError,
+    ValueError,
+    HTTPError,
+    DockerException,
+)  # the third and fourth: closed in the reading
 STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -26,13 +34,13 @@ class Raw(Protocol):
 
 def frames(raw: Raw) -> Iterator[Output]:
     """The frames of a multiplexed stream: a stream number, three bytes of nothing, four of length, then the bytes."""
-    while len(header := raw.read(8)) == 8:
+    while header := raw.read(8):
         length = int.from_bytes(header[4:], "big")
         data = raw.read(length)
+        if len(header) < 8 or len(data) < length:
+            raise EOFError(f"a frame of {length} bytes ends after {len(data)}")
         if data and (stream := STREAMS.get(header[0])):
             yield Output(stream, data)  # type: ignore[arg-type]
-        if len(data) < length:
-            return
 
 
 class OutputReader:
@@ -44,11 +52,11 @@ class OutputReader:
         self._loop, self._arrived = asyncio.get_running_loop(), asyncio.Event()
         self._room = threading.Condition()
         self._pieces: list[tuple[str, bytearray]] = []
-        self._waiting, self._closed, self._ended = 0, False, False
+        self._waiting, self._closed, self._ended, self._lost = 0, False, False, ""
         threading.Thread(target=self._read, name="engine output", daemon=True).start()
 
     async def take(self) -> list[Output] | None:
-        """What has arrived since, at least one piece; None at the end."""
+        """What has arrived since; None at the end. Raises EngineDown when that is not the container's end."""
         await self._arrived.wait()
         with self._room:
             self._arrived.clear()
@@ -56,6 +64,8 @@ class OutputReader:
             if self._ended:
                 self._arrived.set()
             self._room.notify()
+        if not pieces and self._lost:
+            raise EngineDown(f"output: {self._lost}")
         if not pieces and self._ended:
             return None
         return [Output(stream, bytes(data)) for stream, data in pieces]  # type: ignore[arg-type]
@@ -72,13 +82,13 @@ class OutputReader:
     def _read(self) -> None:
         try:
             response = self._open()
-            self._stream = CancellableStream(frames(response.raw), response)
-            for piece in self._stream:
+            self._stream = CancellableStream(iter(()), response)  # for its way to close a stream that is being read
+            for piece in frames(response.raw):
                 if not self._hand_over(piece):
                     break
             response.close()
-        except GONE:
-            pass  # an engine that is lost ends the stream: the caller asks again
+        except GONE as error:
+            self._lost = type(error).__name__
         finally:
             with self._room:
                 self._ended = True

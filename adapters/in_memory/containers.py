@@ -1,7 +1,7 @@
 """A container engine that runs no containers: programs by their command, signals and failures at the test's word."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
@@ -97,18 +97,16 @@ class InMemoryContainers:
         if self.start_times_out:
             raise EngineTimeout("start: no answer")
 
-    async def output(self, id: str) -> AsyncIterator[Output]:
+    async def output(self, id: str) -> AsyncGenerator[Output, None]:
+        self._check_up("output")
         container, seen = self._all[id], 0
-        while True:
+        while container.found.state != "exited" or seen < len(container.printed):
             async with container.changed:
-                await container.changed.wait_for(
-                    lambda: len(container.printed) > seen or container.found.state == "exited"
-                )
+                while container.found.state != "exited" and seen == len(container.printed):
+                    await container.changed.wait()
                 new, seen = container.printed[seen:], len(container.printed)
             for piece in new:
                 yield piece
-            if container.found.state == "exited" and seen == len(container.printed):
-                return
 
     async def ended(self, id: str) -> Found | None:
         if (container := self._all.get(id)) is None:

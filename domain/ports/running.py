@@ -1,6 +1,6 @@
 """Containers as a worker needs them, and the little that it keeps on its own disk."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol, TypeAlias
@@ -97,10 +97,10 @@ class Containers(Protocol):
         engine-error; Unavailable leaves open whether it runs."""
         ...
 
-    def output(self, id: str) -> AsyncIterator[Output]:
+    def output(self, id: str) -> AsyncGenerator[Output, None]:
         """All that the container has printed since its start, then what it prints, until it has ended.
 
-        Ends early, without a word, when the engine is lost: ask again and skip what is known.
+        Raises EngineDown when the engine is lost, or the container is silent for long: ask again, skip what is known.
         """
         ...
 

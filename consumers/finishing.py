@@ -1,0 +1,64 @@
+"""How the end of a run is told: raw from the container, or as the reason why there was none. No input or output."""
+
+import json
+from typing import Any
+
+from consumers.holdings import Held
+from consumers.strict_json import strict_object
+from domain.errors import CannotRun, Unreadable
+from domain.messages import Json
+from domain.ports.running import Found
+from domain.reports import LogEnd, RunError, RunFinish
+
+_DEEPEST = 5
+"""Objects and lists around a result in the message that carries it."""
+
+
+def ended(held: Held, found: Found | None, log: LogEnd) -> RunFinish:
+    """A container was started, and is as `found` now. Not exited, or gone: then what became of it is not known."""
+    exited = found is not None and found.state == "exited"
+    return RunFinish(
+        task_id=held.task,
+        run_id=held.run,
+        fence=held.fence,
+        container_id=held.container,
+        image_digest=held.image,
+        exit_code=found.exit_code if found is not None else None,
+        oom_killed=found is not None and found.oom_killed,
+        signal=held.signal,
+        gone=exited or found is None,
+        log=log,
+        traceparent=held.cause.traceparent if held.cause else None,
+    )
+
+
+def never_started(held: Held, code: str, detail: str) -> RunFinish:
+    """No container of the run was started."""
+    return RunFinish(
+        task_id=held.task,
+        run_id=held.run,
+        fence=held.fence,
+        error=RunError(code=code, detail=detail[:1024]),
+        traceparent=held.cause.traceparent if held.cause else None,
+    )
+
+
+def gone_wrong(held: Held, error: Exception) -> RunFinish:
+    """A defect of this worker's: its container may run on."""
+    started = held.container if held.state == "running" else None
+    told = never_started(held, "worker-error", type(error).__name__)
+    return told.model_copy(update={"container_id": started, "gone": started is None})
+
+
+def read_result(data: bytes | None) -> Json:
+    """The JSON that a result file holds; None for no file, or an empty one. Raises CannotRun result-invalid."""
+    if not data or not data.strip():
+        return None
+    try:
+        value: Any = json.loads(data)
+        strict_object(b'{"r":' * _DEEPEST + data + b"}" * _DEEPEST)
+    except (ValueError, RecursionError) as error:
+        raise CannotRun("result-invalid", f"result: not JSON ({error})"[:300]) from error
+    except Unreadable as unreadable:
+        raise CannotRun("result-invalid", f"result: {unreadable.detail}"[:300]) from unreadable
+    return value

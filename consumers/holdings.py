@@ -1,0 +1,146 @@
+"""What a worker holds: each run from its offer until the platform has committed its end and stored its output."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+from domain.messages import Cause
+from domain.ports.running import RunLabels, Signal
+from domain.reports import FinishReport, HeldRun
+from domain.task import OFFER_SPAN
+from domain.work import OfferedRun
+
+RunState: TypeAlias = Literal["accepted", "pulling", "running", "finished"]
+REMEMBERED = 10_000
+"""Runs that ended: offers and stops that are repeated find them here."""
+BEATS = 32
+"""Beats whose time of sending is known: 10 s need no more, even when offers bring extra ones."""
+LISTED = 5_000
+"""Runs and reports in one beat: within the megabyte that a message may have."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One run. `start_by`: on the boot clock, 0 for one that has started. `labels` None: it has no container.
+
+    `finish`: its report, once made; `log_bytes`: what must be stored before its container may go.
+    """
+
+    task: UUID
+    run: UUID
+    fence: int
+    offered: OfferedRun | None = None
+    labels: RunLabels | None = None
+    start_by: float = 0.0
+    state: RunState = "accepted"
+    cause: Cause | None = None
+    container: str | None = None
+    image: str | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    grace: timedelta = timedelta(0)
+    signal: Signal | None = None
+    finish: FinishReport | None = None
+    committed: bool = False
+    log_bytes: int = 0
+    log_stored: int = 0
+
+    def stop(self, grace: timedelta | None) -> None:
+        """Ask for its end; the first order counts. None: the run's own stop timeout."""
+        if not self.stopping.is_set():
+            own = self.labels.stop if self.labels else timedelta(0)
+            self.grace = own if grace is None else grace
+            self.stopping.set()
+
+    def raise_fence(self, fence: int) -> None:
+        """The same run under a newer lease."""
+        self.fence = fence
+        if self.labels is not None:
+            self.labels = replace(self.labels, fence=fence)
+
+    @property
+    def done(self) -> bool:
+        """Nothing of it is needed any more."""
+        return self.committed and self.log_stored >= self.log_bytes
+
+
+class Holdings:
+    """All runs held, and until when each may still start."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, Held] = {}
+        self._ended: OrderedDict[UUID, int] = OrderedDict()
+        self._beats: OrderedDict[int, tuple[float, frozenset[UUID]]] = OrderedDict()
+
+    def beat_sent(self, beat: int, at: float, listed: Iterable[UUID]) -> None:
+        """Note the boot time at which a beat was about to be sent, and the runs it lists."""
+        self._beats[beat] = (at, frozenset(listed))
+        while len(self._beats) > BEATS:
+            self._beats.popitem(last=False)
+
+    def take(self, offers: Sequence[OfferedRun], now: float) -> tuple[list[Held], list[Held]]:
+        """Hold the runs that may still start and are not known yet. Returns these, and those known by an older fence:
+        they have the new one now."""
+        new: list[Held] = []
+        renewed: list[Held] = []
+        for offer in offers:
+            held = self.runs.get(offer.run_id)
+            if held is not None:
+                if offer.fence > held.fence:
+                    held.raise_fence(offer.fence)
+                    held.start_by = max(held.start_by, self._start_by(offer))
+                    renewed.append(held)
+                continue
+            start_by = self._start_by(offer)
+            if now < start_by and self._ended.get(offer.run_id, 0) < offer.fence:
+                held = Held(offer.task_id, offer.run_id, offer.fence, offer, start_by=start_by)
+                self.runs[held.run] = held
+                new.append(held)
+        return new, renewed
+
+    def _start_by(self, offer: OfferedRun) -> float:
+        sent = self._beats.get(offer.beat)
+        return sent[0] + offer.within.total_seconds() if sent else 0.0
+
+    def renew(self, beat: int, valid: Iterable[UUID]) -> None:
+        """A beat was answered: the runs it listed, and whose leases hold, may start for a span from its sending on."""
+        at, listed = self._beats.get(beat, (0.0, frozenset()))
+        for run in listed.intersection(valid):
+            if held := self.runs.get(run):
+                held.start_by = max(held.start_by, at + OFFER_SPAN.total_seconds())
+
+    def forget(self, held: Held) -> None:
+        """Hold a run no more; under this fence it never starts again."""
+        self.runs.pop(held.run, None)
+        self.note_ended(held.run, held.fence)
+
+    def note_ended(self, run: UUID, fence: int) -> None:
+        """Nothing of this run may start under this fence."""
+        self._ended[run] = max(fence, self._ended.pop(run, 0))
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def has_ended(self, run: UUID, fence: int) -> bool:
+        """Whether this run's end, under this fence or a newer one, was reported."""
+        return self._ended.get(run, 0) >= fence
+
+    def listed(self) -> tuple[HeldRun, ...]:
+        """What a beat says of the runs held: those under way first."""
+        under_way = [held for held in self.runs.values() if held.state != "finished"]
+        finished = [held for held in self.runs.values() if held.state == "finished"]
+        chosen = [*under_way, *finished][:LISTED]
+        return tuple(HeldRun(run_id=held.run, fence=held.fence, state=held.state) for held in chosen)
+
+    def settle(self, reports: Iterable[FinishReport], stored: Mapping[UUID, int]) -> list[Held]:
+        """Note what the platform has committed and stored. Returns the runs that nothing is needed of any more."""
+        for report in reports:
+            held = self.runs.get(report.data.run_id)
+            if held is not None and held.finish is not None and held.finish.id == report.id:
+                held.committed = True
+        for run, bytes_stored in stored.items():
+            if held := self.runs.get(run):
+                held.log_stored = max(held.log_stored, bytes_stored)
+        return [held for held in self.runs.values() if held.done]

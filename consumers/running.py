@@ -1,0 +1,164 @@
+"""One run's life in a container: start, output, end. Every way out is a report, or the run given back unstarted."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from consumers.capturing import Capture
+from consumers.finishing import ended, gone_wrong, never_started, read_result
+from consumers.holdings import Held, Holdings
+from consumers.reporting import Reporter
+from consumers.shipping import LogShipper, Source
+from consumers.starting import Start, TooLate, insistently, unless_stopped
+from domain.errors import CannotRun
+from domain.messages import Cause
+from domain.ports.log import NewId
+from domain.ports.running import Containers, Found, RunLabels, Signal
+from domain.ports.tracing import Traces
+from domain.reports import FinishReport, RunError, RunFinish, RunStart, StartReport
+
+KILL_AGAIN = 10.0
+"""Seconds between one KILL and the next."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What the lives of all runs share. `slots`: containers at once; adopted ones are not counted."""
+
+    worker_id: str
+    containers: Containers
+    holdings: Holdings
+    reporter: Reporter
+    shipper: LogShipper
+    traces: Traces
+    new_id: NewId
+    slots: asyncio.Semaphore
+    pause: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep)
+
+    async def see_through(self, held: Held, start: Start) -> None:
+        """From the offer to the finish report. Never raises; cancelled, it leaves the container as it is."""
+        assert held.offered is not None, "what is to be started was offered"
+        held.labels = start.labels(held.offered, held.fence)
+        try:
+            await unless_stopped(held, self.slots.acquire())
+        except CannotRun as refused:
+            self._send(held, never_started(held, refused.code, refused.detail))
+            return
+        try:
+            await self._live(held, held.labels, start)
+        finally:
+            self.slots.release()
+
+    async def go_on(self, held: Held, found: Found) -> None:
+        """As `see_through`, from where an earlier process of this worker left a container that was started."""
+        held.labels, held.container, held.image, held.state = found.labels, found.id, found.image, "running"
+        await self._live(held, found.labels, None)
+
+    async def ship_again(self, held: Held, found: Found) -> None:
+        """Hand over the output of a container whose end an earlier process has reported."""
+        try:
+            await self._capture(held, found.labels, found.id).until_end()
+        except CannotRun as error:
+            log.warning("run %s: its output cannot be read: %s", held.run, error)
+
+    async def clear_away(self, held: Held) -> None:
+        """Remove the container of a run of which nothing is needed any more, or which was never started."""
+        if held.container is None:
+            return
+        remove, kill = partial(self.containers.remove, held.container), partial(self.containers.signal, held.container)
+        while not await insistently(remove, self.pause):
+            await insistently(partial(kill, "KILL"), self.pause)
+            await self.pause(1.0)
+
+    async def _live(self, held: Held, labels: RunLabels, start: Start | None) -> None:
+        try:
+            with self.traces.step(f"run {labels.name}", self._cause(labels), "server", _attributes(held)) as cause:
+                held.cause = cause
+                if start is not None:
+                    await start(held)
+                self._report_start(held)
+                self._send(held, await self._until_end(held, labels))
+        except TooLate:
+            log.warning("run %s: given back, its time to start is over", held.run)
+            self.holdings.forget(held)
+            await self.clear_away(held)
+        except CannotRun as refused:
+            started = held.state == "running"
+            told = gone_wrong(held, refused) if started else never_started(held, refused.code, refused.detail)
+            self._send(held, told)
+        except Exception as error:
+            log.exception("run %s", held.run)  # one run's defect never ends the worker
+            self._send(held, gone_wrong(held, error))
+
+    async def _until_end(self, held: Held, labels: RunLabels) -> RunFinish:
+        assert held.container is not None, "it was started"
+        capture = self._capture(held, labels, held.container)
+        stopper = asyncio.create_task(self._stop_when_asked(held, held.container))
+        try:
+            found = await capture.until_end()
+        finally:
+            stopper.cancel()
+        held.log_bytes = capture.size
+        finish = ended(held, found, await insistently(capture.end, self.pause))
+        if labels.result is None or found is None or found.exit_code is None:
+            return finish
+        return finish.model_copy(update=await self._result(found, labels.result))
+
+    async def _result(self, found: Found, path: str) -> dict[str, Any]:
+        """A result that cannot be used fails a run that succeeded; one that failed has its own reason."""
+        try:
+            data = await insistently(lambda: self.containers.read_file(found.id, path), self.pause)
+            return {"result": read_result(data)}
+        except CannotRun as refused:
+            error = RunError(code=refused.code, detail=refused.detail[:1024])
+            return {"error": error} if found.exit_code == 0 and not found.oom_killed else {}
+
+    async def _stop_when_asked(self, held: Held, id: str) -> None:
+        """TERM, then KILL again and again; the container's end ends this."""
+        await held.stopping.wait()
+        signal: Signal = "TERM"
+        wait = held.grace.total_seconds()
+        while True:
+            held.signal = signal
+            await insistently(partial(self.containers.signal, id, signal), self.pause)
+            await self.pause(wait)
+            signal, wait = "KILL", KILL_AGAIN
+
+    def _capture(self, held: Held, labels: RunLabels, id: str) -> Capture:
+        source = Source(labels.namespace, held.run, held.fence)
+        return Capture(self.containers, self.shipper, source, id, self.pause)
+
+    def _cause(self, labels: RunLabels) -> Cause:
+        actor = f"worker {self.worker_id}"
+        return Cause(str(labels.task), str(labels.run), actor, labels.traceparent, labels.tracestate)
+
+    def _report_start(self, held: Held) -> None:
+        start = RunStart(
+            task_id=held.task,
+            run_id=held.run,
+            fence=held.fence,
+            container_id=held.container,
+            image_digest=held.image,
+            traceparent=held.cause.traceparent if held.cause else None,
+        )
+        self.reporter.add([StartReport(id=self.new_id(), data=start)])
+
+    def _send(self, held: Held, finish: RunFinish) -> None:
+        held.state, held.finish = "finished", FinishReport(id=self.new_id(), data=finish)
+        self.reporter.add([held.finish])
+
+
+def _attributes(held: Held) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {
+        "tally.task.id": str(held.task),
+        "cicd.pipeline.task.run.id": str(held.run),
+        "container.runtime.name": "docker",
+    }
+    if held.offered is not None and held.offered.spec.container is not None:
+        attributes["container.image.name"] = held.offered.spec.container.image
+    return attributes

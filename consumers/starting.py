@@ -1,0 +1,148 @@
+"""From an offer to a container that was started, once: image, container, the last look at the clock, start."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeVar
+from uuid import UUID
+
+from consumers.holdings import Held
+from domain.errors import CannotRun, EngineDown, EngineTimeout
+from domain.ports.running import BootClock, Containers, Planned, RunLabels
+from domain.work import OfferedRun
+
+T = TypeVar("T")
+Pause = Callable[[float], Awaitable[None]]
+RETRY_SECONDS = 1.0
+PATIENCE = 30
+"""Tries, a second apart, before a run fails because the engine does not answer."""
+
+log = logging.getLogger(__name__)
+
+
+class TooLate(Exception):
+    """The run may not start any more: the platform may have given it to another worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starts containers of one worker. `installation` and `generation` go into their labels."""
+
+    containers: Containers
+    clock: BootClock
+    worker_id: str
+    installation: UUID
+    generation: int
+    pause: Pause = field(default=asyncio.sleep)
+
+    async def __call__(self, held: Held) -> None:
+        """Leaves the container of a run started, or being found out about. Raises CannotRun, TooLate."""
+        offered = held.offered
+        assert offered is not None, "what is to be started was offered"
+        spec = offered.spec.container
+        if spec is None:
+            raise CannotRun("container-refused", f"executor {offered.spec.executor}: the offer names no container")
+        held.state = "pulling"
+        within = offered.spec.timeouts.pull
+        image = patiently(lambda: self.containers.ensure_image(spec.image, within), self.pause)
+        held.image = await unless_stopped(held, image)
+        planned = Planned(self.labels(offered, held.fence), spec, environment(held))
+        found = await patiently(lambda: self.containers.create(planned), self.pause)
+        held.container = found.id
+        if found.state == "created":
+            self._check_may_start(held)
+            await self._start_once(held.run, found.id)
+        held.state = "running"
+
+    def labels(self, offered: OfferedRun, fence: int) -> RunLabels:
+        """All that is needed to go on with the run after a restart."""
+        spec = offered.spec
+        return RunLabels(
+            installation=self.installation,
+            worker=self.worker_id,
+            generation=self.generation,
+            namespace=spec.namespace,
+            task=offered.task_id,
+            run=offered.run_id,
+            fence=fence,
+            name=spec.name,
+            stop=spec.timeouts.stop,
+            result=spec.container.result if spec.container else None,
+            traceparent=offered.traceparent,
+            tracestate=offered.tracestate,
+        )
+
+    def _check_may_start(self, held: Held) -> None:
+        """The last step before the start."""
+        if held.stopping.is_set():
+            raise stopped()
+        if self.clock() >= held.start_by:
+            raise TooLate
+
+    async def _start_once(self, run: UUID, id: str) -> None:
+        try:
+            await self.containers.start(id)
+        except (EngineDown, EngineTimeout) as error:
+            log.warning("run %s: %s; looking whether it runs", run, error)
+            await self._until_seen_started(id)
+
+    async def _until_seen_started(self, id: str) -> None:
+        """The start may still be under way. What is never seen to start is not started again."""
+        for _ in range(PATIENCE):
+            found = await insistently(lambda: self.containers.inspect(id), self.pause)
+            if found is None or found.state != "created":
+                return
+            await self.pause(RETRY_SECONDS)
+
+
+def environment(held: Held) -> dict[str, str]:
+    """What every task finds in its environment: its ids, and the trace to continue."""
+    env = {"TALLY_TASK_ID": str(held.task), "TALLY_RUN_ID": str(held.run)}
+    if held.cause is not None and held.cause.traceparent:
+        env["TRACEPARENT"] = held.cause.traceparent
+        if held.cause.tracestate:
+            env["TRACESTATE"] = held.cause.tracestate
+    return env
+
+
+def stopped() -> CannotRun:
+    return CannotRun("stopped-before-start", "it was stopped before its container was started")
+
+
+async def unless_stopped(held: Held, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises CannotRun stopped-before-start as soon as the run is to be stopped."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(held.stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise stopped()
+        return task.result()
+    finally:
+        task.cancel()
+        stop.cancel()
+
+
+async def patiently(call: Callable[[], Awaitable[T]], pause: Pause) -> T:
+    """Try for a while: nothing was started yet. Raises CannotRun engine-down or engine-timeout in the end."""
+    for tries in count(1):
+        try:
+            return await call()
+        except (EngineDown, EngineTimeout) as error:
+            log.warning("%s", error)
+            if tries == PATIENCE:
+                code = "engine-timeout" if isinstance(error, EngineTimeout) else "engine-down"
+                raise CannotRun(code, str(error)) from error
+        await pause(RETRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
+async def insistently(call: Callable[[], Awaitable[T]], pause: Pause) -> T:
+    """Try until the engine answers: something was started, and its end must be known."""
+    while True:
+        try:
+            return await call()
+        except (EngineDown, EngineTimeout) as error:
+            log.warning("%s", error)
+        await pause(RETRY_SECONDS)
