@@ -4,7 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_binary
+from cloudevents.core.formats.json import JSONFormat
 
+from adapters.amqp_frames import ce_headers
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.in_memory.event_log import MemoryLog, MemorySeat, MemoryTurn
 from consumers.relay import Relay, auth_type, event_message
@@ -14,7 +17,7 @@ from domain.messages import Cause
 from domain.ports.broker import Outgoing
 from domain.recorded import NewEvent
 from infra.topology import TOPOLOGY
-from tests.support.ended_tasks import NOW, TASK, TASK_2, Hands, stored, succeeded
+from tests.support.ended_tasks import CAUSE, NOW, TASK, TASK_2, Hands, stored, succeeded
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -122,3 +125,19 @@ def test_what_has_no_namespace_is_sent_under_an_underscore() -> None:
 )
 def test_who_decided_is_told_in_the_words_of_cloudevents(actor: str, expected: str) -> None:
     assert auth_type(actor) == expected
+
+
+def test_the_cloudevents_library_reads_what_is_sent() -> None:
+    recorded = stored(NewEvent(TASK, 3, "analytics", e.TaskSucceeded(task_id="T1", runs=1), CAUSE), position=7)
+    message = event_message(recorded)
+    headers = {name: str(value) for name, value in ce_headers(message).items()}
+
+    read = from_binary(RabbitMQMessage(headers, message.content_type, message.body), JSONFormat())
+
+    assert (read.get_id(), read.get_type(), read.get_source()) == (
+        str(recorded.event_id),
+        "task.succeeded.v1",
+        "/namespaces/analytics/tasks",
+    )
+    assert (read.get_time(), read.get_subject(), read.get_extension("position")) == (NOW, str(TASK), "7")
+    assert read.get_data() == {"task_id": "T1", "runs": 1}
