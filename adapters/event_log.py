@@ -1,7 +1,7 @@
 """The log on PostgreSQL: the one append, streams, pages, and the fenced seat of each follower."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Generic, Self, TypeAlias, TypeVar
@@ -24,9 +24,11 @@ COLUMNS = (
 )
 _LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
 _PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
+# One snapshot for both, so that nothing at or below the end can be missed; without events there is one row, of nulls.
 _PAGE_OF_TYPES = (
-    f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b) "
-    "ORDER BY notification_id LIMIT %b"
+    "SELECT page.*, log.head FROM (SELECT max(notification_id) AS head FROM events) AS log LEFT JOIN LATERAL "
+    f"(SELECT {COLUMNS} FROM events WHERE notification_id > %b AND topic = ANY(%b) "
+    "ORDER BY notification_id LIMIT %b) AS page ON true ORDER BY page.notification_id"
 )
 _APPEND = (
     "SELECT positions, moved FROM append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], "
@@ -54,7 +56,8 @@ async def connect(dsn: str, application: str) -> Connection:
 
 def recorded(row: tuple[Any, ...]) -> Recorded:
     """A row of `COLUMNS`."""
-    return Recorded(*row[:8], Cause(*row[8:]))
+    position, stream, version, topic, body, event_id, at, namespace, *cause = row
+    return Recorded(position, stream, version, topic, body, event_id, at, namespace, Cause(*cause))
 
 
 async def load_streams(connection: Connection, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
@@ -98,6 +101,7 @@ class PgTurn:
 
     def __init__(self, connection: Connection, name: str, now: datetime) -> None:
         self.connection, self.name, self._now = connection, name, now
+        self.moved_to = 0
 
     @property
     def now(self) -> datetime:
@@ -105,6 +109,7 @@ class PgTurn:
 
     async def move_to(self, position: int) -> None:
         """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
+        self.moved_to = max(self.moved_to, position)
         await self.connection.execute(
             "UPDATE consumers SET position = %s WHERE name = %s AND position < %s", (position, self.name, position)
         )
@@ -169,16 +174,14 @@ class PgSeat(Generic[T]):
                 await cursor.execute(_PAGE, (self._position, limit), prepare=True)
                 events = [recorded(row) for row in await cursor.fetchall()]
                 return Page(events, events[-1].position if events else self._position)
-            # The end is read before the rows, so that nothing at or below it can be missed.
-            await cursor.execute("SELECT max(notification_id) FROM events", prepare=True)
-            row = await cursor.fetchone()
-            end = max(self._position, (row and row[0]) or 0)
-            await cursor.execute(_PAGE_OF_TYPES, (self._position, end, list(types), limit), prepare=True)
-            events = [recorded(row) for row in await cursor.fetchall()]
+            await cursor.execute(_PAGE_OF_TYPES, (self._position, list(types), limit), prepare=True)
+            rows = await cursor.fetchall()
+        events = [recorded(row[:-1]) for row in rows if row[0] is not None]
+        end = max(self._position, rows[0][-1] or 0)
         return Page(events, events[-1].position if len(events) == limit else end)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[T]:
+    async def turn(self) -> AsyncGenerator[T]:
         """One fenced transaction. Raises Superseded when another process has taken the seat."""
         async with self._work.transaction():
             cursor = await self._work.execute(
@@ -188,11 +191,9 @@ class PgSeat(Generic[T]):
             row = await cursor.fetchone()
             if row is None:
                 raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
-            yield self._make_turn(self._work, self.name, row[0])
-            cursor = await self._work.execute("SELECT position FROM consumers WHERE name = %s", (self.name,))
-            row = await cursor.fetchone()
-        assert row is not None, "the consumer's row is never deleted"
-        self._turn, self._position = self._turn + 1, row[0]
+            turn = self._make_turn(self._work, self.name, row[0])
+            yield turn
+        self._turn, self._position = self._turn + 1, max(self._position, turn.moved_to)
 
     async def wait(self, seconds: float) -> None:
         """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`."""
@@ -214,10 +215,14 @@ class PgSeat(Generic[T]):
         self._turn, self._position = row
 
     async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        stamp_at = loop.time() + STAMP_SECONDS
         while True:
-            async for _ in self._ears.notifies(timeout=STAMP_SECONDS, stop_after=1):
+            async for _ in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
                 self._hint.set()
-            await self._ears.execute(_STAMP, (self.name, self._turn))
+            if loop.time() >= stamp_at:
+                await self._ears.execute(_STAMP, (self.name, self._turn))
+                stamp_at = loop.time() + STAMP_SECONDS
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
