@@ -159,7 +159,8 @@ class Worker:
             except (Unavailable, Unroutable) as error:
                 log.warning("beat %d was not heard: %s", self.beats, error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(orders.beat_now.wait(), self.heartbeat)
+                async with asyncio.timeout(self.heartbeat):  # wait_for may lose a cancellation
+                    await orders.beat_now.wait()
 
     async def _intake(self) -> None:
         while True:

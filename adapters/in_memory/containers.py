@@ -59,7 +59,8 @@ class InMemoryContainers:
         if image not in self.images:
             self.pulling.set()
             try:
-                await asyncio.wait_for(self.pulled.wait(), within.total_seconds())
+                async with asyncio.timeout(within.total_seconds()):
+                    await self.pulled.wait()
             except TimeoutError as error:
                 raise CannotRun("pull-failed", f"image {image}: not there in time") from error
         return f"sha256:{image}"
