@@ -10,7 +10,8 @@ import orjson
 
 from adapters.conditions import Where
 from domain.errors import BadQuery
-from domain.ports.querying import MAX_TASKS, SORTS, STATUS_GROUPS, TaskFilter
+from domain.messages import is_uuid
+from domain.ports.querying import MAX_TASKS, SORTS, STATUS_GROUPS, Allowed, TaskFilter
 
 STATUSES = ("blocked", "queued", "running", "succeeded", "failed", "cancelling", "cancelled", "skipped")
 MAX_OFFSET = 100_000
@@ -27,11 +28,8 @@ def listing(wanted: TaskFilter) -> tuple[str, str, list[Any]]:
 
     Raises BadQuery for a sort, status, limit, offset or cursor that is none.
     """
-    sort, column, descending = _sort(wanted)
-    if not 1 <= wanted.limit <= MAX_TASKS:
-        raise BadQuery(f"limit: {wanted.limit} is not from 1 to {MAX_TASKS}")
-    if not 0 <= wanted.offset <= MAX_OFFSET:
-        raise BadQuery(f"offset: {wanted.offset} is not from 0 to {MAX_OFFSET}; page with the cursor instead")
+    sort, descending = check(wanted)
+    column = _SORT_COLUMNS[sort]
     where = conditions(wanted)
     if wanted.cursor is not None:
         value, last = read_cursor(wanted.cursor, wanted.sort)
@@ -46,17 +44,29 @@ def listing(wanted: TaskFilter) -> tuple[str, str, list[Any]]:
     return text, f"t.{column}::text", [*where.parameters, wanted.limit + 1, wanted.offset]
 
 
+def check(wanted: TaskFilter) -> tuple[str, bool]:
+    """What to sort by, and whether the last come first. Raises BadQuery."""
+    if not 1 <= wanted.limit <= MAX_TASKS:
+        raise BadQuery(f"limit: {wanted.limit} is not from 1 to {MAX_TASKS}")
+    if not 0 <= wanted.offset <= MAX_OFFSET:
+        raise BadQuery(f"offset: {wanted.offset} is not from 0 to {MAX_OFFSET}; page with the cursor instead")
+    sort = wanted.sort.removeprefix("-")
+    if sort not in SORTS:
+        raise BadQuery(f"sort: {wanted.sort} is none of {', '.join(SORTS)}, each also with - in front")
+    return sort, wanted.sort.startswith("-")
+
+
 def conditions(wanted: TaskFilter) -> Where:
     """Which tasks, all filters together."""
     where = Where()
     where.within("t.namespace", wanted.allowed)
     if wanted.status:
-        where.one_of("t.status", _statuses(wanted.status))
+        where.one_of("t.status", statuses(wanted.status))
     for column, value in (("name", wanted.name), ("worker_id", wanted.worker), ("task_type", wanted.task_type)):
         if value is not None:
             where.add(f"t.{column} = %s", value)
     if wanted.workflow is not None:
-        where.add("t.workflow IS NOT NULL AND %s IN (t.workflow::text, t.workflow_id)", wanted.workflow)
+        _of_workflow(where, wanted.workflow, wanted.allowed)
     _labels(where, wanted)
     if wanted.created_after is not None:
         where.add("t.created_at > %s AND t.id >= uuid_floor(%s)", wanted.created_after, wanted.created_after - SKEW)
@@ -81,18 +91,21 @@ def read_cursor(text: str, sort: str) -> tuple[str, str]:
     return str(value), str(last)
 
 
-def _sort(wanted: TaskFilter) -> tuple[str, str, bool]:
-    sort = wanted.sort.removeprefix("-")
-    if sort not in SORTS:
-        raise BadQuery(f"sort: {wanted.sort} is none of {', '.join(SORTS)}, each also with - in front")
-    return sort, _SORT_COLUMNS[sort], wanted.sort.startswith("-")
-
-
-def _statuses(given: Sequence[str]) -> list[str]:
-    statuses = [one for status in given for one in STATUS_GROUPS.get(status, (status,))]
-    if unknown := sorted(set(statuses) - set(STATUSES)):
+def statuses(given: Sequence[str]) -> list[str]:
+    """The statuses that these words stand for. Raises BadQuery."""
+    asked = [one for status in given for one in STATUS_GROUPS.get(status, (status,))]
+    if unknown := sorted(set(asked) - set(STATUSES)):
         raise BadQuery(f"status: {unknown[0]} is none of {', '.join((*STATUSES, *STATUS_GROUPS))}")
-    return sorted(set(statuses))
+    return sorted(set(asked))
+
+
+def _of_workflow(where: Where, ref: str, allowed: Allowed) -> None:
+    named = Where()
+    named.add("n.kind = 'workflow' AND n.name = %s", ref)
+    named.within("n.namespace", allowed)
+    streams = f"ARRAY(SELECT n.stream FROM names n WHERE {named.text()}) || %s::uuid[]"
+    stream = is_uuid(ref)
+    where.add(f"t.workflow = ANY({streams})", *named.parameters, [] if stream is None else [stream])
 
 
 def _labels(where: Where, wanted: TaskFilter) -> None:

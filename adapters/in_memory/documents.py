@@ -1,0 +1,55 @@
+"""Rows and events as the objects that queries answer with."""
+
+from typing import Any
+
+import orjson
+
+from domain.recorded import Recorded
+from domain.run_view import RunView
+from domain.task_view import TaskView
+from domain.views import Row
+from domain.worker_view import WorkerView
+
+_TEXTS = ("depends_on", "result", "spec", "error", "nodes", "executors")
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """The columns, JSON texts as what they hold."""
+    texts = {name: orjson.loads(value) for name, value in row._asdict().items() if name in _TEXTS and value}
+    return row._asdict() | texts
+
+
+def task(row: TaskView, whole: bool) -> dict[str, Any]:
+    """A task, in a list without what is long."""
+    hidden = () if whole else ("depends_on", "result", "spec")
+    return {name: value for name, value in plain(row).items() if name not in hidden} | {"runs": row.run}
+
+
+def run(row: RunView) -> dict[str, Any]:
+    """A run."""
+    return plain(row) | {"run_id": row.id, "run": row.number}
+
+
+def worker(row: WorkerView) -> dict[str, Any]:
+    """A worker of whose beats nothing is known."""
+    shown = plain(row)
+    return shown | {"version": shown.pop("software"), "last_beat": None, "held": []}
+
+
+def event(one: Recorded) -> dict[str, Any]:
+    """An event with its data inside."""
+    cause = one.cause
+    return {
+        "position": one.position,
+        "version": one.version,
+        "id": one.event_id,
+        "type": one.type,
+        "stream": one.stream,
+        "namespace": one.namespace,
+        "time": one.recorded_at,
+        "correlation_id": cause.correlation_id,
+        "causation_id": cause.causation_id,
+        "actor": cause.actor,
+        "traceparent": cause.traceparent,
+        "data": orjson.loads(one.body),
+    }
