@@ -134,6 +134,7 @@ class Worker(Group):
         default=timedelta(seconds=3), ge=timedelta(seconds=0.1), le=timedelta(seconds=5), description="Beat interval"
     )
     engine: str | None = Field(default=None, description="`unix:///run/docker.sock`; left out: the one found")
+    folder: Path = Field(default=Path(".tally/worker"), description="Where it keeps reports that are not committed yet")
     allow_images: tuple[str, ...] = Field(default=("*",), description="Image name patterns it runs")
     allow_networks: tuple[str, ...] = Field(default=(), description="Networks a task may name besides `none`")
 

@@ -118,6 +118,7 @@ class System:
             "TALLY_COMMANDS__TRUSTED_PUBLISHERS": json.dumps(["tally"]),
             "TALLY_NOTIFY__ALLOW_PRIVATE": "true",
             "TALLY_LOGS__FOLDER": str(self.folder / "logs"),
+            "TALLY_WORKER__FOLDER": str(self.folder / "worker"),
             "TALLY_IMAGES__BASE": os.environ.get("TALLY_IMAGE_BUSYBOX", "tallyport/busybox:dev"),
             "TALLY_METRICS__ENABLED": "false",
             **({"TALLY_WORKER__ID": name.replace(":", "-")} if kind == "worker" else {}),

@@ -1,0 +1,88 @@
+"""`tally serve worker`: runs containers. Needs RabbitMQ and a container engine, and nothing else of the platform."""
+
+import asyncio
+import platform
+from contextlib import AsyncExitStack
+from functools import cache
+from importlib.metadata import version
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from adapters import broker, docker_engine
+from adapters.docker_config import Policy
+from adapters.host import boot_clock, host_load
+from adapters.report_spool import ReportSpool
+from consumers.outfitting import Outfit, outfit
+from domain.errors import Unavailable
+from domain.ports.running import Containers
+from domain.ports.tracing import Traces
+from domain.reports import RegisterWorker
+from infra.settings import Settings
+from infra.topology import work_queue, worker_topology
+
+
+@cache
+def instance() -> UUID:
+    """This process: a registration that is repeated opens no second generation."""
+    return uuid7()
+
+
+async def main(settings: Settings, traces: Traces) -> None:
+    """Cancelled, it takes no more work, tells what it knows, and leaves containers running: 5 s at most."""
+    own, stop = settings.worker, asyncio.Event()
+    worker_id = own.id or platform.node() or "worker"
+    queue = work_queue(worker_id)
+    async with AsyncExitStack() as stack:
+        containers = await _containers(stack, settings)
+        amqp = await stack.enter_async_context(
+            broker.connect(settings.amqp.url.get_secret_value(), f"worker {worker_id}")
+        )
+
+        async def declare() -> None:
+            await amqp.declare(worker_topology(worker_id))
+
+        identity = RegisterWorker(
+            worker_id=worker_id,
+            instance=instance(),
+            engine=await containers.engine_id() if containers else f"none on {platform.node()}",
+            pool=own.pool,
+            slots=own.slots,
+            executors=("docker", "noop") if containers else ("noop",),
+            labels=own.labels,
+            version=version("tallyport"),
+        )
+        work = amqp.subscription(broker.Intake(queue, settings.amqp.prefetch, exclusive=True, prepare=declare))
+        worker = outfit(
+            Outfit(
+                identity=identity,
+                queue=queue,
+                publisher=amqp.publisher(),
+                work=work,
+                containers=containers,
+                spool=ReportSpool(own.folder / worker_id),
+                traces=traces,
+                clock=boot_clock,
+                new_id=uuid7,
+                load=host_load,
+                heartbeat=own.heartbeat.total_seconds(),
+            )
+        )
+        working = asyncio.create_task(worker.run(stop))
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            stop.set()
+            await working
+            raise
+
+
+async def _containers(stack: AsyncExitStack, settings: Settings) -> Containers | None:
+    own = settings.worker
+    policy = Policy(images=own.allow_images, networks=own.allow_networks)
+    try:
+        return await stack.enter_async_context(docker_engine.connect(own.engine, policy, own.slots))
+    except Unavailable as error:
+        structlog.get_logger("worker").warning("no container engine: only noop runs are taken", error=str(error))
+        return None
