@@ -20,6 +20,26 @@ Errors are problem details (RFC 9457) with a stable `code` and the `trace_id` of
 durations ISO 8601. What lies in a namespace that the token does not name does not exist for it.
 """
 ROOM_FOR_THE_ENVELOPE = 64 << 10
+PROBLEM: dict[str, Any] = {
+    "description": "Refused, or failed",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "code", "trace_id"],
+                "properties": {
+                    "type": {"type": "string", "format": "uri"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                    "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+                    "errors": {"type": "array", "items": {"type": "object"}},
+                },
+            }
+        }
+    },
+}
 MEANINGS = {
     "tasks:read": "Tasks, runs, workflows",
     "logs:read": "What runs print",
@@ -40,6 +60,7 @@ def create_app(api: Api) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        responses={"4XX": PROBLEM, "5XX": PROBLEM},
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.api, app.state.rates = api, Rates(api.bounds)
@@ -67,8 +88,18 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             "description": "Also `ns:<namespace>` for each namespace to reach, or `ns:*`",
             "flows": {"clientCredentials": {"tokenUrl": "/token", "scopes": {s: MEANINGS[s] for s in SCOPES}}},
         }
+        _without_unused_answers(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _without_unused_answers(document: dict[str, Any]) -> None:
+    """Drop the framework's own form of errors: every error here is a problem document."""
+    for operations_of in document["paths"].values():
+        for operation in operations_of.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"].get("schemas", {}).pop(name, None)
 
 
 def _openapi_route(app: FastAPI) -> Any:

@@ -13,7 +13,7 @@ from api.http.access import MissingScope
 from api.http.context import api_of, principal_of
 from api.http.parameters import Wait
 from api.http.problems import NOT_FOUND
-from api.http.route import needs, protected
+from api.http.route import needs, protected, takes
 from api.http.waiting import until
 from domain.errors import IdReused, NotFound, TooLarge, Unreadable
 from domain.messages import Cause, is_uuid
@@ -24,6 +24,13 @@ ENVELOPE = "application/cloudevents+json"
 LARGE = frozenset({"task.submit-workflow.v1", "task.submit-tasks.v1"})
 REMEMBERED = 10_000
 WRITES = needs("commands:write")
+TASK = {"type": "object", "description": "The data of task.submit.v1: /v1/schemas/task.submit.v1"}
+EVENT = {
+    "type": "object",
+    "description": "A CloudEvent; `data` is described by /v1/schemas/{type}",
+    "required": ["type", "data"],
+    "properties": {"id": {"type": "string", "format": "uuid"}, "type": {"type": "string"}, "data": {"type": "object"}},
+}
 router = protected()
 posting = protected()
 Key = Annotated[str | None, Header(description="A fresh UUID for each command; the same again changes nothing")]
@@ -58,7 +65,7 @@ async def command(request: Request, command_id: str, wait: Wait = None) -> Respo
     raise NotFound(NOT_FOUND)
 
 
-@posting.post("/v1/commands", openapi_extra=WRITES, status_code=202)
+@posting.post("/v1/commands", openapi_extra=WRITES | takes(ENVELOPE, EVENT), status_code=202)
 async def post_command(request: Request, idempotency_key: Key = None) -> Response:
     """Publish a command: a CloudEvent (structured mode) whose `type` names it and whose `data` is its body."""
     body = await request.body()
@@ -77,7 +84,7 @@ async def post_command(request: Request, idempotency_key: Key = None) -> Respons
     return await _post(request, envelope["type"], orjson.dumps(envelope["data"]), _ids(idempotency_key, envelope))
 
 
-@posting.post("/v1/tasks", openapi_extra=WRITES, status_code=202)
+@posting.post("/v1/tasks", openapi_extra=WRITES | takes("application/json", TASK), status_code=202)
 async def post_task(request: Request, idempotency_key: Key = None) -> Response:
     """Publish a `task.submit.v1`: its data is the body."""
     return await _post(request, "task.submit.v1", await request.body(), _ids(idempotency_key, {}))

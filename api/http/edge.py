@@ -16,6 +16,7 @@ from domain.messages import Cause
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 LONGEST_TOKEN = 8 * 1024 + len("Bearer ")
 LONGEST_HEADERS = 32 * 1024
+DRAINED_AT_MOST = 8 << 20
 SAFE: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -46,6 +47,8 @@ class Edge:
             await send(message)
 
         refusal = self._refusal(headers, request.state.trace_id)
+        if refusal is not None:
+            await _drain(headers, receive)
         await (refusal or self._app)(scope, receive, marked)
 
     def _refusal(self, headers: Headers, trace_id: str) -> Response | None:
@@ -62,6 +65,14 @@ class Edge:
         if self._hosts is not None and host not in self._hosts:
             return problem(421, said("unknown-host", "Unknown host", f"{host:.80} is not this API's name"), trace_id)
         return None
+
+
+async def _drain(headers: Headers, receive: Receive) -> None:
+    """Take what is still being sent, within reason: a sender that is cut off never reads the answer."""
+    length = headers.get("content-length", "0")
+    if length.isdigit() and 0 < int(length) <= DRAINED_AT_MOST:
+        while (await receive()).get("more_body", False):
+            pass
 
 
 def _trace(headers: Headers) -> tuple[Cause, str]:

@@ -1,6 +1,6 @@
 """A route enforces what its OpenAPI entry says: its scope, its parameters and no others; and it is a span."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -23,6 +23,11 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 def needs(scope: str) -> dict[str, Any]:
     """The OpenAPI entry of a route that `scope` protects."""
     return {"security": [{SCHEME: [scope]}]}
+
+
+def takes(media_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The OpenAPI entry of a body that the route reads by itself."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": dict(schema)}}}}
 
 
 class ProtectedRoute(APIRoute):

@@ -100,8 +100,9 @@ def _ranged(api: Api, run: UUID, ends: Ends, given: str | None) -> Response:
         status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{size}"
     parts: Parts = []
     begin = 0
-    for name, here in ((name, ends[name]) for name in STREAMS if name in ends):
-        end = begin + here.bytes
+    for name in STREAMS:
+        here = ends.get(name)
+        end = begin + (here.bytes if here else 0)
         parts.append((name, max(first, begin) - begin, min(last + 1, end) - begin))
         begin = end
     headers["Content-Length"] = str(last - first + 1)
