@@ -1,7 +1,7 @@
 """Connections and channels: aiormq's, with the content frames taken from the tap."""
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiormq
@@ -55,22 +55,23 @@ class Wire:
     async def channel(self, content: Content, confirms: bool = False) -> TappedChannel:
         channel = await self.connection.channel(publisher_confirms=confirms)
         self._factory.tap.assemblies[channel.number] = Assembly(content)
-        lost = self._once_lost(channel.number, content)
-        channel.closing.add_done_callback(lost)  # pyright: ignore[reportUnknownMemberType]
-        self.connection.closing.add_done_callback(lost)  # pyright: ignore[reportUnknownMemberType]
+        channel.closing.add_done_callback(partial(self._channel_lost, channel.number))  # pyright: ignore[reportUnknownMemberType]
         return TappedChannel(self, channel)
 
-    def _once_lost(self, number: int, content: Content) -> "Callable[[asyncio.Future[Any]], None]":
-        def lost(closing: "asyncio.Future[Any]") -> None:
+    def _channel_lost(self, number: int, closing: "asyncio.Future[Any]") -> None:
+        assembly = self._factory.tap.assemblies.pop(number, None)
+        if assembly is not None:
             error = None if closing.cancelled() else closing.exception()
-            if self.forget(number):
-                content.lost(str(error) or type(error).__name__)
+            assembly.content.lost(str(error) or type(error).__name__)
 
-        return lost
+    def lost(self, closing: "asyncio.Future[Any]") -> None:
+        """The connection has ended: so have its channels."""
+        for number in list(self._factory.tap.assemblies):
+            self._channel_lost(number, closing)
 
-    def forget(self, number: int) -> bool:
-        """Take no more content for this channel; False if none was taken any more."""
-        return self._factory.tap.assemblies.pop(number, None) is not None
+    def forget(self, number: int) -> None:
+        """Take no more content for this channel."""
+        self._factory.tap.assemblies.pop(number, None)
 
     def abort(self) -> None:
         """Cut the connection without a word: for one that does not answer."""
@@ -99,7 +100,9 @@ async def open_wire(url: str, name: str) -> Wire:
     except (aiormq.AMQPError, OSError, TimeoutError) as error:
         where = f"{address.host}:{address.port}{address.path}"
         raise Unavailable(f"broker {where}: {str(error) or type(error).__name__}") from error
-    return Wire(connection, factory)
+    wire = Wire(connection, factory)
+    connection.closing.add_done_callback(wire.lost)  # pyright: ignore[reportUnknownMemberType]
+    return wire
 
 
 class Link:

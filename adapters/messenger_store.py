@@ -11,10 +11,9 @@ from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
 _LEASED = (
-    "SELECT run_id, fence, task FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) "
-    "JOIN leases USING (run_id, fence)"
+    "SELECT run_id, fence, (SELECT state FROM events WHERE originator_id = leases.task AND originator_version = 1) "
+    "FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
 )
-_SUBMITTED = "SELECT originator_id, state FROM events WHERE originator_id = ANY(%b) AND originator_version = 1"
 _UNANSWERED = (
     "SELECT worker_id, generation, beat, runs, reports FROM worker_beats WHERE answered < beat "
     "ORDER BY received_at LIMIT %b"
@@ -42,8 +41,7 @@ class MessengerPgTurn(PgTurn):
     async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
         """The submissions behind those of these leases (run, fence) that are open now."""
         rows = await self._all(_LEASED, [run for run, _ in leases], [fence for _, fence in leases])
-        bodies = dict(await self._all(_SUBMITTED, [task for *_, task in rows])) if rows else {}
-        return {(run, fence): TaskSubmitted.model_validate_json(bodies[task]) for run, fence, task in rows}
+        return {(run, fence): TaskSubmitted.model_validate_json(body) for run, fence, body in rows}
 
     async def unanswered(self, limit: int) -> Sequence[tuple[LastBeat, Standing]]:
         """Last beats without an answer, those that wait longest first, with what is known of their workers."""
