@@ -49,7 +49,7 @@ def target(settings: Settings) -> Target:
     found = _dev(settings.dev.folder) or _saved()
     if wanted.api_url is not None:
         user = found.user if found is not None and found.api_url == wanted.api_url else None
-        found = Target("settings", wanted.api_url, user=user, cache=found and found.cache)
+        found = Target("settings", wanted.api_url, user=user, cache=found.cache if found else None)
     if found is None:
         raise Unavailable(
             f"no platform to talk to: start `tally dev` (none runs in {settings.dev.folder}), `tally login`, "

@@ -104,7 +104,7 @@ class _Containment:
         if now is False and was is not False:
             yield f"{path or '.'}: unknown fields are newly refused"
         elif isinstance(now, dict) and was is not False:
-            yield from self.reasons(f"{path}.*", was, now)  # type: ignore[arg-type]
+            yield from self.reasons(f"{path}.*", was, now)  # pyright: ignore[reportUnknownArgumentType]
         patterns, others = inner.get("patternProperties", {}), outer.get("patternProperties", {})
         if set(patterns) != set(others):
             yield f"{path or '.'}: names narrowed from {sorted(patterns)} to {sorted(others)}"

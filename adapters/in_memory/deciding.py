@@ -1,0 +1,176 @@
+"""What a platform in memory decides: commands become events by the domain's own rules, and tasks run at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from adapters.in_memory.event_log import MemoryLog
+from domain import events as e
+from domain import task
+from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.errors import NotFound, Rejected, TaskIdTaken
+from domain.folding import task_of, workflow_of
+from domain.messages import Cause, Json, is_uuid
+from domain.ports.log import NewId
+from domain.recorded import new_events
+from domain.reports import RunError, RunFinish, RunStart
+from domain.specs import TaskSpec
+from domain.submitting import submit_task, submit_workflow
+from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Task
+from domain.work import Reply, TaskOutcome
+from domain.workflow import Cancel as CancelWhole
+from domain.workflow import decide as decide_workflow
+
+GRANT = task.Grant("memory", 1, 1, timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a container ends, and what it prints. `error`: the code of what kept it from starting."""
+
+    exit_code: int | None = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    result: Json = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """`endings`: by task id, for those that do not just succeed; None: it runs on until it is cancelled."""
+
+    log: MemoryLog
+    new_id: NewId
+    endings: Mapping[str, Ending | None]
+    names: dict[tuple[str, str], UUID] = field(default_factory=dict[tuple[str, str], UUID])
+
+    def decide(self, command: Command, command_id: UUID, cause: Cause) -> Reply:
+        """Record what follows from the command; tells of a refusal."""
+        try:
+            return self._decide(command, command_id, cause)
+        except Rejected as rejected:
+            return Reply(command_id=command_id, outcome="rejected", problem=rejected.problem())
+
+    def advance(self, cause: Cause) -> bool:
+        """Take each task one step on; False when none can go on by itself."""
+        streams = dict.fromkeys(event.stream for event in self.log.events)
+        return sum(self._step(stream, cause) for stream in streams) > 0
+
+    def _decide(self, command: Command, command_id: UUID, cause: Cause) -> Reply:
+        accepted = Reply(command_id=command_id, outcome="accepted")
+        match command:
+            case SubmitTask():
+                stream = self._submit(command.spec(), command.namespace, cause)
+                return accepted.model_copy(update={"task_id": command.task_id or str(stream), "id": stream})
+            case SubmitTasks(tasks=specs):
+                outcomes = tuple(self._outcome(spec, command.namespace, cause) for spec in specs)
+                return accepted.model_copy(update={"tasks": outcomes})
+            case SubmitWorkflow():
+                return accepted.model_copy(update=self._submit_workflow(command, cause))
+            case CancelTask():
+                stream = self._named(command.namespace, command.task_id)
+                self._change(stream, task.Cancel(by=cause.actor, reason=command.reason), cause)
+                return accepted.model_copy(update={"task_id": command.task_id, "id": stream})
+            case CancelWorkflow(workflow_id=workflow_id):
+                stream = self._named(command.namespace, f"workflow {workflow_id}")
+                state = workflow_of(self.log.load([stream])[stream])
+                self._append(stream, decide_workflow(state, CancelWhole(by=cause.actor)), command.namespace, cause)
+                for node in state.submitted.tasks:
+                    if not isinstance(self._task(node.stream), Ended):
+                        self._change(node.stream, task.Cancel(by=cause.actor, reason=command.reason), cause)
+                return accepted.model_copy(update={"workflow_id": workflow_id, "id": stream})
+
+    def _outcome(self, spec: TaskSpec, namespace: str, cause: Cause) -> TaskOutcome:
+        try:
+            stream = self._submit(spec, namespace, cause)
+        except Rejected as rejected:
+            return TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem())
+        return TaskOutcome(task_id=spec.task_id or str(stream), id=stream, outcome="accepted")
+
+    def _submit(self, spec: TaskSpec, namespace: str, cause: Cause) -> UUID:
+        stream = self.new_id()
+        self._claim(namespace, spec.task_id or str(stream), stream)
+        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base"), namespace, cause)
+        return stream
+
+    def _submit_workflow(self, command: SubmitWorkflow, cause: Cause) -> dict[str, object]:
+        stream, namespace = self.new_id(), command.namespace
+        name = command.workflow_id or str(stream)
+        tasks = [(spec, self.new_id()) for spec in command.tasks]
+        first, rest = submit_workflow((name, stream), tasks, self._upstream(namespace), "base")
+        self._claim(namespace, f"workflow {name}", stream)
+        for spec, one in tasks:
+            self._claim(namespace, spec.task_id or str(one), one)
+        self._append(stream, [first], namespace, cause)
+        for one, events in rest.items():
+            self._append(one, events, namespace, cause)
+        return {"workflow_id": name, "id": stream}
+
+    def _step(self, stream: UUID, cause: Cause) -> bool:
+        events = self.log.load([stream])[stream]
+        if not events[0].type.startswith("task."):
+            return False
+        state = task_of(events)
+        decision = self._next(state)
+        return decision is not None and self._change(stream, decision, cause)
+
+    def _next(self, state: Task) -> task.Decision | None:
+        facts = state.facts
+        match state:
+            case Blocked():
+                return self._freed(facts.submitted)
+            case Queued():
+                return GRANT
+            case Held():
+                return _run(state, self.endings.get(facts.submitted.task_id, Ending()))
+            case _:
+                return None
+
+    def _freed(self, submitted: e.TaskSubmitted) -> task.Free | task.Skip | None:
+        for need in submitted.depends_on:
+            state = self._task(need.stream)
+            if not isinstance(state, Ended):
+                return None
+            if state.status != "succeeded":
+                return task.Skip(need.task_id)
+        return task.Free()
+
+    def _change(self, stream: UUID, decision: task.Decision, cause: Cause) -> bool:
+        events = task.decide(self._task(stream), decision, self.log.clock.now())
+        return self._append(stream, events, self.log.load([stream])[stream][0].namespace, cause)
+
+    def _append(self, stream: UUID, events: Sequence[e.Event], namespace: str, cause: Cause) -> bool:
+        head = len(self.log.load([stream]).get(stream, ()))
+        self.log.append(new_events(stream, head, namespace, events, cause))
+        return bool(events)
+
+    def _task(self, stream: UUID) -> Task:
+        return task_of(self.log.load([stream])[stream])
+
+    def _claim(self, namespace: str, name: str, stream: UUID) -> None:
+        if (namespace, name) in self.names:
+            raise TaskIdTaken(f"task_id: {name} names another task in {namespace}; choose another id")
+        self.names[namespace, name] = stream
+
+    def _named(self, namespace: str, name: str) -> UUID:
+        stream = self.names.get((namespace, name)) or is_uuid(name)
+        if stream is None or not self.log.load([stream]):
+            raise NotFound(f"task_id: no {name} in namespace {namespace}; check the id and the namespace")
+        return stream
+
+    def _upstream(self, namespace: str) -> dict[str, UUID]:
+        return {name: stream for (space, name), stream in self.names.items() if space == namespace}
+
+
+def _run(state: Held, ending: Ending | None) -> RunStart | RunFinish | None:
+    task_id, run_id, fence = state.id, state.lease.run_id, state.lease.fence
+    if isinstance(state, Leased) and (ending is None or ending.error is None):
+        return RunStart(task_id=task_id, run_id=run_id, fence=fence, container_id=run_id.hex)
+    if ending is not None:
+        error = None if ending.error is None else RunError(code=ending.error)
+        code = None if error else ending.exit_code
+        return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=code, result=ending.result, error=error)
+    if isinstance(state, Cancelling):
+        return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=143, signal="TERM")
+    return None

@@ -1,0 +1,131 @@
+"""A whole platform in memory, for programs that use the client and want to be tested: it decides as the real one does,
+and runs at once what nothing stands in the way of, ending it as it was told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+import orjson
+from uuid_utils.compat import uuid7
+
+from adapters.in_memory.deciding import Decisions, Ending
+from adapters.in_memory.event_log import MemoryLog
+from adapters.in_memory.queries import MemoryQueries
+from adapters.in_memory.views import MemoryViews
+from domain.commands import Command
+from domain.errors import NotFound, Refused
+from domain.messages import Cause
+from domain.ports.log import Clock, NewId
+from domain.ports.platform import Output, View
+from domain.ports.querying import Allowed, EventFilter, Kind, TaskFilter
+from domain.views import VIEWS, by_row, facts, fold
+from domain.work import Reply
+
+
+@dataclass(slots=True)
+class MemoryPlatform:
+    """Both of the client's ports. `endings`: by task id, for those that do not just succeed; None: it runs on."""
+
+    clock: Clock
+    endings: Mapping[str, Ending | None] = field(default_factory=dict[str, "Ending | None"])
+    new_id: NewId = uuid7
+    sent: list[Command] = field(default_factory=list[Command])
+    log: MemoryLog = field(init=False)
+    queries: MemoryQueries = field(init=False)
+    _decisions: Decisions = field(init=False)
+    _views: MemoryViews = field(default_factory=MemoryViews)
+    _replies: dict[UUID, Reply] = field(default_factory=dict[UUID, Reply])
+
+    def __post_init__(self) -> None:
+        self.log = MemoryLog(self.clock)
+        self.queries = MemoryQueries(self.log, self._views, {})
+        self._decisions = Decisions(self.log, self.new_id, self.endings)
+
+    async def send(self, command: Command, command_id: UUID, cause: Cause, answer: bool) -> Reply | None:
+        """Decide the command and all that follows."""
+        self.sent.append(command)
+        if command_id not in self._replies:
+            reply = self._decisions.decide(command, command_id, cause)
+            while self._decisions.advance(cause):
+                pass
+            for name, view in VIEWS.items():
+                changes = by_row(view, facts(self.log.events))
+                self._views.tables[name] = fold(view, {}, changes)
+            self._replies[command_id] = reply.model_copy(update={"position": len(self.log.events)})
+        return self._replies[command_id] if answer else None
+
+    async def outcome(self, command_id: UUID, wait: timedelta) -> Reply | None:
+        return self._replies.get(command_id)
+
+    async def tasks(self, namespace: str | None, filters: Mapping[str, str], limit: int) -> Sequence[View]:
+        labels = {name.removeprefix("label."): value for name, value in filters.items() if name.startswith("label.")}
+        wanted = TaskFilter(
+            _only(namespace),
+            status=filters["status"].split(",") if "status" in filters else (),
+            name=filters.get("name"),
+            labels=labels,
+            limit=limit,
+        )
+        return cast("list[View]", orjson.loads((await self.queries.tasks(wanted)).body))
+
+    async def task(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
+        while True:
+            found = await self.queries.task(await self._stream("task", ref, namespace), None)
+            view = cast("View", orjson.loads(found.body if found else ""))
+            if view["completed_at"] or not wait or not await self._grown(wait):
+                return view
+
+    async def task_events(
+        self, ref: str, namespace: str, after_version: int = 0, wait: timedelta | None = None
+    ) -> Sequence[View]:
+        stream = await self._stream("task", ref, namespace)
+        found = await self.queries.task_events(stream, None, after_version)
+        if wait and found and not found.count and await self._grown(wait):
+            found = await self.queries.task_events(stream, None, after_version)
+        return cast("list[View]", orjson.loads(found.body if found else ""))
+
+    async def runs(self, ref: str, namespace: str) -> Sequence[View]:
+        found = await self.queries.task_runs(await self._stream("task", ref, namespace), None)
+        return cast("list[View]", orjson.loads(found.body if found else ""))
+
+    async def output(self, run_id: str, follow: bool, tail: int | None = None) -> AsyncIterator[Output]:
+        found = await self.queries.run(await self._stream("run", run_id, None), None)
+        ending = self.endings.get(orjson.loads(found.body)["task_id"]) if found else None
+        for part in (Output("stdout", ending.stdout), Output("stderr", ending.stderr)) if ending else ():
+            if part.data:
+                yield part
+
+    async def events(self, namespace: str | None, after: int, types: Sequence[str], limit: int) -> Sequence[View]:
+        found = await self.queries.events(EventFilter(_only(namespace), after, types, limit=limit))
+        return cast("list[View]", orjson.loads(found.body))
+
+    async def workflow(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
+        found = await self.queries.workflow(await self._stream("workflow", ref, namespace), None)
+        return cast("View", orjson.loads(found.body if found else ""))
+
+    async def workers(self) -> Sequence[View]:
+        return cast("list[View]", orjson.loads((await self.queries.workers(None)).body))
+
+    async def projections(self) -> Sequence[View]:
+        return cast("list[View]", orjson.loads((await self.queries.projections()).body))
+
+    async def _grown(self, wait: timedelta) -> bool:
+        """Whether the log grows in this time."""
+        self.log.grown.clear()
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self.log.grown.wait(), wait.total_seconds())
+        return False
+
+    async def _stream(self, kind: Kind, ref: str, namespace: str | None) -> UUID:
+        stream = await self.queries.resolve(kind, ref, _only(namespace))
+        if stream is None:
+            raise Refused(NotFound(f"no {kind} {ref}").problem())
+        return stream
+
+
+def _only(namespace: str | None) -> Allowed:
+    return None if namespace is None else frozenset({namespace})

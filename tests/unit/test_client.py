@@ -1,0 +1,111 @@
+"""The Python client over a platform in memory."""
+
+import pytest
+
+from adapters.in_memory.deciding import Ending
+from adapters.in_memory.platform import MemoryPlatform
+from adapters.in_memory.traces import NoTraces
+from api.client import Client, Outcome, Task
+from domain.commands import SubmitWorkflow
+from domain.errors import Refused
+from tests.support.commands import Ids
+from tests.support.ended_tasks import Hands
+
+
+def client(**endings: Ending | None) -> tuple[Client, MemoryPlatform]:
+    platform = MemoryPlatform(Hands(), endings)
+    return Client(platform, platform, Ids(), NoTraces()), platform
+
+
+async def test_a_task_that_was_sent_can_be_waited_for() -> None:
+    tally, _ = client(T1=Ending(0, result={"rows": 12}))
+    task = await tally.submit(Task("nightly", image="busybox", command=["true"], task_id="T1"))
+    assert await task.wait(timeout=5) == Outcome("succeeded", 0, {"rows": 12})
+
+
+async def test_a_failed_task_raises_nothing() -> None:
+    tally, _ = client(T1=Ending(3))
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    assert await task.wait(timeout=5) == Outcome("failed", 3, None, "exit-nonzero")
+
+
+async def test_a_task_without_an_id_gets_one_that_it_can_be_found_by() -> None:
+    tally, platform = client()
+    task = await tally.submit(Task("nightly", executor="noop"))
+    assert (await tally.task(task.id).view())["name"] == "nightly"
+    assert len(platform.sent) == 1
+
+
+async def test_a_refusal_is_raised_where_its_answer_is_read() -> None:
+    tally, _ = client()
+    lonely = Task("load", executor="noop", depends_on=["nobody"])
+    with pytest.raises(Refused, match="nobody") as caught:
+        await tally.submit(lonely, reply=True)
+    assert caught.value.problem.code == "unknown-dependency"
+
+    task = await tally.submit(lonely)
+    with pytest.raises(Refused):
+        await task.wait(timeout=5)
+
+
+async def test_a_workflow_is_sent_as_one_message_at_the_end_of_its_block() -> None:
+    tally, platform = client()
+    async with tally.workflow("etl") as etl:
+        extract = etl.task("extract", image="busybox")
+        left, right = (
+            etl.task("left", image="busybox").after(extract),
+            etl.task("right", image="busybox").after(extract),
+        )
+        load = etl.task("load", image="busybox").after(left, right)
+        assert platform.sent == []
+
+    [sent] = platform.sent
+    assert isinstance(sent, SubmitWorkflow)
+    assert [[need.task_id for need in task.depends_on] for task in sent.tasks][-1] == ["etl.left", "etl.right"]
+    assert await tally.task(load.id).wait(timeout=5) == Outcome("succeeded", 0)
+
+
+async def test_a_workflow_whose_block_fails_is_not_sent() -> None:
+    tally, platform = client()
+
+    async def failing() -> None:
+        async with tally.workflow("etl") as etl:
+            etl.task("extract", image="busybox")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await failing()
+    assert platform.sent == []
+
+
+async def test_the_history_of_a_task_ends_with_its_end() -> None:
+    tally, _ = client()
+    task = await tally.submit(Task("nightly", image="busybox"))
+    events = [event async for event in task.events()]
+    assert [event.type for event in events] == [
+        "task.submitted.v1",
+        "task.queued.v1",
+        "task.run-leased.v1",
+        "task.run-started.v1",
+        "task.run-succeeded.v1",
+        "task.succeeded.v1",
+    ]
+    assert [event.version for event in events] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_running_task_can_be_cancelled_and_an_ended_one_cannot() -> None:
+    tally, _ = client(T1=None)
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    assert (await task.view())["status"] == "running"
+    await task.cancel(reason="wrong day")
+    assert await task.wait(timeout=5) == Outcome("cancelled", 143, None, None)
+    with pytest.raises(Refused) as caught:
+        await task.cancel()
+    assert caught.value.problem.code == "bad-state"
+
+
+async def test_waiting_ends_after_its_time() -> None:
+    tally, _ = client(T1=None)
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    with pytest.raises(TimeoutError):
+        await task.wait(timeout=0.05)
