@@ -129,8 +129,8 @@ T = TypeVar("T", bound=PgTurn)
 class PgSeat(Generic[T]):
     """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
 
-    `channels` are the NOTIFY channels that `wait` listens to. Any failure inside a turn leaves the seat unusable:
-    end, and take it anew.
+    `channels` are the NOTIFY channels that `wait` listens to. A turn that raises is rolled back, and may be begun
+    again; once the connection has failed, end, and take the seat anew.
     """
 
     def __init__(

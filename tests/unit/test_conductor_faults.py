@@ -1,87 +1,26 @@
 """A conductor that is killed anywhere, again and again, while others write: the next one goes on, nothing twice."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
 from domain.errors import BadState
 from domain.folding import workflow_of
-from domain.ports.log import Appended, Page
-from domain.recorded import NewEvent
 from domain.specs import TaskSpec
 from domain.task import Cancel
 from domain.task_states import Ended, Held
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
-from tests.unit.test_task import check_runs
-
-
-class Killed(Exception):
-    """The process is gone."""
-
-
-@dataclass(slots=True)
-class Fuse:
-    """Kills after so many statements. `intrude` writes to the log just before the round appends, once."""
-
-    statements: int = 10**6
-    intrude: Callable[[], Awaitable[None]] | None = None
-
-    def burn(self) -> None:
-        self.statements -= 1
-        if self.statements < 0:
-            raise Killed
-
-
-class FusedTurn:
-    """A turn whose every statement burns the fuse."""
-
-    def __init__(self, turn: ConductorMemoryTurn, fuse: Fuse) -> None:
-        self._turn, self._fuse = turn, fuse
-
-    @property
-    def now(self) -> Any:
-        return self._turn.now
-
-    def __getattr__(self, name: str) -> Any:
-        self._fuse.burn()
-        return getattr(self._turn, name)
-
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
-        if self._fuse.intrude:
-            intrude, self._fuse.intrude = self._fuse.intrude, None
-            await intrude()
-        self._fuse.burn()
-        return await self._turn.append(events)
-
-
-@dataclass(slots=True)
-class FusedSeat:
-    """A seat that dies with its fuse: within a turn, or right after its commit."""
-
-    seat: MemorySeat[ConductorMemoryTurn]
-    fuse: Fuse
-
-    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        return await self.seat.page(limit, types)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[Any]:
-        async with self.seat.turn() as turn:
-            yield FusedTurn(turn, self.fuse)
-        self.fuse.burn()
-
-    async def wait(self, seconds: float) -> None:
-        return
+from tests.support.faults import Fuse, FusedSeat, Killed
+from tests.support.run_order import check_runs
 
 
 @dataclass(slots=True)
@@ -156,7 +95,7 @@ class Trial:
         for name, rows in histories.items():
             assert isinstance(await self.world.task(name), Ended)
             assert sum(row.type in e.ENDS for row in rows) == 1
-            check_runs([row.event() for row in rows])  # type: ignore[misc]
+            check_runs([row.event() for row in rows])
         for one in self.specs:
             self.check_order(one, histories[one.task_id or ""], ended)
         await self.check_workflow(Counter(row.type.split(".")[1] for row in ended.values()))

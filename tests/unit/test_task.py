@@ -17,6 +17,7 @@ from domain.specs import TaskSpec
 from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, decide
 from domain.task_states import Ended, Held, Leased, Queued, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
+from tests.support.run_order import check_runs
 
 RUN = derived_id(TASK, "run:1")
 GRANT = Grant("W1", 3, beat=812, age=timedelta(seconds=1.4))
@@ -303,36 +304,6 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
     if ends:
         assert {event.TYPE for event in history[ends[0] + 1 :]} <= {e.LateResultIgnored.TYPE}
     check_runs(history)
-
-
-def check_runs(history: Sequence[e.TaskEvent]) -> None:
-    """Fences count the leases; a new lease comes only after the last one was closed, and never after a cancellation;
-    a run counts up only when the last one was lost."""
-    fence = run = 0
-    held = lost = cancelled = False
-    for event in history:
-        match event:
-            case e.RunLeased():
-                assert not held
-                assert not cancelled
-                assert event.fence == fence + 1
-                assert event.run == run + (lost or run == 0)
-                fence, run, held, lost = event.fence, event.run, True, False
-            case e.LeaseExpired() | e.RunSucceeded() | e.RunFailed():
-                assert held
-                assert event.fence == fence
-                held = False
-            case e.RunLost():
-                lost = True
-            case e.TaskCancelling():
-                cancelled = True
-            case e.RunStarted() | e.RunTimingOut():
-                assert held
-                assert event.fence == fence
-            case e.TaskSucceeded() | e.TaskFailed() | e.TaskSkipped() | e.TaskCancelled():
-                assert not held
-            case _:
-                pass
 
 
 @given(st.data())

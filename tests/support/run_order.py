@@ -1,0 +1,35 @@
+"""What every task's history says of its runs and leases."""
+
+from collections.abc import Iterable
+
+from domain import events as e
+
+
+def check_runs(history: Iterable[e.Event]) -> None:
+    """Fences count the leases; a new lease comes only after the last one was closed, and never after a cancellation;
+    a run counts up only when the last one was lost."""
+    fence = run = 0
+    held = lost = cancelled = False
+    for event in history:
+        match event:
+            case e.RunLeased():
+                assert not held
+                assert not cancelled
+                assert event.fence == fence + 1
+                assert event.run == run + (lost or run == 0)
+                fence, run, held, lost = event.fence, event.run, True, False
+            case e.LeaseExpired() | e.RunSucceeded() | e.RunFailed():
+                assert held
+                assert event.fence == fence
+                held = False
+            case e.RunLost():
+                lost = True
+            case e.TaskCancelling():
+                cancelled = True
+            case e.RunStarted() | e.RunTimingOut():
+                assert held
+                assert event.fence == fence
+            case e.TaskSucceeded() | e.TaskFailed() | e.TaskSkipped() | e.TaskCancelled():
+                assert not held
+            case _:
+                pass
