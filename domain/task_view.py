@@ -9,6 +9,7 @@ from uuid import UUID
 from domain import events as e
 from domain.recorded import Recorded
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a call
 Changes: TypeAlias = dict[str, Any]
 
 
@@ -178,7 +179,7 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
 
 def compact(value: object) -> str:
     """JSON text of ASCII characters without spaces."""
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value)
 
 
 def trace_id(traceparent: str | None) -> str | None:

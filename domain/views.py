@@ -48,20 +48,22 @@ def facts(events: Iterable[Recorded]) -> list[Fact]:
 def by_row(view: View, facts: Sequence[Fact]) -> dict[UUID, list[Fact]]:
     """The facts that matter to `view`, by the row that they change, each in order."""
     grouped: dict[UUID, list[Fact]] = {}
+    types, key = view.types, view.key
     for fact in facts:
-        if fact[0].type in view.types:
-            grouped.setdefault(view.key(*fact), []).append(fact)
+        if fact[0].type in types:
+            grouped.setdefault(key(*fact), []).append(fact)
     return grouped
 
 
 def fold(view: View, rows: Mapping[UUID, Row], changes: Mapping[UUID, Sequence[Fact]]) -> Rows:
     """The rows that `changes` alters, as they are after them. Facts that a row already holds change nothing."""
     changed: Rows = {}
+    project = view.project
     for key, row_facts in changes.items():
         row = before = rows.get(key)
         for recorded, event in row_facts:
             if row is None or row.position < recorded.position:
-                row = view.project(row, recorded, event)
+                row = project(row, recorded, event)
         if row is not None and row is not before:
             changed[key] = row
     return changed
