@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from infra.dev.stack import Stack
-from tests.benchmarks.bench import ENDED, NOOP, Bench, container
+from tests.benchmarks.bench import NOOP, Bench, container
 from tests.benchmarks.ceiling import Ceiling
 from tests.benchmarks.docker_raw import Raw
-from tests.benchmarks.measuring import Goal, baseline, cpu_seconds, median, percentile, report, wait_until
+from tests.benchmarks.measuring import Goal, baseline, cpu_seconds, median, percentile, report
 
 CORE = ("handler", "conductor", "projector", "messenger", "worker")
 ROUNDS = 3
@@ -92,10 +92,9 @@ def bulk(stack: Stack, folder: Path) -> bool:
     with Bench.over(stack, folder, 400, *CORE, "relay") as bench:
         bench.submit([NOOP] * 1000, many=True)
         bench.wait_ended(1000)
-        queued = "SELECT count(*) FROM events WHERE topic = 'task.submitted.v1'"
         began = time.monotonic()
         bench.submit([NOOP] * BULK, many=True)
-        wait_until(lambda: bench.count(queued) >= BULK + 1000, "all accepted", every=0.005)
+        bench.wait_submitted(BULK + 1000)
         accepted = BULK / (time.monotonic() - began)
         bench.wait_ended(BULK + 1000, seconds=300)
         ended = BULK / (time.monotonic() - began)
@@ -110,7 +109,7 @@ FIGURES = {"T1": t1, "T3": t3, "T5": t5, "bulk": bulk}
 
 def _noops(bench: Bench) -> float:
     """CPU milliseconds a task, of everything, until the views show the end of all."""
-    ended, before = bench.count(ENDED), bench.cpu()
+    ended, before = bench.ended, bench.cpu()
     bench.submit([NOOP] * NOOPS)
     bench.wait_ended(ended + NOOPS)
     bench.wait_caught_up("projector")
@@ -132,7 +131,7 @@ def _relay(bench: Bench) -> float:
 def _containers(bench: Bench, count: int) -> float:
     import time
 
-    ended, began = bench.count(ENDED), time.monotonic()
+    ended, began = bench.ended, time.monotonic()
     bench.submit([container(image())] * count)
     bench.wait_ended(ended + count, seconds=300)
     return count / (time.monotonic() - began)
