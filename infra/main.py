@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from api.cli.app import client_app, with_command_apart
 from api.cli.exits import INTERRUPTED, Exit, exit_code, explain
+from api.cli.tasks import Connect
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -24,7 +25,7 @@ def connect(namespace: str | None) -> "AbstractAsyncContextManager[Client]":
     return bound(namespace)
 
 
-def app() -> App:
+def app(connect: Connect) -> App:
     """All commands."""
     whole = client_app(connect, version("tallyport"))
     for name, where in (
@@ -63,10 +64,10 @@ HELP = {
 }
 
 
-def run(words: Sequence[str]) -> int:
+def run(words: Sequence[str], connect: Connect = connect) -> int:
     """Run one command line; returns the exit code. Never raises what a person can bring about."""
     try:
-        return int(app()(with_command_apart(words), exit_on_error=False, result_action="return_value") or 0)
+        return int(app(connect)(with_command_apart(words), exit_on_error=False, result_action="return_value") or 0)
     except CycloptsError:
         return USAGE
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from api.cli.exits import FAILED, NOT_FOUND, REFUSED, Exit
+from api.cli.exits import FAILED, NOT_FOUND, REFUSED, Exit, fields
 from domain.commands import COMMANDS, SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.messages import Json
 
@@ -32,7 +32,7 @@ def command_of(file: str, namespace: str | None) -> Submission:
     try:
         return TYPES[kind].model_validate_json(json.dumps(data), strict=True)
     except ValidationError as invalid:
-        raise Exit(REFUSED, f"{file} is no {kind}:{_listed(invalid)}") from None
+        raise Exit(REFUSED, f"{file} is no {kind}:{fields(invalid)}") from None
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -62,8 +62,3 @@ def _parsed(suffix: str, text: str) -> Json:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-
-
-def _listed(invalid: ValidationError) -> str:
-    errors = invalid.errors(include_url=False, include_input=False)
-    return "".join(f"\n  {'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors[:20])

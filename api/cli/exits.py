@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from domain.work import Problem
 
 FAILED, NOT_FOUND, NOT_ALLOWED, REFUSED, NOT_REACHED = 1, 3, 4, 5, 6
@@ -68,3 +70,9 @@ def told(problem: "Problem") -> str:
     """A problem in a line or more: its code, what is wrong, and each field that is."""
     fields = [f"\n  {one.get('field', '')}: {one.get('problem', one)}" for one in problem.errors]
     return f"{problem.code}: {problem.detail}{''.join(fields)}"
+
+
+def fields(invalid: "ValidationError") -> str:
+    """Each field that does not fit, on a line of its own."""
+    errors = invalid.errors(include_url=False, include_input=False)
+    return "".join(f"\n  {'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors[:20])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from api.cli.exits import FAILED, REFUSED, Exit, say, told
+from api.cli.exits import FAILED, REFUSED, Exit, fields, say, told
 from api.cli.output import COMMON, Column, Common, document, field, ident, moment, rows, span, write
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Described:
     notify: Several = ()
 
     def task(self, image: str, command: tuple[str, ...]) -> "Task":
-        """The task. Raises pydantic's ValidationError."""
+        """The same for the client."""
         from api.client import Task
 
         return Task(
@@ -116,11 +116,16 @@ class TaskCommands:
         wait
             Wait for its end.
         """
+        from pydantic import ValidationError
+
         from api.cli.following import follow
 
-        task = described.task(image, command)
+        try:
+            spec = described.task(image, command).spec()
+        except ValidationError as invalid:
+            raise Exit(REFUSED, f"not a task:{fields(invalid)}") from None
         async with self.connect(common.namespace) as client:
-            submitted = await client.submit(task, reply=True)
+            submitted = await client.submit(spec, reply=True)
             if not wait:
                 write(f"{submitted.id}\n")
                 return 0

@@ -1,0 +1,291 @@
+"""The command line over a platform in memory: what goes to stdout, what to stderr, and the exit codes."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapters.in_memory.deciding import Ending
+from adapters.in_memory.platform import MemoryPlatform
+from adapters.in_memory.traces import NoTraces
+from api.cli.app import with_command_apart
+from api.client import Client
+from domain.errors import NotAllowed, Refused, Unavailable
+from infra.main import run
+from tests.support.commands import Ids
+from tests.support.ended_tasks import Hands
+
+
+class Terminal:
+    """`tally`, typed at a platform whose tasks end as they are told."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.endings: dict[str, Ending | None] = {}
+        self.platform = MemoryPlatform(Hands(), self.endings)
+        self.fails: Exception | None = None
+        self.out = self.err = ""
+        self._ids, self._capsys = Ids(), capsys
+
+    def __call__(self, *words: str) -> int:
+        code = run(words, self._connect)
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    @asynccontextmanager
+    async def _connect(self, namespace: str | None) -> AsyncGenerator[Client]:
+        if self.fails is not None:
+            raise self.fails
+        yield Client(self.platform, self.platform, self._ids, NoTraces(), namespace or "default")
+
+
+@pytest.fixture
+def tally(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+def test_run_prints_the_id_and_nothing_else(tally: Terminal) -> None:
+    assert tally("run", "--task-id", "hello", "busybox", "echo", "hello") == 0
+    assert (tally.out, tally.err) == ("hello\n", "")
+
+
+def test_run_with_wait_prints_what_the_container_prints_and_ends_with_its_exit_code(tally: Terminal) -> None:
+    tally.endings["T1"] = Ending(3, b"to stdout\n", b"to stderr\n")
+    assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox", "false") == 3
+    assert (tally.out, tally.err) == ("to stdout\n", "to stderr\n")
+
+
+def test_progress_goes_to_stderr(tally: Terminal) -> None:
+    assert tally("run", "--wait", "--task-id", "T1", "busybox") == 0
+    assert tally.out == ""
+    assert "T1 run 1 leased to memory\nT1 run 1 started\n" in tally.err
+
+
+def test_a_container_that_could_not_be_started_is_125(tally: Terminal) -> None:
+    tally.endings["T1"] = Ending(error="pull-failed")
+    assert tally("run", "--wait", "--task-id", "T1", "nowhere/nothing") == 125
+    assert "T1 failed: pull-failed" in tally.err
+
+
+@pytest.mark.parametrize(
+    ("words", "apart"),
+    [
+        (["run", "busybox", "sh", "-c", "exit 3"], ["run", "busybox", "--", "sh", "-c", "exit 3"]),
+        (
+            ["run", "--wait", "-n", "a", "busybox", "ls", "-l"],
+            ["run", "--wait", "-n", "a", "busybox", "--", "ls", "-l"],
+        ),
+        (["run", "--env=A=b", "busybox", "--wait"], ["run", "--env=A=b", "busybox", "--wait"]),
+        (["run", "busybox", "--", "false"], ["run", "busybox", "--", "false"]),
+        (["ls", "a", "-b"], ["ls", "a", "-b"]),
+    ],
+)
+def test_what_follows_the_image_is_the_containers_command(words: list[str], apart: list[str]) -> None:
+    assert with_command_apart(words) == apart
+
+
+def test_the_containers_own_flags_are_not_ours(tally: Terminal) -> None:
+    assert tally("run", "--task-id", "T1", "--env", "A=1", "--env", "B=2", "busybox", "sh", "-c", "exit 3") == 0
+    [sent] = tally.platform.sent
+    container = json.loads(sent.body())["container"]
+    assert (container["command"], container["env"]) == (["sh", "-c", "exit 3"], {"A": "1", "B": "2"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("task.toml", 'task_id = "T1"\n[container]\nimage = "busybox"\n[timeouts]\nrun = "PT10M"\n'),
+        ("task.yaml", "task_id: T1\ncontainer: {image: busybox}\ntimeouts: {run: PT10M}\n"),
+        ("task.json", '{"task_id": "T1", "container": {"image": "busybox"}, "timeouts": {"run": "PT10M"}}'),
+    ],
+)
+def test_a_task_is_submitted_from_a_file(tally: Terminal, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    tally.endings["T1"] = Ending(7)
+    assert tally("submit", str(tmp_path / name), "--wait") == 7
+    assert (tally.out, tally.err) == ("T1\n", "T1 failed (exit-nonzero)\n")
+
+
+def test_a_workflow_is_submitted_from_a_file(tally: Terminal, tmp_path: Path) -> None:
+    a, b = {"task_id": "a", "executor": "noop"}, {"task_id": "b", "executor": "noop", "depends_on": [{"task_id": "a"}]}
+    (tmp_path / "flow.json").write_text(json.dumps({"workflow_id": "F1", "tasks": [a, b]}))
+    assert tally("submit", str(tmp_path / "flow.json"), "--wait") == 0
+    assert (tally.out, tally.err) == ("F1\n", "a succeeded\nb succeeded\n")
+
+
+def test_many_tasks_each_have_their_own_outcome(tally: Terminal, tmp_path: Path) -> None:
+    lonely = {"task_id": "b", "executor": "noop", "depends_on": [{"task_id": "nobody"}]}
+    many = {"type": "task.submit-tasks.v1", "tasks": [{"task_id": "a", "executor": "noop"}, lonely]}
+    (tmp_path / "many.json").write_text(json.dumps(many))
+    assert tally("submit", str(tmp_path / "many.json")) == 5
+    assert tally.out == "a\n"
+    assert "tally: b: unknown-dependency" in tally.err
+
+
+def test_a_dry_run_sends_nothing(tally: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"task_id": "T1", "executor": "noop"}')
+    assert tally("submit", str(tmp_path / "task.json"), "--dry-run", "-o", "json") == 0
+    assert json.loads(tally.out)["type"] == "task.submit.v1"
+    assert tally.platform.sent == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ('{"task_id": "T1", "container": {"image": "busybox", "colour": "red"}}', 5, "container.colour: Extra inputs"),
+        ("[1]", 5, "an object is needed"),
+        ("{", 5, "cannot be read"),
+        ('{"type": "task.cancel.v1", "task_id": "T1"}', 5, "type: task.cancel.v1 submits nothing"),
+        (None, 3, "no such file"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_way_out(
+    tally: Terminal, tmp_path: Path, text: str | None, code: int, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "task.json").write_text(text)
+    assert tally("submit", str(tmp_path / "task.json")) == code
+    assert says in tally.err
+    assert (tally.out, tally.platform.sent) == ("", [])
+
+
+def three_tasks(tally: Terminal) -> None:
+    tally.endings["T2"] = Ending(1)
+    tally.endings["T3"] = None
+    for name in ("T1", "T2", "T3"):
+        assert tally("run", "--task-id", name, "--name", f"name-{name}", "busybox") == 0
+
+
+def test_lists_are_tables_with_the_newest_first(tally: Terminal) -> None:
+    three_tasks(tally)
+    assert tally("ls") == 0
+    head, *lines = tally.out.splitlines()
+    assert head.split()[:3] == ["ID", "NAME", "STATUS"]
+    assert [line.split()[1:3] for line in lines] == [
+        ["name-T3", "running"],
+        ["name-T2", "failed"],
+        ["name-T1", "succeeded"],
+    ]
+    assert "\x1b" not in tally.out
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("json", lambda out: [row["task_id"] for row in json.loads(out)]),
+        ("jsonl", lambda out: [json.loads(line)["task_id"] for line in out.splitlines()]),
+        ("yaml", lambda out: [row["task_id"] for row in yaml.safe_load(out)]),
+        ("wide", lambda out: [line.split()[-4] for line in out.splitlines()[1:]]),
+    ],
+)
+def test_lists_come_in_every_form(tally: Terminal, form: str, names: object) -> None:
+    three_tasks(tally)
+    assert tally("ls", "status=failed,running", "-o", form) == 0
+    assert callable(names)
+    assert names(tally.out) == ["T3", "T2"]
+
+
+def test_the_form_name_is_for_other_commands(tally: Terminal) -> None:
+    three_tasks(tally)
+    assert tally("ls", "status=running", "-o", "name") == 0
+    [ident] = tally.out.split()
+    assert tally("cancel", ident, "--reason", "wrong day") == 0
+    assert tally("ls", "status=running") == 0
+    assert (tally.out, tally.err) == ("", "nothing found\n")
+
+
+def test_a_task_is_found_by_id_beginning_and_name(tally: Terminal) -> None:
+    three_tasks(tally)
+    tally("ls", "status=failed", "-o", "name")
+    ident = tally.out.strip()
+    for ref in (ident, ident[:35], "T2"):
+        assert tally("status", ref) == 0
+        assert "Exit code  1\n" in tally.out
+        assert "exit-nonzero" in tally.out
+
+
+def test_status_as_json_holds_runs_and_events(tally: Terminal) -> None:
+    three_tasks(tally)
+    assert tally("status", "T2", "-o", "json") == 0
+    said = json.loads(tally.out)
+    assert (said["status"], len(said["attempts"]), len(said["events"])) == ("failed", 1, 6)
+
+
+def test_events_of_a_task_end_with_it(tally: Terminal) -> None:
+    three_tasks(tally)
+    assert tally("events", "T2", "-f", "-o", "jsonl") == 0
+    assert [json.loads(line)["type"] for line in tally.out.splitlines()][-1] == "task.failed.v1"
+    assert tally("events", "--type", "task.failed.v1", "--type", "task.succeeded.v1") == 0
+    assert len(tally.out.splitlines()) == 3
+
+
+def test_logs_are_raw(tally: Terminal) -> None:
+    tally.endings["T1"] = Ending(0, b"\x00out\n", b"err\n")
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("logs", "T1") == 0
+    assert (tally.out, tally.err) == ("\x00out\n", "err\n")
+
+
+def test_a_workflow_shows_what_each_task_needs(tally: Terminal, tmp_path: Path) -> None:
+    a, b = {"task_id": "a", "executor": "noop"}, {"task_id": "b", "executor": "noop", "depends_on": [{"task_id": "a"}]}
+    (tmp_path / "flow.json").write_text(json.dumps({"workflow_id": "F1", "tasks": [a, b]}))
+    tally("submit", str(tmp_path / "flow.json"))
+    assert tally("workflow", "F1") == 0
+    assert [line.split()[:3] for line in tally.out.splitlines()[-2:]] == [
+        ["a", "succeeded", "-"],
+        ["b", "succeeded", "a"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("status", "nobody"), 3),
+        (("cancel", "nobody"), 3),
+        (("logs", "nobody"), 3),
+        (("bogus",), 2),
+        (("run",), 2),
+        (("ls", "-o", "xml"), 2),
+        (("ls", "status"), 2),
+        (("run", "--depends-on", "nobody", "busybox"), 5),
+        (("run", "--memory", "1Gb", "busybox"), 5),
+    ],
+)
+def test_what_goes_wrong_has_its_exit_code_and_says_so_on_stderr(
+    tally: Terminal, words: tuple[str, ...], code: int
+) -> None:
+    assert tally(*words) == code
+    assert tally.out == ""
+    assert tally.err != ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Unavailable("API is not reached"), 6), (Refused(NotAllowed("not yours").problem()), 4), (TimeoutError(), 124)],
+)
+def test_failures_of_the_platform_have_exit_codes(tally: Terminal, error: Exception, code: int) -> None:
+    tally.fails = error
+    assert tally("ls") == code
+    assert tally.err.startswith("tally: ")
+
+
+def test_waiting_too_long_is_124_and_ends_nothing(tally: Terminal, tmp_path: Path) -> None:
+    tally.endings["T1"] = None
+    (tmp_path / "task.json").write_text('{"task_id": "T1", "container": {"image": "busybox"}}')
+    assert tally("submit", str(tmp_path / "task.json"), "--wait", "--within", "0.05") == 124
+    assert tally("status", "T1") == 0
+    assert "running" in tally.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    heavy = "'aio_pika', 'httpx2', 'pydantic', 'psycopg', 'docker', 'opentelemetry', 'fastapi'"
+    script = (
+        f"import sys; from infra.main import run; run(['--help']); sys.exit([m for m in ({heavy}) if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() in ("", "[]")
