@@ -19,6 +19,11 @@ from domain.work import Reply
 
 OVERTAKING = timedelta(seconds=2)
 """How long a command may name a task that is not there yet: handlers may overtake each other."""
+APPEND: dict[str, str | int] = {
+    "db.system.name": "postgresql",
+    "db.operation.name": "append_events",
+    "db.collection.name": "events",
+}
 TRIES = 3
 """Decisions of a whole batch before it is split: others keep writing to the same streams."""
 
@@ -96,6 +101,9 @@ class Pass:
                     batch.outcomes.append(judged)
                 if item.reply_to is not None and item.reply_to.reply_to:
                     replies.append((item.reply_to, reply, at))
+            if batch.events:
+                step = self.handler.traces.step("append task", batch.events[0].cause, "client", APPEND)
+                spans.enter_context(step)
             positions = await store.commit(replace(batch.writes(), dead_letters=dead))
         if positions is None:
             return False
