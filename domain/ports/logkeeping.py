@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
-from domain.ports.handling import DeadLetter
-
 LogStream: TypeAlias = Literal["stdout", "stderr"]
 
 
@@ -46,10 +44,6 @@ class LogStorage(Protocol):
 
         A chunk stored before changes nothing. Bytes behind a gap are kept, and count when the gap is filled.
         """
-        ...
-
-    async def keep_aside(self, letters: Sequence[DeadLetter]) -> None:
-        """Record messages that are no log chunks. Raises Unavailable."""
         ...
 
 

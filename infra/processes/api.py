@@ -1,11 +1,9 @@
 """`tally serve api`: the query API."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import httpx2
 import orjson
@@ -15,6 +13,7 @@ from adapters import broker
 from adapters.bearer import Rules
 from adapters.dead_letter_list import PgDeadLetters
 from adapters.issuer_keys import IssuerKeys
+from adapters.log_storage import LogReader
 from adapters.queries import PgQueries
 from adapters.reading import open_reader
 from adapters.tokens import BearerTokens
@@ -22,7 +21,6 @@ from adapters.watching import open_watch
 from api.http.app import create_app
 from api.http.context import About, Api, Bounds, Check
 from domain.errors import Unavailable
-from domain.ports.logkeeping import LogStream, StreamEnd
 from domain.ports.querying import Queries
 from domain.ports.tracing import Traces
 from infra.command_desk import AmqpCommandDesk, user_of
@@ -49,7 +47,7 @@ async def main(settings: Settings, traces: Traces) -> None:
             api = Api(
                 tokens=BearerTokens(rules(settings), IssuerKeys(settings.auth.required_issuer(), http)),
                 queries=queries,
-                logs=NoLogs(),
+                logs=LogReader(settings.logs.folder, reader.rows),
                 dead_letters=PgDeadLetters(reader),
                 watch=watch,
                 traces=traces,
@@ -116,13 +114,3 @@ def views_follow(queries: Queries) -> Check:
                 raise Unavailable(f"the views are {row['lag']} events behind")
 
     return check
-
-
-class NoLogs:
-    """Until the log keeper keeps them."""
-
-    async def ends(self, run_id: UUID) -> Mapping[LogStream, StreamEnd]:
-        return {}
-
-    async def read(self, run_id: UUID, stream: LogStream, start: int, limit: int) -> bytes:
-        return b""
