@@ -12,7 +12,7 @@ export RUFF_CACHE_DIR ?= $(CURDIR)/.dev/cache/ruff
 export XDG_RUNTIME_DIR ?= $(CURDIR)/.dev/cache/runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-e2e lint fmt bench up down status venv fetch locks clean
+.PHONY: help demo test test-unit test-integration test-e2e lint fmt bench up down status venv fetch images locks clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -62,6 +62,9 @@ venv: python ## Make .dev/venv from the hash-pinned lock
 
 fetch: python ## Fetch the servers' binaries that this machine lacks
 	@$(DEV) fetch
+
+images: venv ## Make images of the servers and the application on the engine here, without a registry
+	@$(DEV) images
 
 locks: venv ## Compile infra/locks again from pyproject.toml 
 	$(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes \

@@ -10,7 +10,7 @@ from infra.dev.errors import DevError
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m infra.dev", description=__doc__)
-    parser.add_argument("command", choices=("venv", "fetch", "up", "down", "status"))
+    parser.add_argument("command", choices=("venv", "fetch", "images", "up", "down", "status"))
     command = parser.parse_args(arguments).command
     began = time.monotonic()
     try:
@@ -29,6 +29,11 @@ def run(command: str) -> int:
         return 0
     if command == "fetch":
         fetch.everything()
+        return 0
+    if command == "images":
+        from infra.dev import server_images
+
+        print("\n".join(server_images.make_here()))
         return 0
     from infra.dev import stack
 

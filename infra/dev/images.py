@@ -5,19 +5,24 @@ library. TALLY_IMAGE_BUSYBOX and TALLY_IMAGE_PYTHON name others, which the engin
 to pull.
 """
 
+import hashlib
 import io
 import os
 import subprocess
+import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra.dev import engine_api, fetch, python_image
 from infra.dev.errors import CannotProvide
+from infra.dev.folders import ROOT
 
 BUSYBOX = "tallyport/busybox:dev"
 PYTHON = "tallyport/python:dev"
 LABEL = "LABEL tallyport.dev=1"
+RECIPE = "tallyport.recipe"
+ENTRYPOINTS = ROOT / "infra" / "deploy"
 PASSWD = b"""\
 root:x:0:0:root:/root:/bin/sh
 postgres:x:70:70:postgres:/var/lib/postgresql:/bin/sh
@@ -35,14 +40,27 @@ def ensure(host: str) -> list[str]:
         ("TALLY_IMAGE_PYTHON", PYTHON, python),
     ):
         named = os.environ.get(variable)
-        if engine_api.has_image(host, named or name):
-            continue
-        if named:
+        if named and named != name:
             pull(host, named, variable)
-            continue
-        engine_api.import_image(host, name, build(), [LABEL, 'CMD ["/bin/sh"]', *environment(name)])
-        made.append(name)
+        elif make(host, name, build, ['CMD ["/bin/sh"]', *environment(name)]):
+            made.append(name)
     return made
+
+
+def make(host: str, name: str, build: Callable[[], bytes], changes: Sequence[str]) -> bool:
+    """Make image `name` unless the engine has it by the same recipe; whether it was made."""
+    label = f"{RECIPE}={recipe(changes)}"
+    if engine_api.has_image(host, name, label):
+        return False
+    engine_api.import_image(host, name, build(), [LABEL, f"LABEL {label}", *changes])
+    return True
+
+
+def recipe(changes: Sequence[str]) -> str:
+    """Another one when an image has to be made again: with this Python, this code, an entrypoint or `changes`."""
+    files = (*Path(__file__).parent.glob("*image*.py"), *ENTRYPOINTS.glob("*.sh"))
+    parts = (sys.version, *changes, *(file.read_text() for file in sorted(files)))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def environment(name: str) -> list[str]:
@@ -51,6 +69,8 @@ def environment(name: str) -> list[str]:
 
 
 def pull(host: str, name: str, variable: str) -> None:
+    if engine_api.has_image(host, name):
+        return
     repo, _, tag = name.rpartition(":")
     engine_api.call(host, "POST", f"/images/create?fromImage={repo}&tag={tag}", timeout=300)
     if not engine_api.has_image(host, name):

@@ -10,9 +10,12 @@ from pathlib import Path
 
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 LEFT_OUT = {"test", "tests", "tkinter", "idlelib", "turtledemo", "site-packages", "dist-packages", "ensurepip"}
-LEFT_OUT_ENDS = (".pyc", ".a", ".o")
-# loaded by name at run time, so no program lists them
-LOADED_LATE = ("libgcc_s.so.1", "libstdc++.so.6", "libresolv.so.2", "libnss_files.so.2", "libnss_dns.so.2")
+LEFT_OUT_ENDS = (".opt-1.pyc", ".opt-2.pyc", ".a", ".o")
+# loaded by name at run time, or by wheels that were built for any Linux, so no program here lists them
+LOADED_LATE = (
+    *("libgcc_s.so.1", "libstdc++.so.6", "libresolv.so.2", "libnss_files.so.2", "libnss_dns.so.2"),
+    *("librt.so.1", "libpthread.so.0", "libdl.so.2", "libm.so.6", "libutil.so.1"),
+)
 LINKED = re.compile(r"(?:=> )?(/\S+) \(0x")
 SEARCHED = ("/lib", "/usr/lib")  # by the dynamic loader without being told
 
@@ -54,7 +57,7 @@ def put(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = set(Path(member.name).parts)
-    if LEFT_OUT & parts or "__pycache__" in parts or member.name.endswith(LEFT_OUT_ENDS):
+    if LEFT_OUT & parts or member.name.endswith(LEFT_OUT_ENDS):
         return None
     return None if "/config-" in member.name or "_tkinter" in member.name else owned_by_root(member)
 

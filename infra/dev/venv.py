@@ -43,7 +43,7 @@ def lay(requirements: Path, folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     install = [uv(ROOT / "infra/locks/test.txt"), "pip", "install", "-q", "--python", str(VENV)]
-    run([*install, "--require-hashes", "--target", str(made(folder)), "-r", str(requirements)])
+    run([*install, "--require-hashes", "--compile-bytecode", "--target", str(made(folder)), "-r", str(requirements)])
     stamp.write_text(wanted)
 
 
