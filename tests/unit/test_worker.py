@@ -67,7 +67,13 @@ async def test_a_run_in_a_container_is_started_followed_and_reported_raw() -> No
         finish = await platform.finish()
         await platform.until(lambda: len(platform.logs()) == 2)
     started = await platform.start()
-    assert (finish.exit_code, finish.oom_killed, finish.signal, finish.gone, finish.error) == (3, False, None, True, None)
+    assert (finish.exit_code, finish.oom_killed, finish.signal, finish.gone, finish.error) == (
+        3,
+        False,
+        None,
+        True,
+        None,
+    )
     assert finish.container_id == started.container_id is not None
     assert finish.image_digest == started.image_digest == f"sha256:{BUSYBOX}"
     assert platform.logs() == {"stdout": b"out\n", "stderr": b"err\n"}
@@ -421,7 +427,6 @@ async def test_output_is_followed_while_it_comes() -> None:
         await platform.until(lambda: platform.logs() == {"stdout": b"one"})
         await dock.containers.print(RUN, Output("stdout", b"two"))
         await platform.until(lambda: platform.logs() == {"stdout": b"onetwo"})
-
 
 
 async def _until(true: object) -> None:
