@@ -69,7 +69,8 @@ class MessengerPgTurn(PgTurn):
         asked = [(report, f"worker:{beat.worker_id}") for beat in beats for report in beat.reports]
         reports = [report for report, _ in asked]
         committed = await self._all(_COMMITTED, reports, [who for _, who in asked]) if asked else ()
-        stored = await self._stored([run.run_id for beat in beats for run in beat.runs])
+        runs = [run.run_id for beat in beats for run in beat.runs]
+        stored = dict(await self._all(_STORED, runs)) if runs else {}
         known = frozenset(report for (report,) in committed)
         return [
             Standing(
@@ -80,11 +81,6 @@ class MessengerPgTurn(PgTurn):
             )
             for beat in beats
         ]
-
-    async def _stored(self, runs: Sequence[UUID]) -> dict[UUID, int]:
-        if not runs or not (await self._all("SELECT to_regclass('log_ends') IS NOT NULL"))[0][0]:
-            return {}
-        return dict(await self._all(_STORED, runs))
 
     async def _generations(self, workers: Sequence[str]) -> dict[str, int]:
         """The current generation of each worker that has one: its stream ends with a registration."""

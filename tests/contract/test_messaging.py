@@ -61,6 +61,9 @@ class World(ABC):
     @abstractmethod
     async def commit_report(self, report: UUID, worker: str) -> None: ...
 
+    @abstractmethod
+    async def store_output(self, run: UUID, stdout: int, stderr: int, worker: str) -> None: ...
+
 
 @dataclass
 class MemoryWorld(World):
@@ -90,6 +93,10 @@ class MemoryWorld(World):
     async def commit_report(self, report: UUID, worker: str) -> None:
         standing = self.desk.standings.get(worker, Standing())
         self.desk.standings[worker] = replace(standing, committed={*standing.committed, report})
+
+    async def store_output(self, run: UUID, stdout: int, stderr: int, worker: str) -> None:
+        standing = self.desk.standings.get(worker, Standing())
+        self.desk.standings[worker] = replace(standing, logs_stored={run: stdout + stderr})
 
 
 @dataclass
@@ -127,6 +134,14 @@ class PgWorld(World):
             (report, f"worker:{worker}"),
         )
 
+    async def store_output(self, run: UUID, stdout: int, stderr: int, worker: str) -> None:
+        for stream, size in (("stdout", stdout), ("stderr", stderr)):
+            await self.connection.execute(
+                "INSERT INTO log_ends (run_id, stream, namespace, stored) "
+                "VALUES (%s, %s, 'analytics', int8multirange(int8range(0, %s)))",
+                (run, stream, size),
+            )
+
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
 async def world(request: pytest.FixtureRequest) -> AsyncGenerator[World]:
@@ -154,13 +169,14 @@ async def test_a_beat_comes_with_all_that_is_known_of_its_worker(world: World) -
     await world.lease(RUN, 2, TASK, "w1")
     await world.register(REGISTERED, 1)
     await world.commit_report(REPORT, "w1")
+    await world.store_output(RUN_2, 5000, 120, "w1")
     runs = (HeldRun(run_id=RUN, fence=2, state="running"), HeldRun(run_id=RUN_2, fence=1, state="finished"))
 
     await world.beat(Heartbeat(worker_id="w1", generation=3, beat=812, runs=runs, reports=(REPORT, REPORT_2)))
 
     async with world.seat() as seat, seat.turn() as turn:
         assert await turn.unanswered(10) == [
-            (LastBeat("w1", 3, 812, runs, (REPORT, REPORT_2)), Standing(3, {RUN: 2}, {REPORT}))
+            (LastBeat("w1", 3, 812, runs, (REPORT, REPORT_2)), Standing(3, {RUN: 2}, {REPORT}, {RUN_2: 5120}))
         ]
 
 
