@@ -10,6 +10,9 @@ from domain.recorded import Recorded
 from domain.reports import LogEnd
 from domain.task_view import Changes, compact
 
+MAX_BIGINT = 2**63 - 1
+"""What a column can hold; a worker may report any number of bytes."""
+
 
 class RunView(NamedTuple):
     """`status`: leased running stopping succeeded failed cancelled lost not-accepted; the last two have no outcome.
@@ -116,7 +119,7 @@ def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:
 
 
 def _log(log: LogEnd | None) -> Changes:
-    return {"log_bytes": log.bytes, "log_sha256": log.sha256} if log else {}
+    return {"log_bytes": min(log.bytes, MAX_BIGINT), "log_sha256": log.sha256} if log else {}
 
 
 _CHANGES: Mapping[type[e.Event], Callable[[RunView, datetime, Any], Changes]] = {

@@ -5,7 +5,7 @@ import asyncio
 from adapters.event_log import PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.following import follow
-from consumers.projector import NAME, Project
+from consumers.projector import NAME, PAGE, Project
 from domain.ports.tracing import Traces
 from infra.settings import Settings
 
@@ -13,4 +13,4 @@ from infra.settings import Settings
 async def main(settings: Settings, traces: Traces) -> None:
     """One loop, one seat."""
     async with PgSeat(settings.database.dsn(), NAME, ProjectorPgTurn) as seat:
-        await follow(seat, Project(seat), asyncio.Event())
+        await follow(seat, Project(seat), asyncio.Event(), limit=PAGE)

@@ -15,7 +15,7 @@ from adapters.event_log import PgSeat, append_events, connect, recorded
 from adapters.rebuild import open_rebuild
 from adapters.views import PgViewRows, ProjectorPgTurn
 from consumers.following import follow
-from consumers.projector import Project, project
+from consumers.projector import PAGE, Project, project
 from consumers.rebuilding import rebuild
 from domain import events as e
 from domain.errors import Superseded, Unavailable
@@ -63,7 +63,7 @@ async def projecting(dsn: str) -> AsyncGenerator[PgSeat[ProjectorPgTurn]]:
     """A live projector."""
     stop = asyncio.Event()
     async with PgSeat(dsn, "projector", ProjectorPgTurn) as seat:
-        following = asyncio.create_task(follow(seat, Project(seat), stop))
+        following = asyncio.create_task(follow(seat, Project(seat), stop, limit=PAGE))
         try:
             yield seat
         finally:

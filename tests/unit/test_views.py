@@ -169,6 +169,15 @@ def test_a_late_report_makes_no_run() -> None:
     assert list(log.rows("runs")) == [run_id()]
 
 
+def test_a_worker_may_report_more_bytes_than_a_column_holds() -> None:
+    end = run_succeeded().model_copy(update={"log": LogEnd(bytes=2**64, sha256=SHA)})
+
+    row = Log().add(TASK, *RUNNING, end).row("runs", run_id())
+
+    assert isinstance(row, RunView)
+    assert row.log_bytes == 2**63 - 1
+
+
 def test_each_run_of_a_task_keeps_its_own_row() -> None:
     log = Log().add(TASK, *RUNNING, EXPIRED, LOST, queued(after="run-lost"), leased(2, 2, "W2"))
 
