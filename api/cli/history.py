@@ -37,7 +37,10 @@ EVENTS = (
     Column("VER", field("version")),
     Column("AGE", moment("time")),
     Column("EVENT", field("type")),
-    Column("OF", lambda row, wide: str(row["data"].get("task_id") or short(str(row["stream"])))),
+    Column(
+        "OF",
+        lambda row, wide: short(str(row["data"].get("task_id") or row["data"].get("workflow_id") or row["stream"])),
+    ),
     Column("BY", field("actor")),
     Column("CAUSED BY", ident("causation_id"), wide=True),
     Column("CHAIN", ident("correlation_id"), wide=True),

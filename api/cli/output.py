@@ -147,7 +147,7 @@ def span(begin: str, end: str) -> Callable[[View, bool], str]:
 
 def short(ident: str) -> str:
     """The beginning of a UUID that people type; other names as they are."""
-    return ident[:13] if len(ident) == 36 and ident.count("-") == 4 else ident
+    return ident[:18] if len(ident) == 36 and ident.count("-") == 4 else ident
 
 
 def age(since: str, until: str | None = None) -> str:

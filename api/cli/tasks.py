@@ -129,8 +129,6 @@ class TaskCommands:
             if not wait:
                 write(f"{submitted.id}\n")
                 return 0
-            if not common.quiet:
-                say(f"{submitted.id} submitted")
             return await follow(submitted, common)
 
     async def submit(
