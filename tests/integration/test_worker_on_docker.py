@@ -17,7 +17,7 @@ from adapters.docker_engine import DockerEngine, connect
 from consumers.outfitting import outfit
 from consumers.worker import Worker
 from tests.support import runs
-from tests.support.docks import Platform, offer, offered, stop, sync
+from tests.support.docks import Platform, offer, offered, soon, stop, sync
 from tests.support.worker_process import real
 
 pytestmark = pytest.mark.integration
@@ -48,6 +48,9 @@ class Yard:
     async def left(self) -> list[str]:
         return [found.state for found in await self.engine.labelled(runs.INSTALLATION, self.worker_id)]
 
+    async def empty(self) -> bool:
+        return not await self.left()
+
 
 @pytest.fixture
 async def yard(docker_host: str, tmp_path: Path) -> AsyncGenerator[Yard]:
@@ -68,8 +71,7 @@ async def test_a_run_is_reported_raw_and_its_container_removed_when_all_is_commi
         await platform.until(lambda: len(platform.logs(run)) == 2)
         before = await yard.left()
         platform.tell(sync(committed=[report.id], logs_stored={run: 8}))
-        while await yard.left():
-            await asyncio.sleep(0.05)
+        await soon(yard.empty)
     finish = report.data
     assert (finish.exit_code, finish.oom_killed, finish.gone, finish.error) == (3, False, True, None)
     assert platform.logs(run) == {"stdout": b"out\n", "stderr": b"err\n"}

@@ -1,7 +1,7 @@
 """A worker's surroundings in memory: the platform as it meets it, its engine, its disk, its clock."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +18,7 @@ from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.messages import Message
 from domain.ports.broker import Delivery, Outgoing
-from domain.ports.running import Containers
+from domain.ports.running import Containers, Found
 from domain.reports import FinishReport, Heartbeat, RegisterWorker, Reports, RunFinish, RunStart, StartReport
 from domain.specs import Container, Timeouts
 from domain.work import OfferedRun, Problem, Reply, RunOffer, RunSpec, RunStop, WorkerSync
@@ -185,6 +185,16 @@ def sync(beat: int = 1, generation: int = 3, **fields: object) -> WorkerSync:
     return WorkerSync.model_validate({"generation": generation, "beat": beat, **fields})
 
 
+async def soon(check: Callable[[], object | Awaitable[object]]) -> None:
+    """Return when `check` finds what it looks for."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            found = check()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0)
+
+
 class Ids:
     """Fresh ids that are the same in every run of a test; `who` keeps those of two workers apart."""
 
@@ -216,6 +226,14 @@ class Dock:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def left(self) -> Sequence[Found]:
+        """The worker's containers."""
+        return await self.containers.labelled(INSTALLATION, "w1")
+
+    async def empty(self) -> bool:
+        """No container of the worker's is left."""
+        return not await self.left()
 
     def given(self, platform: Platform, who: str = "first", slots: int = 4) -> Outfit:
         containers: Containers = self.containers

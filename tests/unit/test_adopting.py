@@ -1,11 +1,9 @@
 """What a restarted worker does with containers and reports that outlived its process."""
 
-import asyncio
-
 from adapters.in_memory.containers import InMemoryContainers, Program
-from domain.ports.running import Found, Output
+from domain.ports.running import Output
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, sync
+from tests.support.docks import Dock, Platform, offer, offered, soon, sync
 from tests.support.runs import BUSYBOX, RUN
 
 
@@ -66,8 +64,7 @@ async def test_a_report_that_was_not_heard_is_sent_after_the_restart_under_its_i
     async with dock.worker(deaf, "first"):
         deaf.down = True
         deaf.tell(offer(offered(runs.SPEAK)))
-        while not dock.spool.reports:
-            await asyncio.sleep(0)
+        await soon(lambda: dock.spool.reports)
     (kept,) = dock.spool.reports.values()
 
     async with dock.worker(platform, "second") as worker:
@@ -75,8 +72,8 @@ async def test_a_report_that_was_not_heard_is_sent_after_the_restart_under_its_i
         beat = await platform.beat(1)
         await platform.until(lambda: len(platform.logs()) == 2)
         platform.tell(sync(generation=4, committed=[kept.id], logs_stored={RUN: 8}))
-        while worker.orders.holdings.runs or await left(dock):
-            await asyncio.sleep(0)
+        await soon(lambda: not worker.orders.holdings.runs)
+        await soon(dock.empty)
 
     assert report == kept
     assert [(run.run_id, run.state) for run in beat.runs] == [(RUN, "finished")]
@@ -89,8 +86,7 @@ async def test_a_container_never_seen_to_start_is_removed_and_not_started() -> N
     await dock.containers.create(runs.planned(runs.TRUE))
 
     async with dock.worker(platform, "second"):
-        while await left(dock):
-            await asyncio.sleep(0)
+        await soon(dock.empty)
 
     assert not dock.containers.started
     assert not platform.finishes
@@ -119,7 +115,3 @@ async def test_an_adopted_run_gives_its_result_and_heeds_stops() -> None:
         finish = await platform.finish()
 
     assert (finish.exit_code, finish.signal, finish.result) == (0, "TERM", [1])
-
-
-async def left(dock: Dock) -> list[Found]:
-    return list(await dock.containers.labelled(runs.INSTALLATION, "w1"))

@@ -11,7 +11,7 @@ from domain.ids import derived_id
 from domain.ports.running import Output
 from domain.reports import RunError
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, stop, sync
+from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import BUSYBOX, RUN, TASK
 
 OTHER = derived_id(TASK, "run:other")
@@ -139,8 +139,8 @@ async def test_a_run_whose_time_ends_while_its_image_is_fetched_is_given_back_un
         await dock.containers.pulling.wait()
         dock.clock.now += 10.0
         dock.containers.pulled.set()
-        await _until(lambda: not worker.orders.holdings.runs)
-        await _until_none_left(dock)
+        await soon(lambda: not worker.orders.holdings.runs)
+        await soon(dock.empty)
     assert not dock.containers.started
     assert not platform.finishes
 
@@ -171,7 +171,7 @@ async def test_an_answer_to_a_beat_that_did_not_list_the_run_gives_no_time() -> 
         await platform.all_obeyed()
         dock.clock.now += 1.0
         dock.containers.pulled.set()
-        await _until(lambda: not worker.orders.holdings.runs)
+        await soon(lambda: not worker.orders.holdings.runs)
     assert not dock.containers.started
 
 
@@ -190,7 +190,7 @@ async def test_a_command_that_is_not_there_is_reported_and_its_container_removed
         platform.tell(offer(offered(runs.MISSING)))
         report = await platform.finish_report()
         platform.tell(sync(committed=[report.id]))
-        await _until_none_left(dock)
+        await soon(dock.empty)
     assert report.data.error is not None
     assert (report.data.error.code, report.data.exit_code) == ("bad-command", None)
 
@@ -319,7 +319,7 @@ async def test_reports_are_sent_again_under_the_same_ids_until_they_are_committe
         assert {report.id for report in platform.finishes} == {first.id}
         started = (await platform.until(lambda: platform.starts))[0]
         platform.tell(sync(committed=[first.id, started.id]))
-        await _until(lambda: not worker.orders.reporter.waiting)
+        await soon(lambda: not worker.orders.reporter.waiting)
     assert not dock.spool.reports
 
 
@@ -328,7 +328,7 @@ async def test_a_report_is_on_disk_before_it_is_heard() -> None:
     async with dock.worker(platform):
         platform.down = True
         platform.tell(offer(offered(runs.TRUE)))
-        await _until(lambda: bool(dock.spool.reports))
+        await soon(lambda: bool(dock.spool.reports))
     assert not platform.finishes
 
 
@@ -339,12 +339,12 @@ async def test_a_container_stays_until_its_report_is_committed_and_its_output_st
         report = await platform.finish_report()
         platform.tell(sync(logs_stored={RUN: 4}, committed=[report.id]))
         await platform.all_obeyed()
-        assert await _left(dock) == 1
+        assert len(await dock.left()) == 1
         worker.orders.beat_now.set()
         listed = (await platform.beat(len(platform.beats) + 1)).runs
         assert [(run.run_id, run.state) for run in listed] == [(RUN, "finished")]
         platform.tell(sync(logs_stored={RUN: 8}))
-        await _until_none_left(dock)
+        await soon(dock.empty)
         assert not worker.orders.holdings.runs
 
 
@@ -415,7 +415,7 @@ async def test_a_worker_that_is_told_to_end_leaves_its_containers_running_and_sa
     end.set()
     await asyncio.wait_for(task, 5)
     assert platform.logs(OTHER) == {"stdout": b"out\n", "stderr": b"err\n"}
-    assert [c.state for c in await _containers(dock)] == ["running", "exited"]
+    assert [c.state for c in await dock.left()] == ["running", "exited"]
 
 
 async def test_output_is_followed_while_it_comes() -> None:
@@ -427,24 +427,3 @@ async def test_output_is_followed_while_it_comes() -> None:
         await platform.until(lambda: platform.logs() == {"stdout": b"one"})
         await dock.containers.print(RUN, Output("stdout", b"two"))
         await platform.until(lambda: platform.logs() == {"stdout": b"onetwo"})
-
-
-async def _until(true: object) -> None:
-    assert callable(true)
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0)
-
-
-async def _containers(dock: Dock) -> list[object]:
-    return list(await dock.containers.labelled(runs.INSTALLATION, "w1"))
-
-
-async def _left(dock: Dock) -> int:
-    return len(await _containers(dock))
-
-
-async def _until_none_left(dock: Dock) -> None:
-    async with asyncio.timeout(10):
-        while await _left(dock):
-            await asyncio.sleep(0)
