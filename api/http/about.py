@@ -50,7 +50,7 @@ async def schemas(request: Request) -> Response:
     return _json([{"type": name, "schema": f"/v1/schemas/{name}"} for name in types])
 
 
-@router.get("/v1/schemas/{type}")
+@router.get("/v1/schemas/{type}", responses={200: {"content": {"application/schema+json": {}}}})
 async def schema(request: Request, type: str) -> Response:
     """The JSON Schema (2020-12) of one message's data."""
     found = api_of(request).about.schemas.get(type)

@@ -11,12 +11,19 @@ from domain.errors import BadQuery
 from domain.messages import Namespace
 
 DECIMAL = re.compile(r"[0-9]{1,19}")
+WITH_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:")
 LONGEST_WAIT = timedelta(minutes=1)
 
 
 def _decimal(value: Any) -> Any:
     if isinstance(value, str) and not DECIMAL.fullmatch(value):
         raise ValueError("write it in digits 0 to 9")
+    return value
+
+
+def _written_out(value: Any) -> Any:
+    if isinstance(value, str) and not WITH_TIME.match(value):
+        raise ValueError("write it as 2026-11-20T02:00:00Z")
     return value
 
 
@@ -27,7 +34,7 @@ def _utc(value: datetime) -> datetime:
 
 
 Whole = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=2**63 - 1)]
-Time = Annotated[datetime, AfterValidator(_utc)]
+Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_utc)]
 
 
 def _not_negative(value: timedelta | None) -> timedelta | None:

@@ -107,6 +107,7 @@ async def test_views_that_are_behind_say_so(api: Running) -> None:
         ("sort=spec", "sort"),
         ("status=sleeping", "status"),
         ("created_after=yesterday", "created_after"),
+        ("created_after=0.5", "created_after"),
         ("created_after=2026-11-20T02:00:00", "created_after"),
         ("after_position=-1", "after_position"),
         ("namespace=UPPER", "namespace"),
