@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from consumers import following
 from domain.ports.log import Page, Seat
 from domain.ports.projecting import ProjectorTurn, ViewRows
 from domain.recorded import Recorded
@@ -26,7 +27,7 @@ class Project:
         async with self.seat.turn() as turn:
             await project(turn, page.events, list(VIEWS))
             await turn.move_to(page.up_to)
-        return len(page.events) >= PAGE
+        return len(page.events) >= following.PAGE
 
 
 async def project(target: ViewRows, events: Sequence[Recorded], views: Sequence[str]) -> dict[str, list[UUID]]:
