@@ -142,7 +142,7 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
             case "cancel":
                 cancels.append((one, other))
             case "settled":
-                settled.append(Settled(one, other, dict(zip(names, ends, strict=True))))
+                settled.append(Settled(one, other, dict(zip(names or (), ends or (), strict=True))))
             case "complete":
                 complete.append(Complete(one, other, dict(zip(ends, counts, strict=True))))
             case _:

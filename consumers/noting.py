@@ -35,18 +35,18 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         for need in _submitted(submitted[stream]).depends_on
     ]
     return Notes(
-        queued=list(seen.queued.values()),
-        left=list(seen.left),
-        edges=edges,
-        looked_up=list({edge.upstream for edge in edges} - seen.fresh),
+        queued=tuple(seen.queued.values()),
+        left=tuple(seen.left),
+        edges=tuple(edges),
+        looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
         ended=seen.ended,
-        timers=[
+        timers=tuple(
             Timer(stream, fence, at + _submitted(submitted[stream]).timeouts.run)
             for stream, (fence, at) in seen.started.items()
-        ],
-        members=seen.members,
-        cancelled=seen.cancelled,
-        workers=list(seen.workers.values()),
+        ),
+        members=tuple(seen.members),
+        cancelled=tuple(seen.cancelled),
+        workers=tuple(seen.workers.values()),
     )
 
 

@@ -1,54 +1,15 @@
 """What a round of the conductor makes of the log, on every store of its rows."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from datetime import timedelta
 
-import pytest
-
-from adapters.event_log import connect
-from consumers.conductor import Conductor
 from domain import events as e
-from domain.folding import worker_of, workflow_of
+from domain.folding import workflow_of
 from domain.task import Cancel
 from domain.task_states import Blocked, Cancelling, Ended, Leased, Queued
-from tests.support.conducting import (
-    WORKFLOW,
-    MemoryWorld,
-    PgWorld,
-    World,
-    conductor,
-    settle,
-    spec,
-    stream,
-    worker_stream,
-)
+from tests.support.conducting import WORKFLOW, spec, stream
+from tests.support.conducting_place import Place, place
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A world and a conductor in it."""
-
-    world: World
-    conducting: Conductor
-
-    async def settle(self) -> None:
-        await settle(self.conducting)
-
-
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
-async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
-    if request.param == "memory":
-        memory = MemoryWorld()
-        async with memory.seat() as seat:
-            yield Place(memory, conductor(seat))
-        return
-    dsn = request.getfixturevalue("pg").app
-    async with await connect(dsn, "test") as connection:
-        world = PgWorld(dsn, connection)
-        async with world.seat() as seat:
-            yield Place(world, conductor(seat))
+__all__ = ["place"]
 
 
 async def test_a_queued_task_is_leased_to_a_free_slot(place: Place) -> None:
@@ -223,93 +184,6 @@ async def test_a_task_cancelled_in_the_queue_is_never_leased(place: Place) -> No
     assert await place.world.left_over() == 0
 
 
-async def test_an_offer_that_nobody_accepts_is_made_again_as_the_same_run(place: Place) -> None:
-    await place.world.register("w1")
-    await place.world.submit(spec("a"))
-    await place.settle()
-    first = await place.world.task("a")
-
-    await place.world.advance(20.0)
-    await place.world.beat("w1", beat=2)
-    await settle_closings(place)
-
-    again = await place.world.task("a")
-    assert await place.world.types("a") == [
-        "submitted",
-        "queued",
-        "run-leased",
-        "lease-expired",
-        "queued",
-        "run-leased",
-    ]
-    assert isinstance(first, Leased)
-    assert isinstance(again, Leased)
-    assert (again.lease.run_id, again.lease.fence) == (first.lease.run_id, 2)
-    assert await place.world.leases() == {"w1": 1}
-
-
-async def test_a_run_whose_worker_falls_silent_is_lost_and_run_again_elsewhere(place: Place) -> None:
-    await place.world.register("w1")
-    await place.world.submit(spec("a"))
-    await place.settle()
-    await place.world.start("a")
-    await place.world.register("w2")
-    await place.settle()
-
-    await place.world.advance(20.0)
-    await place.world.beat("w2", beat=2)
-    await settle_closings(place)
-
-    state = await place.world.task("a")
-    assert isinstance(state, Leased)
-    assert (state.lease.worker_id, state.facts.run, state.facts.losses) == ("w2", 2, 1)
-    lost = worker_of((await place.world.load([worker_stream("w1")]))[worker_stream("w1")])
-    assert lost is not None
-    assert lost.lost
-
-
-async def test_a_worker_that_registers_but_never_beats_is_lost(place: Place) -> None:
-    await place.world.register("w1")
-    await place.world.register("w1", instance=2)
-    await place.settle()
-    await place.world.beat("w1", generation=1, beat=99)
-
-    await place.world.advance(14.0)
-    await settle_closings(place)
-    assert await worker_types(place, "w1") == ["registered", "registered"]
-
-    await place.world.advance(1.0)
-    await settle_closings(place)
-    assert await worker_types(place, "w1") == ["registered", "registered", "lost"]
-
-
-async def test_a_run_past_its_time_is_told_to_stop_once(place: Place) -> None:
-    await place.world.register("w1")
-    await place.world.submit(spec("a", run=timedelta(microseconds=1)))
-    await place.settle()
-    await place.world.start("a")
-    place.world.wait()
-
-    await place.settle()
-    await place.settle()
-
-    assert (await place.world.types("a"))[-2:] == ["run-started", "run-timing-out"]
-
-
-async def test_a_run_that_ends_in_time_leaves_no_timer(place: Place) -> None:
-    await place.world.register("w1")
-    await place.world.submit(spec("a"))
-    await place.settle()
-    await place.world.start("a")
-    await place.settle()
-    assert await place.world.left_over() == 2
-
-    await place.world.finish("a")
-    await place.settle()
-
-    assert await place.world.left_over() == 0
-
-
 async def test_a_fan_out_drains_in_rounds(place: Place) -> None:
     await place.world.register("w1", slots=1)
     width = 230
@@ -323,13 +197,3 @@ async def test_a_fan_out_drains_in_rounds(place: Place) -> None:
     rows = await place.world.load(leaves)
     assert sum(events[2].type == e.TaskQueued.TYPE for events in rows.values()) == width
     assert await place.world.leases() == {"w1": 1}
-
-
-async def settle_closings(place: Place) -> None:
-    """As the clock was moved by hand: a new conductor looks at all leases in its first round."""
-    await settle(conductor(place.conducting.seat))
-
-
-async def worker_types(place: Place, worker_id: str) -> list[str]:
-    own = worker_stream(worker_id)
-    return [row.type.split(".")[1] for row in (await place.world.load([own]))[own]]

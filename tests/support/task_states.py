@@ -1,0 +1,54 @@
+"""A task in each of its states, and the commands and reports that take it there."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from domain import events as e
+from domain.ids import derived_id
+from domain.reports import RunError, RunFinish, RunStart
+from domain.specs import TaskSpec
+from domain.task import Cancel, Decision, Grant, TimeOut, decide
+from domain.task_states import Task, evolve
+from tests.support.ended_tasks import NOW, TASK
+
+RUN = derived_id(TASK, "run:1")
+GRANT = Grant("W1", 3, beat=812, age=timedelta(seconds=1.4))
+START = RunStart(task_id=TASK, run_id=RUN, fence=1, container_id="c1")
+DONE = RunFinish(task_id=TASK, run_id=RUN, fence=1, container_id="c1", exit_code=0)
+FAILED = RunFinish(task_id=TASK, run_id=RUN, fence=1, container_id="c1", exit_code=3)
+REFUSED = RunFinish(task_id=TASK, run_id=RUN, fence=1, error=RunError(code="image-missing"))
+STALE = RunFinish(task_id=TASK, run_id=RUN, fence=9, container_id="c1", exit_code=0)
+SUBMITTED = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
+NEEDY = e.TaskSubmitted(
+    task_id="T1", spec=TaskSpec(executor="noop"), depends_on=(e.Upstream(task_id="T0", stream=UUID(int=7)),)
+)
+QUEUED = e.TaskQueued(task_id="T1", pool="default", executor="noop", priority=5)
+
+
+def fold(*events: e.Event) -> Task:
+    state: Task | None = None
+    for event in events:
+        state = evolve(state, TASK, event)
+    assert state is not None
+    return state
+
+
+def after(state: Task, *commands: Decision) -> Task:
+    """`state` after what these commands add."""
+    for command in commands:
+        for event in decide(state, command, NOW):
+            state = evolve(state, TASK, event)
+    return state
+
+
+QUEUE = fold(SUBMITTED, QUEUED)
+STATES: dict[str, Task] = {
+    "blocked": fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))),
+    "queued": QUEUE,
+    "leased": after(QUEUE, GRANT),
+    "running": after(QUEUE, GRANT, START),
+    "timing out": after(QUEUE, GRANT, START, TimeOut(1)),
+    "cancelling": after(QUEUE, GRANT, Cancel("alice")),
+    "cancelling, started": after(QUEUE, GRANT, START, Cancel("alice")),
+    "ended": after(QUEUE, GRANT, DONE),
+}

@@ -1,0 +1,99 @@
+"""The conductor's loop: how long it sleeps, and the probes that go out beside it."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from adapters.in_memory.event_log import MemorySeat
+from adapters.in_memory.traces import NoTraces
+from consumers.conductor import IDLE_SECONDS, Conductor
+from consumers.timekeeper import Probes
+from domain.errors import Unavailable
+from domain.ports.broker import Outgoing
+from domain.reports import Probe
+from tests.support.conducting import EPOCH, MemoryWorld, conductor, settle, spec
+
+
+@dataclass(slots=True)
+class Broker:
+    """A publisher that fails so often, and then says what it was given."""
+
+    failures: int = 0
+    sent: list[Outgoing] = field(default_factory=list[Outgoing])
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        if self.failures:
+            self.failures -= 1
+            self.came.set()
+            raise Unavailable("no confirm")
+        self.sent += messages
+        self.came.set()
+
+
+async def test_a_round_that_sends_a_probe_stores_its_number_first_and_publishes_it_beside_the_loop() -> None:
+    world, broker, stop = MemoryWorld(), Broker(), asyncio.Event()
+    seat = MemorySeat(world.log, "conductor", world.rows.turn)
+    loop = asyncio.create_task(Conductor(seat, NoTraces(), Probes(broker, lambda: EPOCH)).run(stop))
+
+    await asyncio.wait_for(broker.came.wait(), 5)
+    stop.set()
+    world.log.grown.set()
+    await asyncio.wait_for(loop, 5)
+
+    assert [Probe.model_validate_json(one.body).probe for one in broker.sent] == [1]
+    assert world.rows.clock.probe == 1
+
+
+async def test_a_probe_that_cannot_be_sent_is_not_sent_again_but_the_next_one_is() -> None:
+    broker = Broker(failures=1)
+    probes = Probes(broker, lambda: EPOCH)
+    sending = asyncio.create_task(probes.run())
+    probes.send(7)
+    await asyncio.wait_for(broker.came.wait(), 5)
+    broker.came.clear()
+
+    probes.send(8)
+    await asyncio.wait_for(broker.came.wait(), 5)
+
+    assert [Probe.model_validate_json(one.body).probe for one in broker.sent] == [8]
+    sending.cancel()
+    with suppress(asyncio.CancelledError):
+        await sending
+
+
+@pytest.mark.parametrize(("limit", "sleeps"), [(0.25, 0.25), (3600, IDLE_SECONDS)])
+async def test_it_sleeps_until_the_next_timer_is_due_and_a_second_at_most(limit: float, sleeps: float) -> None:
+    world = MemoryWorld()
+    seat = Dozing(MemorySeat(world.log, "conductor", world.rows.turn))
+    await world.register("w1")
+    await world.submit(spec("a", run=timedelta(seconds=limit)))
+    await settle(conductor(seat.seat))
+    await world.start("a")
+
+    await seat.doze(conductor(seat))  # type: ignore[arg-type]
+
+    assert seat.slept == pytest.approx(sleeps)
+
+
+@dataclass(slots=True)
+class Dozing:
+    """A seat that notes how long it is to wait, and ends the loop then."""
+
+    seat: MemorySeat  # type: ignore[type-arg]
+    slept: float = -1.0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.seat, name)
+
+    async def wait(self, seconds: float) -> None:
+        self.slept = seconds
+        self.stop.set()
+
+    async def doze(self, conducting: Conductor) -> None:
+        await asyncio.wait_for(conducting.run(self.stop), 5)

@@ -1,0 +1,108 @@
+"""What a page of events changes in the conductor's rows."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from adapters.in_memory.event_log import MemoryLog
+from consumers.noting import TYPES, notes_of
+from domain import events as e
+from domain.dispatching import Waiting, queue_key
+from domain.ports.conducting import Edge, Notes, Timer
+from domain.recorded import new_events
+from domain.task import CloseLease, Grant
+from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
+from tests.support.ended_tasks import CAUSE, NOW
+
+GRANT = Grant("w1", 1, 1, timedelta(0))
+
+
+async def noted(world: MemoryWorld, after: int = 0) -> Notes:
+    """What the events after a position change."""
+    turn = world.rows.turn(in_seat(world.log), "conductor", NOW)
+    return await notes_of(turn, [row for row in world.log.events[after:] if row.type in TYPES])
+
+
+def in_seat(log: MemoryLog) -> MemoryLog:
+    log.seats.setdefault("conductor", (1, 0))
+    return log
+
+
+async def test_a_queued_task_is_noted_with_its_place_in_the_queue() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a", priority=7))
+
+    notes = await noted(world)
+
+    assert notes == Notes(queued=(Waiting(queue_key(NOW, 7), 2, stream("a"), "default", "noop"),))
+
+
+async def test_a_task_leased_in_the_same_page_is_not_queued() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"))
+    await world.decide("a", GRANT)
+
+    assert await noted(world) == Notes(left=(stream("a"),))
+
+
+async def test_a_task_queued_again_after_its_lease_is_queued_at_its_new_place() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"))
+    await world.decide("a", GRANT)
+    await world.decide("a", CloseLease(1, accepted=False))
+
+    notes = await noted(world)
+
+    assert [one.position for one in notes.queued] == [5]
+    assert notes.left == ()
+
+
+async def test_a_blocked_task_is_noted_with_what_it_needs_and_strangers_are_looked_up() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("old"))
+    begin = len(world.log.events)
+    await world.submit_workflow(spec("a"), spec("b", "a", "old"), upstream=["old"])
+
+    notes = await noted(world, begin)
+
+    assert notes.edges == (
+        Edge(stream("b"), stream("a"), "a"),
+        Edge(stream("b"), stream("old"), "old"),
+    )
+    assert notes.looked_up == (stream("old"),)
+    assert notes.members == ((WORKFLOW, stream("a")), (WORKFLOW, stream("b")))
+
+
+async def test_a_started_run_is_noted_with_the_end_of_its_time() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a", run=timedelta(minutes=5)))
+    await world.decide("a", GRANT)
+    begin = len(world.log.events)
+    world.log.append(new_events(stream("a"), 3, "default", [started()], CAUSE))
+
+    notes = await noted(world, begin)
+
+    assert notes == Notes(timers=(Timer(stream("a"), 1, NOW + timedelta(minutes=5)),))
+
+
+async def test_of_a_task_that_ended_in_the_page_only_its_end_is_noted() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"))
+    await world.decide("a", GRANT)
+    ended = e.TaskSucceeded(task_id="a", runs=1)
+    world.log.append(new_events(stream("a"), 3, "default", [started(), ended], CAUSE))
+
+    assert await noted(world) == Notes(ended={stream("a"): "succeeded"})
+
+
+async def test_of_a_worker_its_last_registration_is_noted() -> None:
+    world = MemoryWorld()
+    await world.register("w1")
+    await world.register("w1", instance=2)
+
+    ((own, registered),) = (await noted(world)).workers
+
+    assert (own, registered.generation) == (worker_stream("w1"), 2)
+
+
+def started() -> e.RunStarted:
+    return e.RunStarted(task_id="a", run_id=UUID(int=1), run=1, fence=1, worker_id="w1")

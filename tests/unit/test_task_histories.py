@@ -1,0 +1,93 @@
+"""Whatever a task goes through, its history is one that the published states allow."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import events as e
+from domain.errors import BadState
+from domain.ids import derived_id
+from domain.reports import RunError, RunFinish, RunStart
+from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, decide
+from domain.task_states import Ended, Held, Task, evolve
+from tests.support.ended_tasks import NOW, TASK
+from tests.support.run_order import check_runs
+from tests.support.task_states import GRANT, STATES, after
+
+FENCES = st.integers(min_value=1, max_value=6)
+RUNS = st.integers(min_value=1, max_value=4).map(lambda run: derived_id(TASK, f"run:{run}"))
+CODES = st.sampled_from([None, 0, 1, 137])
+
+
+@st.composite
+def commands(draw: st.DrawFn, state: Task) -> Decision:
+    """Any command: half of the time about the lease there is, else about any."""
+    right = isinstance(state, Held) and draw(st.booleans())
+    fence = state.lease.fence if right and isinstance(state, Held) else draw(FENCES)
+    run_id = state.lease.run_id if right and isinstance(state, Held) else draw(RUNS)
+    container = draw(st.sampled_from([None, "c1"]))
+    finish = RunFinish(
+        task_id=TASK,
+        run_id=run_id,
+        fence=fence,
+        container_id=container,
+        exit_code=draw(CODES),
+        oom_killed=draw(st.booleans()),
+        gone=draw(st.booleans()),
+        error=draw(st.sampled_from([None, RunError(code="image-missing")])),
+    )
+    return draw(
+        st.sampled_from(
+            [
+                Free(),
+                Skip("T0"),
+                GRANT,
+                CloseLease(fence, draw(st.booleans())),
+                TimeOut(fence),
+                Cancel("alice"),
+                RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
+                finish,
+            ]
+        )
+    )
+
+
+@given(st.data(), st.sampled_from(["blocked", "queued"]))
+def test_every_history_is_one_that_the_published_states_allow(data: st.DataObject, first: str) -> None:
+    state, history = STATES[first], list[e.TaskEvent]()
+    for _ in range(data.draw(st.integers(0, 25))):
+        command = data.draw(commands(state))
+        try:
+            added = decide(state, command, NOW)
+        except BadState:
+            assert isinstance(state, Ended)
+            assert isinstance(command, Cancel)
+            continue
+        for event in added:
+            assert e.read_event(event.TYPE, event.body()) == event
+            version = state.version
+            state = evolve(state, TASK, event)
+            assert state.version == version + 1
+        history += added
+        assert not isinstance(command, Grant | Free) or len(added) <= 1
+
+    ends = [n for n, event in enumerate(history) if event.TYPE in e.ENDS]
+    assert len(ends) <= 1
+    assert isinstance(state, Ended) == bool(ends)
+    if ends:
+        assert {event.TYPE for event in history[ends[0] + 1 :]} <= {e.LateResultIgnored.TYPE}
+    check_runs(history)
+
+
+@given(st.data())
+def test_deciding_the_same_again_never_adds_a_second_end_or_lease(data: st.DataObject) -> None:
+    state = STATES[data.draw(st.sampled_from(sorted(STATES)))]
+    command = data.draw(commands(state))
+    if isinstance(state, Ended) and isinstance(command, Cancel):
+        return
+    again = after(state, command)
+    if isinstance(again, Ended) and isinstance(command, Cancel):
+        return
+
+    repeated = decide(again, command, NOW)
+
+    assert {event.TYPE for event in repeated} <= {e.LateResultIgnored.TYPE}
