@@ -215,7 +215,7 @@ def _shape(owner: str) -> list[tuple[object, ...]]:
             "SELECT c.relname, c.reloptions, c.relacl::text, c.relowner::regrole::text, "
             "(SELECT array_agg((a.attname, a.atttypid, a.attnotnull)::text ORDER BY a.attnum) FROM pg_attribute a "
             " WHERE a.attrelid = c.oid AND a.attnum > 0), "
-            "(SELECT array_agg(d ORDER BY d) FROM pg_index i, pg_get_indexdef(i.indexrelid) d WHERE i.indrelid = c.oid) "
+            "(SELECT array_agg(d ORDER BY d) FROM pg_index i, pg_get_indexdef(indexrelid) d WHERE indrelid = c.oid) "
             "FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY(%s) ORDER BY 1",
             (list(VIEWS),),
         ).fetchall()
