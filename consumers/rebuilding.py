@@ -43,17 +43,6 @@ async def rebuild(target: Rebuild) -> Rebuilt:
     return Rebuilt(position, events + more, {view: frozenset(ids) for view, ids in differing.items()})
 
 
-async def verify(target: Rebuild) -> Rebuilt:
-    """Fold the whole log anew and compare; the live rows stay. A row that changes meanwhile is not judged.
-
-    Raises Unavailable when another rebuild runs.
-    """
-    await target.begin()
-    position, events, _ = await _catch_up(target, 0)
-    differing, _ = await _compare(target, position)
-    return Rebuilt(position, events, {view: frozenset(ids) for view, ids in differing.items()})
-
-
 async def _catch_up(target: Rebuild, position: int) -> tuple[int, int, Ids]:
     """Fold until a page comes short. The position reached, how many events, and the rows that they are about."""
     touched: Ids = {view: set() for view in target.views}

@@ -1,6 +1,8 @@
 """`tally projection rebuild` and `verify`: straight on the database, without the API."""
 
 import asyncio
+from collections.abc import Collection, Mapping
+from uuid import UUID
 
 from api.cli.exits import FAILED, REFUSED, Exit, say
 from api.cli.output import write
@@ -15,42 +17,45 @@ def rebuild(name: str) -> int:
     name
         tasks, runs, workflows, workers, or all.
     """
-    return asyncio.run(_compare(_views(name), replace=True))
+    from infra.projections import rebuild_views
+
+    done = asyncio.run(rebuild_views(_database(load()), _known(name)))
+    _show(done.differing)
+    say(f"{done.events} events, up to position {done.position}")
+    return 0
 
 
 def verify(name: str = "all") -> int:
-    """Fold a view anew and compare it with the live one; changes nothing. Ends with 1 if they differ.
+    """Fold the log, read by the library's recorder, and compare; changes nothing. Ends with 1 if rows differ.
 
     Parameters
     ----------
     name
         tasks, runs, workflows, workers, or all.
     """
-    return asyncio.run(_compare(_views(name), replace=False))
+    from infra.projections import verify_views
+
+    done = asyncio.run(verify_views(_database(load()), _known(name)))
+    _show(done.differing)
+    say(f"{done.events} events, up to position {done.position}")
+    return 0 if done.equal else FAILED
 
 
-def _views(name: str) -> list[str]:
-    from domain.views import VIEWS
+def _known(name: str) -> str:
+    from infra.projections import NoSuchView, views_named
 
-    if name not in (*VIEWS, "all"):
-        raise Exit(REFUSED, f"{name}: no such view; one of {', '.join(VIEWS)}, or all")
-    return list(VIEWS) if name == "all" else [name]
+    try:
+        views_named(name)
+    except NoSuchView as unknown:
+        raise Exit(REFUSED, str(unknown)) from None
+    return name
 
 
-async def _compare(views: list[str], replace: bool) -> int:
-    from adapters.rebuild import open_rebuild
-    from consumers.rebuilding import rebuild as fold_anew
-    from consumers.rebuilding import verify as compare
-
-    async with open_rebuild(_database(load()), views) as target:
-        result = await (fold_anew(target) if replace else compare(target))
-    for view in views:
-        differing = result.differing.get(view, frozenset())
-        write(f"{view}: {'equal' if not differing else f'{len(differing)} rows differ'}\n")
-        for row in sorted(differing)[:10]:
+def _show(differing: Mapping[str, Collection[UUID]]) -> None:
+    for view, rows in differing.items():
+        write(f"{view}: {f'{len(rows)} rows differ' if rows else 'equal'}\n")
+        for row in sorted(rows)[:10]:
             say(f"  {row}")
-    say(f"{result.events} events, up to position {result.position}")
-    return FAILED if any(result.differing.values()) and not replace else 0
 
 
 def _database(settings: Settings) -> str:
