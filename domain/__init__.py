@@ -5,7 +5,7 @@
 - `errors`: everything that can be refused or fail
 - `submitting`, `dependencies`, `task_type`: a command becomes a task's first events
 - `task_states`, `task`, `runs`, `workflow`, `worker`: the states; what an event makes of them; what may be decided
-- `dispatching`, `retrying`: who runs what next, and what the end of a run means
+- `dispatching`, `lease_clock`, `retrying`: who runs what next, for how long, and what the end of a run means
 - `recorded`, `views`: events as the log holds them, and what is folded from them
 - `ports`: what the consumers need of the outside
 """

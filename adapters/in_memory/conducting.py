@@ -1,98 +1,21 @@
-"""The conductor's rows in memory."""
+"""The conductor's turn in memory."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
 from domain.dispatching import Host, Waiting
-from domain.events import ENDS, WorkerRegistered
+from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
-from domain.ports.conducting import (
-    Agenda,
-    Complete,
-    Dealt,
-    Edge,
-    Expired,
-    NewLease,
-    Notes,
-    Settled,
-    Silent,
-    Survey,
-    Timer,
-)
+from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class LastBeat:
-    """A worker's last beat. `heard`: the lease clock at its receipt."""
-
-    generation: int
-    beat: int
-    received_at: datetime
-    heard: float
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    """A registration. `since`: the lease clock when it was read."""
-
-    stream: UUID
-    registered: WorkerRegistered
-    since: float
-    lost: bool = False
-    granted_at: datetime = NEVER
-
-
-@dataclass(slots=True)
-class Rows:
-    """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, upstream), with the end.
-    `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end."""
-
-    clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
-    leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
-    beats: dict[str, LastBeat] = field(default_factory=dict[str, LastBeat])
-    workers: dict[str, WorkerRow] = field(default_factory=dict[str, WorkerRow])
-    queue: dict[UUID, Waiting] = field(default_factory=dict[UUID, Waiting])
-    edges: dict[tuple[UUID, UUID], tuple[Edge, str | None]] = field(
-        default_factory=dict[tuple[UUID, UUID], tuple[Edge, str | None]]
-    )
-    settled: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
-    timers: dict[UUID, Timer] = field(default_factory=dict[UUID, Timer])
-    members: dict[UUID, tuple[UUID, str | None]] = field(default_factory=dict[UUID, tuple[UUID, str | None]])
-    last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
-    cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
-
-    def copy(self) -> "Rows":
-        """Rows that change apart from these."""
-        copied = Rows(self.clock)
-        for name in _TABLES:
-            setattr(copied, name, dict(getattr(self, name)))
-        return copied
-
-    def become(self, other: "Rows") -> None:
-        """Take on all that `other` holds, but the answer to the last probe, which is not the conductor's."""
-        answered, answered_at = self.clock.answered, self.clock.answered_at
-        for name in _TABLES:
-            setattr(self, name, getattr(other, name))
-        self.clock = replace(other.clock, answered=answered, answered_at=answered_at)
-
-    def turn(self, log: MemoryLog, name: str, now: datetime) -> "ConductorMemoryTurn":
-        """A turn that changes these rows when it commits."""
-        return ConductorMemoryTurn(self, log, name, now)
-
-
-_TABLES = (
-    "leases", "beats", "workers", "queue", "edges", "settled", "timers", "members", "last", "cancels",
-)  # fmt: skip
 
 
 class ConductorMemoryTurn(MemoryTurn):

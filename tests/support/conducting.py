@@ -10,7 +10,8 @@ from uuid import UUID
 
 from adapters.conductor_store import ConductorPgSeat
 from adapters.event_log import Connection, append_events, load_streams
-from adapters.in_memory.conducting import LastBeat, Rows
+from adapters.in_memory.conducting import ConductorMemoryTurn
+from adapters.in_memory.conductor_rows import LastBeat, Rows
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.traces import NoTraces
 from consumers.conductor import PAGE, Conductor
@@ -174,9 +175,12 @@ class MemoryWorld(World):
     def __post_init__(self) -> None:
         self.log = MemoryLog(self.hands)
 
+    def turn(self, log: MemoryLog, name: str, now: datetime) -> ConductorMemoryTurn:
+        return ConductorMemoryTurn(self.rows, log, name, now)
+
     @asynccontextmanager
     async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
-        yield MemorySeat(self.log, "conductor", self.rows.turn)
+        yield MemorySeat(self.log, "conductor", self.turn)
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         assert not self.log.append(events).moved

@@ -42,7 +42,7 @@ class Trial:
 
     async def conduct(self, fuse: Fuse) -> None:
         """A new conductor, for as long as its fuse lasts or there is something to do."""
-        seat = FusedSeat(MemorySeat(self.world.log, "conductor", self.world.rows.turn), fuse)
+        seat = FusedSeat(MemorySeat(self.world.log, "conductor", self.world.turn), fuse)
         with suppress(Killed):
             conducting = conductor(seat)
             for _ in range(30):
@@ -208,7 +208,7 @@ async def test_a_stream_that_moved_during_a_round_does_not_hold_up_the_others() 
 async def test_the_position_moves_with_what_was_read() -> None:
     trial = Trial([spec("a")], {"w1": 1})
     await trial.begin()
-    seat = MemorySeat(trial.world.log, "conductor", trial.world.rows.turn)
+    seat = MemorySeat(trial.world.log, "conductor", trial.world.turn)
 
     await settle(conductor(seat))
 

@@ -37,7 +37,7 @@ class Broker:
 
 async def test_a_round_that_sends_a_probe_stores_its_number_first_and_publishes_it_beside_the_loop() -> None:
     world, broker, stop = MemoryWorld(), Broker(), asyncio.Event()
-    seat = MemorySeat(world.log, "conductor", world.rows.turn)
+    seat = MemorySeat(world.log, "conductor", world.turn)
     loop = asyncio.create_task(Conductor(seat, NoTraces(), Probes(broker, lambda: EPOCH)).run(stop))
 
     await asyncio.wait_for(broker.came.wait(), 5)
@@ -69,7 +69,7 @@ async def test_a_probe_that_cannot_be_sent_is_not_sent_again_but_the_next_one_is
 @pytest.mark.parametrize(("limit", "sleeps"), [(0.25, 0.25), (3600, IDLE_SECONDS)])
 async def test_it_sleeps_until_the_next_timer_is_due_and_a_second_at_most(limit: float, sleeps: float) -> None:
     world = MemoryWorld()
-    seat = Dozing(MemorySeat(world.log, "conductor", world.rows.turn))
+    seat = Dozing(MemorySeat(world.log, "conductor", world.turn))
     await world.register("w1")
     await world.submit(spec("a", run=timedelta(seconds=limit)))
     await settle(conductor(seat.seat))

@@ -18,7 +18,7 @@ GRANT = Grant("w1", 1, 1, timedelta(0))
 
 async def noted(world: MemoryWorld, after: int = 0) -> Notes:
     """What the events after a position change."""
-    turn = world.rows.turn(in_seat(world.log), "conductor", NOW)
+    turn = world.turn(in_seat(world.log), "conductor", NOW)
     return await notes_of(turn, [row for row in world.log.events[after:] if row.type in TYPES])
 
 
