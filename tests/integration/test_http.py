@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from domain.specs import TaskSpec
 from infra.dev.otlp_receiver import otlp_receiver, tree
 from infra.setting_groups import Otel
 from infra.telemetry import tracing
+from tests.support import database
 from tests.support.database import Database
 from tests.support.histories import CAUSE, TASK, TASK_2, TASK_3, run_id, whole
 from tests.support.http_api import Running, running
@@ -341,3 +343,16 @@ async def test_an_issuer_that_is_away_lets_nobody_in_and_nothing_else_stops(pg: 
         refused = await api.client.get("/v1/tasks", headers={"Authorization": f"Bearer {token}"})
         assert refused.status_code == 503
         assert (await api.client.get("/livez")).status_code == 200
+
+
+async def test_without_its_database_the_api_lives_and_says_when_to_come_back(pg: Database, tmp_path: Path) -> None:
+    async with running(pg, tmp_path / "issuer") as api:
+        assert (await api.get("/v1/tasks")).status_code == 200
+        name = urlsplit(pg.owner).path[1:]
+        database.drop(database.in_database(pg.owner, "postgres"), name)
+
+        down = await api.get("/v1/tasks")
+
+        assert (down.status_code, down.headers["retry-after"]) == (503, "1")
+        assert (await api.client.get("/livez")).status_code == 200
+        assert (await api.client.get("/readyz")).status_code == 503

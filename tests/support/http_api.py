@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import psycopg
 from uuid_utils.compat import uuid7
 
 from adapters.bearer import Rules
@@ -31,6 +32,7 @@ from domain.ports.tracing import Traces
 from domain.recorded import NewEvent
 from infra.command_desk import AmqpCommandDesk
 from infra.issuer import Issuer, issuer_app
+from infra.processes.api import database_answers
 from infra.schemas import schemas
 from infra.serving import listening, serving
 from infra.topology import TOPOLOGY
@@ -100,9 +102,10 @@ async def running(
         keys = httpx2.AsyncClient(transport=httpx2.ASGITransport(issuer_app(issuer)))
         printed, sock = Printed(), listening("127.0.0.1", 0)
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        queries = PgQueries(reader)
         api = Api(
             tokens=BearerTokens(Rules(issuer.url, issuer.audience), IssuerKeys(issuer.url, keys)),
-            queries=PgQueries(reader),
+            queries=queries,
             logs=printed,
             dead_letters=PgDeadLetters(reader),
             watch=watch,
@@ -110,6 +113,7 @@ async def running(
             new_id=uuid7,
             about=About("1.2.3", issuer.url, url, schemas(), frozenset({"127.0.0.1"})),
             desk=AmqpCommandDesk(inner.publisher(), reader, "tally"),
+            checks={"database": database_answers(queries)},
             bounds=bounds or Bounds(reads=1000),
         )
         await stack.enter_async_context(serving(create_app(api), sock))
@@ -126,5 +130,5 @@ async def _projecting(dsn: str) -> AsyncGenerator[None]:
             yield
         finally:
             following.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, psycopg.OperationalError):
                 await following
