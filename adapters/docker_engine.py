@@ -4,14 +4,11 @@ The SDK's types are mostly unknown to the checkers: its client and its answers a
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from docker import APIClient
 from docker.errors import APIError, NotFound
-from docker.utils import kwargs_from_env
 
 from adapters.docker_config import Policy, from_labels, name_of, to_create
 from adapters.docker_errors import EngineErrors
@@ -32,28 +29,6 @@ CREATE = {400: "container-refused", 404: "image-not-found", 409: "name-clash"}
 START = {400: "container-refused"}
 NO_COMMAND = (126, 127)
 T = TypeVar("T")
-
-
-@asynccontextmanager
-async def connect(url: str | None, policy: Policy, runs: int) -> AsyncGenerator["DockerEngine", None]:
-    """The engine at `url` (None: at DOCKER_HOST or the default socket), for as long as the block lasts.
-
-    `runs`: how many containers may be followed at once. Raises EngineDown, EngineTimeout.
-    """
-    errors = EngineErrors()
-    threads = Threads(1, "engine connect")
-    with errors.of("connect", {}):
-        client = await threads.call(_open, url, runs)
-        info = await threads.call(client.info)
-    try:
-        yield DockerEngine(client, info, policy, runs)
-    finally:
-        client.close()
-
-
-def _open(url: str | None, runs: int) -> Any:
-    where: dict[str, Any] = {**kwargs_from_env()} if url is None else {"base_url": url}
-    return APIClient(version="auto", timeout=CALL_SECONDS, max_pool_size=CALLS + 2 * runs + 8, **where)
 
 
 class DockerEngine:

@@ -17,6 +17,8 @@ from domain.work import OfferedRun
 RunState: TypeAlias = Literal["accepted", "pulling", "running", "finished"]
 REMEMBERED = 10_000
 """Runs that ended: offers and stops that are repeated find them here."""
+QUIET_SECONDS = 5.0
+"""After these a run of nothing, still not committed, is listed: two beats before its offer would be taken back."""
 BEATS = 32
 """Beats whose time of sending is known: 10 s need no more, even when offers bring extra ones."""
 LISTED = 5_000
@@ -27,7 +29,8 @@ LISTED = 5_000
 class Held:
     """One run. `start_by`: on the boot clock, 0 for one that has started. `labels` None: it has no container.
 
-    `finish`: its report, once made; `log_bytes`: what must be stored before its container may go.
+    `finish`: its report, once made; `log_bytes`: what must be stored before its container may go; `quiet_until`: boot
+    time up to which its offer alone keeps its lease, so that no beat need list it.
     """
 
     task: UUID
@@ -47,6 +50,7 @@ class Held:
     committed: bool = False
     log_bytes: int = 0
     log_stored: int = 0
+    quiet_until: float = 0.0
 
     def stop(self, grace: timedelta | None) -> None:
         """Ask for its end; the first order counts. None: the run's own stop timeout."""
@@ -127,10 +131,10 @@ class Holdings:
         """Whether this run's end, under this fence or a newer one, was reported."""
         return self._ended.get(run, 0) >= fence
 
-    def listed(self) -> tuple[HeldRun, ...]:
+    def listed(self, now: float) -> tuple[HeldRun, ...]:
         """What a beat says of the runs held: those under way first."""
         under_way = [held for held in self.runs.values() if held.state != "finished"]
-        finished = [held for held in self.runs.values() if held.state == "finished"]
+        finished = [held for held in self.runs.values() if held.state == "finished" and held.quiet_until <= now]
         chosen = [*under_way, *finished][:LISTED]
         return tuple(HeldRun(run_id=held.run, fence=held.fence, state=held.state) for held in chosen)
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from consumers.finishing import never_started
-from consumers.holdings import Held, Holdings
+from consumers.holdings import QUIET_SECONDS, Held, Holdings
 from consumers.registering import Registration
 from consumers.reporting import Reporter
 from consumers.running import Runs
@@ -83,6 +83,7 @@ class Orders:
 
     def _run_noops(self, noops: Sequence[Held]) -> None:
         """Runs of nothing: over as they begin, told in one message."""
+        quiet_until = self.clock() + QUIET_SECONDS
         for held in noops:
             offered = held.offered
             assert offered is not None, "it was offered"
@@ -91,7 +92,7 @@ class Orders:
             finish = RunFinish.model_construct(
                 task_id=held.task, run_id=held.run, fence=held.fence, exit_code=0, traceparent=cause.traceparent
             )
-            held.state = "finished"
+            held.state, held.quiet_until = "finished", quiet_until
             held.finish = FinishReport(id=self.new_id(), data=finish)
         self.reporter.add([held.finish for held in noops if held.finish is not None])
 

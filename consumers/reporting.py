@@ -5,7 +5,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from domain.errors import Unavailable, Unroutable
@@ -33,17 +33,23 @@ class Waiting:
     on_disk: bool = False
 
 
+@dataclass(slots=True)
 class Reporter:
     """Sends reports in order. What tells of a container is on disk before it is sent, so that a kill loses nothing."""
 
-    def __init__(self, worker_id: str, publisher: Publisher, spool: Spool, new_id: NewId, clock: BootClock, pause: Pause = asyncio.sleep) -> None:
-        self.generation = 0
-        self.waiting: dict[UUID, Waiting] = {}
-        self._pause = pause
-        self._worker_id, self._publisher, self._spool = worker_id, publisher, spool
-        self._new_id, self._clock = new_id, clock
-        self._ready: deque[Report] = deque()
-        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+    worker_id: str
+    publisher: Publisher
+    spool: Spool
+    new_id: NewId
+    clock: BootClock
+    pause: Pause = asyncio.sleep
+    generation: int = 0
+    waiting: dict[UUID, Waiting] = field(default_factory=dict[UUID, Waiting])
+    _ready: deque[Report] = field(default_factory=deque[Report])
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
         self._idle.set()
 
     def add(self, reports: Iterable[Report]) -> None:
@@ -56,7 +62,7 @@ class Reporter:
 
     async def restore(self) -> list[FinishReport]:
         """Send again what an earlier process of this worker left on disk. Returns it."""
-        kept = list(await self._spool.load())
+        kept = list(await self.spool.load())
         self.add(kept)
         for report in kept:
             self.waiting[report.id].on_disk = True
@@ -64,7 +70,7 @@ class Reporter:
 
     def send_overdue(self) -> None:
         """Send again, under the same ids, what was sent long ago and is still not committed."""
-        now = self._clock()
+        now = self.clock()
         for waiting in self.waiting.values():
             if waiting.due is not None and waiting.due <= now:
                 waiting.due = None
@@ -77,7 +83,7 @@ class Reporter:
         """These reports are committed. Returns the finishes among them."""
         settled = [waiting for known in ids if (waiting := self.waiting.pop(known, None))]
         if on_disk := [waiting.report.id for waiting in settled if waiting.on_disk]:
-            await self._spool.drop(on_disk)
+            await self.spool.drop(on_disk)
         return [waiting.report for waiting in settled if isinstance(waiting.report, FinishReport)]
 
     async def sent(self) -> None:
@@ -97,7 +103,7 @@ class Reporter:
                 except (Unavailable, Unroutable) as error:
                     log.warning("%d reports wait: %s", len(self._ready) + len(batch), error)
                     self._ready.extendleft(reversed(batch))
-                    await self._pause(random.uniform(0, pause))
+                    await self.pause(random.uniform(0, pause))
                     pause = min(2 * pause, LONGEST_PAUSE)
             self._idle.set()
 
@@ -113,10 +119,10 @@ class Reporter:
 
     async def _send(self, batch: list[Report]) -> None:
         await self._write_down(batch)
-        message = Reports(worker_id=self._worker_id, generation=self.generation, reports=tuple(batch))
-        key, body = f"run.report.{self._worker_id}", message.body()
-        await self._publisher.publish([Outgoing("task.reports", key, message.TYPE, self._new_id(), body)])
-        now = self._clock()
+        message = Reports(worker_id=self.worker_id, generation=self.generation, reports=tuple(batch))
+        key, body = f"run.report.{self.worker_id}", message.body()
+        await self.publisher.publish([Outgoing("task.reports", key, message.TYPE, self.new_id(), body)])
+        now = self.clock()
         for report in batch:
             if waiting := self.waiting.get(report.id):
                 waiting.due = now + min(RESEND_SECONDS * 2**waiting.tries, LONGEST_RESEND)
@@ -129,7 +135,7 @@ class Reporter:
             if outlives(report) and (waiting := self.waiting.get(report.id)) and not waiting.on_disk
         ]
         if new:
-            await self._spool.keep([waiting.report for waiting in new if isinstance(waiting.report, FinishReport)])
+            await self.spool.keep([waiting.report for waiting in new if isinstance(waiting.report, FinishReport)])
         for waiting in new:
             waiting.on_disk = True
 

@@ -97,7 +97,8 @@ class Worker:
         """Say what is held, and which reports wait to be named as committed."""
         self.beats += 1
         orders, load = self.orders, self.load()
-        runs = orders.holdings.listed()
+        now = orders.clock()
+        runs = orders.holdings.listed(now)
         heartbeat = Heartbeat(
             worker_id=orders.worker_id,
             generation=orders.generation,
@@ -109,7 +110,7 @@ class Worker:
             disk=load.disk,
         )
         body, sent = heartbeat.body(), orders.new_id()
-        orders.holdings.beat_sent(self.beats, orders.clock(), (run.run_id for run in runs))
+        orders.holdings.beat_sent(self.beats, now, (run.run_id for run in runs))
         message = Outgoing("task.beats", "beat", heartbeat.TYPE, sent, body, expires_after=BEAT_LIVES)
         await self.publisher.publish([message])
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from uuid_utils.compat import uuid7
 
-from adapters import broker, docker_engine
+from adapters import broker, docker_client
 from adapters.docker_config import Policy
 from adapters.host import boot_clock, host_load
 from adapters.report_spool import ReportSpool
@@ -79,10 +79,13 @@ async def main(settings: Settings, traces: Traces) -> None:
 
 
 async def _containers(stack: AsyncExitStack, settings: Settings) -> Containers | None:
+    """The engine. One that is named must answer, and is waited for; one that is only looked for may be missing."""
     own = settings.worker
     policy = Policy(images=own.allow_images, networks=own.allow_networks)
     try:
-        return await stack.enter_async_context(docker_engine.connect(own.engine, policy, own.slots))
+        return await stack.enter_async_context(docker_client.connect(own.engine, policy, own.slots))
     except Unavailable as error:
+        if own.engine is not None:
+            raise
         structlog.get_logger("worker").warning("no container engine: only noop runs are taken", error=str(error))
         return None

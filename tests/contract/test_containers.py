@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.docker_client import connect
 from adapters.docker_config import Policy
-from adapters.docker_engine import connect
 from adapters.in_memory.containers import InMemoryContainers
 from domain.errors import CannotRun
 from domain.ports.running import Containers, Found, Output, Planned

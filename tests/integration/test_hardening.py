@@ -8,8 +8,9 @@ from uuid import uuid4
 import docker
 import pytest
 
+from adapters.docker_client import connect
 from adapters.docker_config import Policy
-from adapters.docker_engine import DockerEngine, connect
+from adapters.docker_engine import DockerEngine
 from domain.ports.running import Found
 from tests.support import runs
 

@@ -12,8 +12,9 @@ from uuid import uuid4
 import docker
 import pytest
 
+from adapters.docker_client import connect
 from adapters.docker_config import Policy
-from adapters.docker_engine import DockerEngine, connect
+from adapters.docker_engine import DockerEngine
 from consumers.outfitting import outfit
 from consumers.worker import Worker
 from tests.support import runs

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+from adapters.docker_client import connect
 from adapters.docker_config import Policy
-from adapters.docker_engine import connect
 from adapters.host import boot_clock
 from adapters.report_spool import ReportSpool
 from consumers.outfitting import Outfit, outfit

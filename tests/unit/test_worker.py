@@ -60,6 +60,18 @@ async def test_all_noop_runs_of_an_offer_end_in_one_message_and_leave_nothing_on
     assert not dock.spool.reports
 
 
+async def test_a_noop_run_is_listed_only_when_its_report_stays_uncommitted() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(executor="noop")))
+        await platform.finish()
+        await worker.beat()
+        dock.clock.now += 5.0
+        await worker.beat()
+    assert [[(run.run_id, run.state) for run in beat.runs] for beat in platform.beats[-2:]] == [[], [(RUN, "finished")]]
+    assert [len(beat.reports) for beat in platform.beats[-2:]] == [1, 1]
+
+
 async def test_a_run_in_a_container_is_started_followed_and_reported_raw() -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform):
