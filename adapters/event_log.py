@@ -158,8 +158,8 @@ class PgSeat(Generic[T]):
             for channel in self._channels:
                 await self._ears.execute(f'LISTEN "{channel}"'.encode())
             await self._take()
-            listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
-            stack.push_async_callback(_cancelled, listening)
+            self._listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
+            stack.push_async_callback(_cancelled, self._listening)
             self._stack = stack.pop_all()
         return self
 
@@ -196,7 +196,12 @@ class PgSeat(Generic[T]):
         self._turn, self._position = self._turn + 1, max(self._position, turn.moved_to)
 
     async def wait(self, seconds: float) -> None:
-        """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`."""
+        """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.
+
+        Raises what ended the listening: without it the seat would no longer be stamped, and be taken for stale.
+        """
+        if self._listening.done():
+            self._listening.result()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hint.wait(), seconds)
 

@@ -120,6 +120,18 @@ async def test_a_holder_that_does_not_stamp_is_ended_and_replaced(pg: Database) 
                     pass
 
 
+async def test_a_follower_that_can_no_longer_listen_ends(pg: Database) -> None:
+    async with PgSeat(pg.app, "projector", PgTurn) as seat, await connect(pg.owner, "operator") as operator:
+        await operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tally projector listen'"
+        )
+
+        with pytest.raises(psycopg.OperationalError):
+            async with asyncio.timeout(10):
+                while True:
+                    await seat.wait(0.05)
+
+
 async def test_a_turn_that_was_overtaken_changes_nothing(pg: Database) -> None:
     async with PgSeat(pg.app, "projector", PgTurn) as seat, await connect(pg.owner, "thief") as thief:
         await thief.execute("UPDATE consumers SET turn = turn + 1")
