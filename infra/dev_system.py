@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import sys
@@ -38,10 +39,10 @@ def run(settings: Settings, fresh: bool) -> int:
         raise CannotStart(f"tally dev runs in {folder} already (pid {other.pid}): end it, or set TALLY_DEV__FOLDER")
     if fresh:
         empty(folder)
-    stop = Event()
+    up, stop = Event(), Event()
     with ExitStack() as contexts:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: stop.set())
+            signal.signal(number, lambda _number, _frame: ended(up, stop))
         _say(f"starting servers in {folder}")
         addresses, management = contexts.enter_context(servers(settings, made(folder, 0o700)))
         ports = port_or_next(settings.api.port), port_or_next(settings.issuer.port)
@@ -55,8 +56,16 @@ def run(settings: Settings, fresh: bool) -> int:
         contexts.callback(dev.write(folder).unlink, missing_ok=True)
         contexts.callback(_say, "stopping")
         greet(dev, settings, time.monotonic() - began)
+        up.set()
         watch(system, stop)
     return 0
+
+
+def ended(up: Event, stop: Event) -> None:
+    """On a signal: stop in order what is up, else give up starting. Raises KeyboardInterrupt."""
+    stop.set()
+    if not up.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -89,11 +98,9 @@ def servers(settings: Settings, folder: Path) -> Generator[tuple[Addresses, str]
 def described(system: System, management: str) -> DevSystem:
     """What `dev.json` says."""
     secrets = json.loads((system.folder / "issuer" / "clients.json").read_text())
-    from os import getpid
-
     return DevSystem(
-        pid=getpid(),
-        started=start_time(getpid()) or 0,
+        pid=os.getpid(),
+        started=start_time(os.getpid()) or 0,
         api_url=system.api_url,
         issuer_url=system.issuer_url,
         client_id="admin",

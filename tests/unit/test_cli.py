@@ -14,6 +14,7 @@ from adapters.in_memory.traces import NoTraces
 from api.cli.app import with_command_apart
 from api.client import Client
 from domain.errors import NotAllowed, Refused, Unavailable
+from infra.cli_page import PAGE, page
 from infra.main import run
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
@@ -289,3 +290,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.strip() in ("", "[]")
+
+
+def test_the_reference_page_is_that_of_the_commands() -> None:
+    assert PAGE.read_text() == page(), "run: python -m infra.cli_page"
