@@ -30,6 +30,16 @@ def listening(host: str, port: int) -> socket.socket:
     return sock
 
 
+def listening_near(host: str, port: int) -> socket.socket:
+    """As `listening`, on the first free port of twenty from `port` on. Raises PortTaken."""
+    for candidate in range(port, port + 19):
+        try:
+            return listening(host, candidate)
+        except PortTaken:
+            continue
+    return listening(host, port + 19)
+
+
 @asynccontextmanager
 async def serving(app: Any, sock: socket.socket) -> AsyncGenerator[str]:
     """Serve `app` on `sock` until the block ends; open feeds then have 2 s. Yields the address."""

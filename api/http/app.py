@@ -19,7 +19,6 @@ DESCRIPTION = """Asks Tallyport what ran, why, when and with what outcome; and t
 Errors are problem details (RFC 9457) with a stable `code` and the `trace_id` of the request. Times are UTC (RFC 3339),
 durations ISO 8601. What lies in a namespace that the token does not name does not exist for it.
 """
-ROOM_FOR_THE_ENVELOPE = 64 << 10
 PROBLEM: dict[str, Any] = {
     "description": "Refused, or failed",
     "content": {
@@ -74,7 +73,7 @@ def create_app(api: Api) -> FastAPI:
     app.add_exception_handler(HTTPException, problems.of_http)
     app.add_exception_handler(Exception, problems.of_defect)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
-    app.add_middleware(Edge, api.bounds.max_workflow + ROOM_FOR_THE_ENVELOPE, api.about.hosts)
+    app.add_middleware(Edge, api)
     return app
 
 

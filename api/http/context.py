@@ -11,6 +11,7 @@ from domain.ports.commanding import CommandDesk
 from domain.ports.inspecting import DeadLetters
 from domain.ports.log import NewId
 from domain.ports.logkeeping import LogReading
+from domain.ports.measuring import Measures
 from domain.ports.querying import Queries
 from domain.ports.tracing import Traces
 from domain.ports.watching import Watch
@@ -41,7 +42,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Everything a route may use. `desk` None: commands are not taken here. `checks` raise what is wrong."""
+    """Everything a route may use. `desk` None: commands are not taken here. `checks` raise what is wrong.
+
+    `measures` None: nobody counts."""
 
     tokens: Tokens
     queries: Queries
@@ -52,6 +55,7 @@ class Api:
     new_id: NewId
     about: About
     desk: CommandDesk | None = None
+    measures: Measures | None = None
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
     bounds: Bounds = Bounds()
 

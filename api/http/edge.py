@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.context import Api
 from api.http.problems import problem, said
 from domain.messages import Cause
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 LONGEST_TOKEN = 8 * 1024 + len("Bearer ")
 LONGEST_HEADERS = 32 * 1024
+ROOM_FOR_THE_ENVELOPE = 64 << 10
 DRAINED_AT_MOST = 8 << 20
 SAFE: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -30,8 +32,9 @@ SAFE: Mapping[str, str] = {
 class Edge:
     """Gives each request its trace, refuses what is too large or for another host, and marks the answer."""
 
-    def __init__(self, app: ASGIApp, largest_body: int, hosts: frozenset[str] | None) -> None:
-        self._app, self._largest, self._hosts = app, largest_body, hosts
+    def __init__(self, app: ASGIApp, api: Api) -> None:
+        self._app, self._hosts, self._measures = app, api.about.hosts, api.measures
+        self._largest = api.bounds.max_workflow + ROOM_FOR_THE_ENVELOPE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +46,10 @@ class Edge:
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _mark(MutableHeaders(scope=message), time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                _mark(MutableHeaders(scope=message), seconds)
+                if self._measures is not None:
+                    self._measures.answered(scope["method"], _template(scope), message["status"], seconds)
             await send(message)
 
         refusal = self._refusal(headers, request.state.trace_id)
@@ -89,6 +95,10 @@ def _mark(headers: MutableHeaders, seconds: float) -> None:
     headers.setdefault("Cache-Control", "private, no-cache")
     timing = f"total;dur={seconds * 1000:.1f}"
     headers["Server-Timing"] = f"{headers['Server-Timing']}, {timing}" if "Server-Timing" in headers else timing
+
+
+def _template(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path_format", "-"))
 
 
 def _name(host: str) -> str:

@@ -7,6 +7,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import orjson
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from uuid_utils.compat import uuid7
 
 from adapters import broker
@@ -14,6 +20,7 @@ from adapters.bearer import Rules
 from adapters.dead_letter_list import PgDeadLetters
 from adapters.issuer_keys import IssuerKeys
 from adapters.log_storage import LogReader
+from adapters.measuring import Prometheus
 from adapters.queries import PgQueries
 from adapters.reading import open_reader
 from adapters.tokens import BearerTokens
@@ -25,7 +32,7 @@ from domain.ports.querying import Queries
 from domain.ports.tracing import Traces
 from infra.command_desk import AmqpCommandDesk, user_of
 from infra.schemas import schemas
-from infra.serving import listening, serving
+from infra.serving import listening, listening_near, serving
 from infra.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -43,6 +50,7 @@ async def main(settings: Settings, traces: Traces) -> None:
             http = await stack.enter_async_context(httpx2.AsyncClient(timeout=5))
             amqp_url = settings.amqp.url.get_secret_value()
             amqp = await stack.enter_async_context(broker.connect(amqp_url, "api"))
+            measures = Prometheus(reader, version("tallyport")) if settings.metrics.enabled else None
             queries, publisher = PgQueries(reader), amqp.publisher()
             api = Api(
                 tokens=BearerTokens(rules(settings), IssuerKeys(settings.auth.required_issuer(), http)),
@@ -54,6 +62,7 @@ async def main(settings: Settings, traces: Traces) -> None:
                 new_id=uuid7,
                 about=about(settings, sock.getsockname()[1]),
                 desk=AmqpCommandDesk(publisher, reader, user_of(amqp_url)) if settings.api.commands else None,
+                measures=measures,
                 checks={
                     "database": database_answers(queries),
                     "broker": publisher.ready,
@@ -62,6 +71,10 @@ async def main(settings: Settings, traces: Traces) -> None:
                 bounds=bounds(settings),
             )
             await stack.enter_async_context(serving(create_app(api), sock))
+            if measures is not None:
+                near = listening_near(settings.metrics.host, settings.metrics.port)
+                address = await stack.enter_async_context(serving(metrics_app(measures), near))
+                structlog.get_logger().info("metrics", address=f"{address}/metrics")
             await asyncio.Event().wait()
     finally:
         sock.close()
@@ -114,3 +127,15 @@ def views_follow(queries: Queries) -> Check:
                 raise Unavailable(f"the views are {row['lag']} events behind")
 
     return check
+
+
+def metrics_app(measures: Prometheus) -> Starlette:
+    """`/metrics`, on a port of its own: it is not for the API's users."""
+
+    async def metrics(_: Request) -> Response:
+        try:
+            return Response(await measures.text(), media_type=CONTENT_TYPE_LATEST)
+        except Unavailable as unavailable:
+            return PlainTextResponse(str(unavailable), 503)
+
+    return Starlette(routes=[Route("/metrics", metrics)])

@@ -28,6 +28,7 @@ from api.http.context import About, Api, Bounds
 from consumers.following import follow
 from consumers.projector import Project
 from domain.ports.logkeeping import LogStream, StreamEnd
+from domain.ports.measuring import Measures
 from domain.ports.tracing import Traces
 from domain.recorded import NewEvent
 from infra.command_desk import AmqpCommandDesk
@@ -91,7 +92,11 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    database: Database, folder: Path, traces: Traces | None = None, bounds: Bounds | None = None
+    database: Database,
+    folder: Path,
+    traces: Traces | None = None,
+    bounds: Bounds | None = None,
+    measures: Measures | None = None,
 ) -> AsyncGenerator[Running]:
     """The API with a projector beside it."""
     issuer, inner = Issuer("http://issuer.test", folder), InMemoryBroker()
@@ -113,6 +118,7 @@ async def running(
             new_id=uuid7,
             about=About("1.2.3", issuer.url, url, schemas(), frozenset({"127.0.0.1"})),
             desk=AmqpCommandDesk(inner.publisher(), reader, "tally"),
+            measures=measures,
             checks={"database": database_answers(queries)},
             bounds=bounds or Bounds(reads=1000),
         )

@@ -1,11 +1,13 @@
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from adapters.in_memory.traces import NoTraces
+from adapters.measuring import GAUGES
 from domain.messages import Cause
 from infra.dev.otlp_receiver import Received, Span, otlp_receiver, tree
 from infra.setting_groups import Log, Otel
@@ -98,3 +100,9 @@ def test_log_lines_are_json_with_the_ids_of_the_step(logs: None, capsys: pytest.
         assert entry["correlation_id"] == "chain"
         assert entry["task_id"] == "T1"
         assert entry["time"].endswith("Z")
+
+
+def test_every_metric_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    named = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert named == {*GAUGES, "http.server.request.duration"}
