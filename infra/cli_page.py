@@ -1,5 +1,6 @@
 """docs/reference/cli.md, written from the commands themselves: `python -m infra.cli_page`."""
 
+import re
 from pathlib import Path
 
 from infra.main import app, connect
@@ -28,6 +29,7 @@ With `--wait` the container's own. Data goes to stdout, everything else to stder
 def page() -> str:
     """The whole page, as Markdown."""
     text = app(connect).generate_docs(output_format="markdown")
+    text = re.sub(r"^(tally [a-z ]+) -m [\w.]+", r"\1", text, flags=re.MULTILINE)  # how this page was made
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n" + EXITS
 
 
