@@ -4,8 +4,8 @@ from typing import cast
 from uuid import UUID
 
 from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -43,7 +43,7 @@ async def authorise(request: Request, scope: str) -> Principal:
         raise NoCredentials("a token is needed; send Authorization: Bearer <token>")
     principal = await api_of(request).tokens.principal(token)
     request.state.principal = principal
-    api_rates(request).count(principal.subject)
+    await api_rates(request).count(principal.subject)
     if scope not in principal.scopes:
         raise MissingScope(scope)
     return principal
@@ -101,14 +101,14 @@ class Rates:
         self._item = RateLimitItemPerSecond(bounds.reads)
         self._feeds: dict[str, int] = {}
 
-    def count(self, subject: str) -> None:
+    async def count(self, subject: str) -> None:
         """One more request. Raises TooManyRequests."""
-        if not self._window.hit(self._item, subject):
+        if not await self._window.hit(self._item, subject):
             raise TooManyRequests(f"more than {self._bounds.reads} requests in a second; wait a second")
 
-    def left(self, subject: str) -> int:
+    async def left(self, subject: str) -> int:
         """Requests that this second still has for `subject`."""
-        return self._window.get_window_stats(self._item, subject).remaining
+        return (await self._window.get_window_stats(self._item, subject)).remaining
 
     def open_feed(self, subject: str) -> None:
         """One more feed. Raises TooManyRequests."""

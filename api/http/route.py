@@ -90,7 +90,7 @@ async def _answered(request: Request, scope: str | None, known: set[str], handle
     except (Rejected, Unreadable, Unavailable) as error:
         answer = of_error(request, error)
     if hasattr(request.state, "principal"):
-        _say_rate(request, answer)
+        await _say_rate(request, answer)
     return answer
 
 
@@ -108,7 +108,7 @@ def _wrong_parameters(request: Request, known: set[str]) -> Response | None:
     return None
 
 
-def _say_rate(request: Request, answer: Response) -> None:
+async def _say_rate(request: Request, answer: Response) -> None:
     rates, bounds = api_rates(request), api_of(request).bounds
     answer.headers["RateLimit-Policy"] = f'"reads";q={bounds.reads};w=1'
-    answer.headers["RateLimit"] = f'"reads";r={rates.left(principal_of(request).subject)};t=1'
+    answer.headers["RateLimit"] = f'"reads";r={await rates.left(principal_of(request).subject)};t=1'
