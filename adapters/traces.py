@@ -1,11 +1,13 @@
 """Trace context and spans by OpenTelemetry. A cause whose trace is not sampled passes through untouched."""
 
 import re
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import replace
+from hashlib import blake2b
 from types import TracebackType
 
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
     NonRecordingSpan,
     Span,
@@ -31,11 +33,22 @@ KINDS: dict[Kind, SpanKind] = {
     "consumer": SpanKind.CONSUMER,
     "client": SpanKind.CLIENT,
     "server": SpanKind.SERVER,
+    "run": SpanKind.SERVER,
 }
 
 
+_derived: ContextVar[int | None] = ContextVar("derived span id", default=None)
+
+
+class SpanIds(RandomIdGenerator):
+    """Random ids, but for a span whose id is derived."""
+
+    def generate_span_id(self) -> int:
+        return _derived.get() or super().generate_span_id()
+
+
 class OtelTraces:
-    """Spans of one tracer."""
+    """Spans of one tracer, whose provider takes its ids from SpanIds."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -48,7 +61,9 @@ class OtelTraces:
             return Untraced(cause, attributes)
         parent = _parent(found, cause.tracestate) if found else None
         context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+        token = _derived.set(_derived_id(name, cause) if kind == "run" else None)
         span = self._tracer.start_span(name, context, KINDS[kind], attributes)
+        _derived.reset(token)
         return _Step(span, context, Doing(carried_by(span, cause), task_of(attributes)))
 
 
@@ -71,6 +86,11 @@ class _Step:
             self._span.record_exception(error)
             self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
         self._span.end()
+
+
+def _derived_id(name: str, cause: Cause) -> int:
+    content = f"{cause.traceparent} {cause.causation_id} {name}".encode()
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") or 1
 
 
 def _parent(found: re.Match[str], tracestate: str | None) -> SpanContext | None:

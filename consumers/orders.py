@@ -87,7 +87,7 @@ class Orders:
         for held in noops:
             offered = held.offered
             assert offered is not None, "it was offered"
-            with self.traces.step(f"run {offered.spec.name}", self._cause(offered), "server") as cause:
+            with self.traces.step(f"run {offered.spec.name}", self._cause(offered), "run") as cause:
                 held.cause = cause
             finish = RunFinish.model_construct(
                 task_id=held.task, run_id=held.run, fence=held.fence, exit_code=0, traceparent=cause.traceparent

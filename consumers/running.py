@@ -77,7 +77,7 @@ class Runs:
 
     async def _live(self, held: Held, labels: RunLabels, start: Start | None) -> None:
         try:
-            with self.traces.step(f"run {labels.name}", self._cause(labels), "server", _attributes(held)) as cause:
+            with self.traces.step(f"run {labels.name}", self._cause(labels), "run", _attributes(held)) as cause:
                 held.cause = cause
                 if start is not None:
                     await start(held)

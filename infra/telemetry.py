@@ -43,7 +43,7 @@ def tracing(settings: Otel, process: str) -> Generator[Traces]:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-    from adapters.traces import OtelTraces
+    from adapters.traces import OtelTraces, SpanIds
 
     resource = Resource.create(
         {
@@ -54,7 +54,10 @@ def tracing(settings: Otel, process: str) -> Generator[Traces]:
         }
     )
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(settings.sample)), resource=resource, shutdown_on_exit=False
+        sampler=ParentBased(TraceIdRatioBased(settings.sample)),
+        resource=resource,
+        id_generator=SpanIds(),
+        shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))

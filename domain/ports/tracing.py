@@ -5,7 +5,9 @@ from typing import Literal, Protocol
 
 from domain.messages import Cause
 
-Kind = Literal["internal", "producer", "consumer", "client", "server"]
+Kind = Literal["internal", "producer", "consumer", "client", "server", "run"]
+"""`run`: a server span that may outlive its process. Its id is derived from its cause and name, so that whoever sees it
+to its end, after a kill and an adoption, ends the very span that others have gone on from."""
 
 
 class Traces(Protocol):

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from adapters.in_memory.traces import NoTraces
-from adapters.traces import OtelTraces
+from adapters.traces import OtelTraces, SpanIds
 from domain.messages import Cause
 from domain.ports.tracing import Traces
 
@@ -25,7 +25,9 @@ def traces(request: pytest.FixtureRequest) -> Iterator[Traces]:
         yield NoTraces()
         return
     provider = TracerProvider(
-        sampler=ParentBased(ALWAYS_ON if request.param == "on" else ALWAYS_OFF), shutdown_on_exit=False
+        sampler=ParentBased(ALWAYS_ON if request.param == "on" else ALWAYS_OFF),
+        id_generator=SpanIds(),
+        shutdown_on_exit=False,
     )
     yield OtelTraces(provider.get_tracer("test"))
     provider.shutdown()
@@ -57,3 +59,15 @@ def test_an_unsampled_cause_passes_through_untouched(traces: Traces) -> None:
 def test_an_exception_goes_on_through_a_step(traces: Traces) -> None:
     with pytest.raises(ZeroDivisionError), traces.step("process conductor", cause(SAMPLED)):
         raise ZeroDivisionError
+
+
+def test_a_run_is_the_same_span_in_whichever_process_it_goes_on(traces: Traces) -> None:
+    with traces.step("run nightly", cause(SAMPLED), "run") as first:
+        pass
+    with traces.step("run nightly", cause(SAMPLED), "run") as adopted:
+        assert adopted.traceparent == first.traceparent
+
+
+def test_runs_of_different_causes_are_different_spans(traces: Traces) -> None:
+    with traces.step("run nightly", cause(SAMPLED), "run") as outer, traces.step("run nightly", outer, "run") as other:
+        assert other is outer or other.traceparent != outer.traceparent

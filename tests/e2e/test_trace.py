@@ -1,4 +1,4 @@
-"""One trace runs from the published command to the container and the notification."""
+"""One trace runs from the published command to the container and the notification, across a killed worker."""
 
 import asyncio
 import base64
@@ -32,9 +32,12 @@ def test_a_task_s_trace_is_one_tree_from_command_to_notification(make_platform: 
 
                 def run() -> None:
                     with make_platform(PROCESSES, **settings) as tally:
-                        container = {"image": BUSYBOX, "command": ["sh", "-c", "echo $TRACEPARENT"]}
+                        container = {"image": BUSYBOX, "command": ["sh", "-c", "sleep 2; echo $TRACEPARENT"]}
                         task = {"task_id": "traced", "container": container, "notify": ["ops"]}
                         tally.publish("task.submit.v1", task, headers={"traceparent": TRACEPARENT})
+                        tally.wait_for("task.run-started.v1", "traced")
+                        tally.system.kill("worker")
+                        tally.system.start("worker")
                         assert tally.wait_ended("traced") == {"traced": "succeeded"}
                         tally.wait_caught_up("notifier")
                         until(lambda: bool(webhooks.requests), "a webhook", 20)
