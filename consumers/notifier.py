@@ -39,10 +39,14 @@ class Notifier:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the log until `stop` is set; what is on its way then is given up and sent again by the next one."""
+        clock, looked = asyncio.get_running_loop().time, float("-inf")
         try:
             while not stop.is_set():
                 page = await self.seat.page(PAGE, sorted(ENDS))
-                await self.step(page)
+                ended = any(one.done() for one in self.sending.values())
+                if page.events or ended or clock() - looked >= IDLE_SECONDS:
+                    await self.step(page)
+                    looked = clock()
                 if len(page.events) < PAGE:
                     await self._wait()
         finally:

@@ -183,7 +183,7 @@ class TaskCommands:
         Parameters
         ----------
         filters
-            Such as status=failed, name=night*, label.team=data, worker=W1, workflow=F1.
+            Such as status=failed, name=nightly, label.team=data, worker=W1, workflow=F1.
         limit
             How many at most.
         """
