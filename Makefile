@@ -40,6 +40,7 @@ lint: venv ## Check style, types, import rules and the schemas of messages
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.schemas --check
+	$(BIN)/python -m infra.definitions --check
 
 fmt: venv ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(CODE)

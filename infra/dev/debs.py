@@ -4,17 +4,15 @@ apt keeps its lists and archives below `.dev/apt`, so the machine's own state is
 Only packages that the machine lacks are fetched: what is installed is used from where it is.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.dev.errors import CannotProvide
-from infra.dev.folders import DEV, made
+from infra.dev.folders import DEV, locked, made
 
 APT = DEV / "apt"
 LISTS_AGE = 24 * 3600.0  # seconds after which apt's lists are fetched anew
@@ -30,23 +28,26 @@ def unpack(wanted: Sequence[str], into: Path) -> None:
 
     Raises CannotProvide where there is no apt, or where apt can't fetch them.
     """
-    stamp = into / ".unpacked"
-    if stamp.exists() and stamp.read_text() == " ".join(wanted):
-        return
-    if not available():
-        raise CannotProvide(
-            " ".join(wanted), "not installed, and this machine has no apt to fetch it with", "Install it."
-        )
-    with one_at_a_time():
+    stamp, done = into / ".unpacked", " ".join(wanted)
+    with locked(into.name):
+        if stamp.exists() and stamp.read_text() == done:
+            return
+        if not available():
+            raise CannotProvide(done, "not installed, and this machine has no apt to fetch it with", "Install it.")
         shutil.rmtree(into, ignore_errors=True)
-        update()
         archives = made(APT / "debs" / into.name)
-        apt("download", "-qq", *missing(wanted), cwd=archives)
-    made(into)
-    for archive in sorted(archives.glob("*.deb")):
-        subprocess.run(["dpkg", "-x", str(archive), str(into)], check=True)
-    shutil.rmtree(archives)
-    stamp.write_text(" ".join(wanted))
+        with locked("apt"):  # two apt-get runs on one state would break each other
+            update()
+            try:
+                apt("download", "-qq", *missing(wanted), cwd=archives)
+            except CannotProvide:  # lists name versions that the mirror has replaced since
+                update(max_age=0)
+                apt("download", "-qq", *missing(wanted), cwd=archives)
+        made(into)
+        for archive in sorted(archives.glob("*.deb")):
+            subprocess.run(["dpkg", "-x", str(archive), str(into)], check=True)
+        shutil.rmtree(archives)
+        stamp.write_text(done)
 
 
 def missing(wanted: Sequence[str]) -> list[str]:
@@ -56,11 +57,11 @@ def missing(wanted: Sequence[str]) -> list[str]:
     return sorted(named | set(wanted))
 
 
-def update() -> None:
+def update(max_age: float = LISTS_AGE) -> None:
     made(APT / "lists" / "partial")
     made(APT / "archives" / "partial")
     fetched = APT / "updated"
-    if not fetched.exists() or time.time() - fetched.stat().st_mtime > LISTS_AGE:
+    if not fetched.exists() or time.time() - fetched.stat().st_mtime > max_age:
         apt("update", "-qq")
         fetched.touch()
 
@@ -92,11 +93,3 @@ def private_state() -> list[str]:
 
 def quiet() -> dict[str, str]:
     return {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-
-
-@contextmanager
-def one_at_a_time() -> Generator[None]:
-    """Held across threads and processes: two apt-get runs on one state would break each other."""
-    with (made(APT) / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -58,9 +58,9 @@ def call(host: str, method: str, path: str, body: Body = None, timeout: float = 
 
 
 def answers(host: str) -> bool:
-    """Whether an engine at `host` says so within two seconds."""
+    """Whether an engine at `host` says so within five seconds."""
     try:
-        return call(host, "GET", "/_ping", timeout=2)[0] == 200
+        return call(host, "GET", "/_ping", timeout=5)[0] == 200
     except (OSError, ValueError, http.client.HTTPException):
         return False
 

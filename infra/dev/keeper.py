@@ -86,7 +86,7 @@ def alive() -> set[int]:
     return found
 
 
-def wait_ready(pid: int, path: str | None, seconds: float = 20) -> bool:
+def wait_ready(pid: int, path: str | None, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while path is not None and not os.path.exists(path):
         if pid not in alive() or time.monotonic() > deadline:

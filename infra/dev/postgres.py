@@ -14,7 +14,7 @@ from typing import Self
 
 from infra.dev.children import Child, Kept, Plan, accepts, free_ports, keep, wait_until
 from infra.dev.errors import CannotProvide
-from infra.dev.folders import DEV, VENV, made
+from infra.dev.folders import DEV, VENV, locked, made
 
 UNDURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # throw-away data only
 OWNER = "postgres"
@@ -99,9 +99,10 @@ def copy_template(programs: Path, data: Path) -> None:
     """Copy a cluster that was initialised once: 0.1 s instead of 0.6 s."""
     version = subprocess.run([programs / "postgres", "-V"], capture_output=True, text=True, check=True)
     template = made(DEV / "postgres") / f"template-{version.stdout.split()[2]}"
-    if not (template / "PG_VERSION").exists():
-        shutil.rmtree(template, ignore_errors=True)
-        initialise(programs, template, builtin=int(version.stdout.split()[2].split(".")[0]) >= 17)
+    with locked("postgres"):
+        if not (template / "PG_VERSION").exists():
+            shutil.rmtree(template, ignore_errors=True)
+            initialise(programs, template, builtin=int(version.stdout.split()[2].split(".")[0]) >= 17)
     made(data.parent)
     subprocess.run(["cp", "-a", "--reflink=auto", str(template), str(data)], check=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.dev import debs
 from infra.dev.errors import DevError
-from infra.dev.folders import CACHE, DEV, ROOT, VENV, made
+from infra.dev.folders import CACHE, DEV, ROOT, VENV, locked, made
 
 TRIES = 3
 
@@ -25,15 +25,19 @@ def ensure(lock: str = "test") -> Path:
     requirements = ROOT / "infra" / "locks" / f"{lock}.txt"
     stamp, wanted = VENV / ".lock", f"{sys.version}\n{hashlib.sha256(requirements.read_bytes()).hexdigest()}"
     python = VENV / "bin" / "python"
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return python
+    with locked("venv"):
+        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+            fill(python, requirements, stamp)
+            stamp.write_text(wanted)
+    return python
+
+
+def fill(python: Path, requirements: Path, stamp: Path) -> None:
     if not (python.exists() and stamp.exists() and stamp.read_text().startswith(sys.version)):
         make_empty()
     install = [uv(requirements), "pip", "install", "-q", "--python", str(VENV)]
     run([*install, "--require-hashes", "-r", str(requirements)])
     run([*install, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
-    stamp.write_text(wanted)
-    return python
 
 
 def lay(requirements: Path, folder: Path) -> None:

@@ -82,7 +82,9 @@ class Native:
 
     def engine(self, closing: ExitStack) -> tuple[str, str]:
         running = closing.enter_context(docker_engine.start(self.engine_folder(closing)))
-        if not running.private:
+        if running.private:
+            engine_api.remove_all_containers(running.host)  # of a run that was killed
+        else:
             closing.callback(engine_api.remove_new_installations, running.host, engine_api.installations(running.host))
         for name in images.ensure(running.host):
             if not running.private:
