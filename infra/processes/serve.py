@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from domain.errors import TallyportError
+from infra.durability import on_durable
 from infra.processes.process import Main, run
 from infra.settings import Settings, load
 
@@ -18,6 +19,7 @@ NAMES = (
     "relay",
     "worker",
 )
+WRITERS = frozenset({"handler", "conductor", "notifier"})
 
 
 class NoSuchProcess(TallyportError):
@@ -32,4 +34,4 @@ def serve(name: str, settings: Settings | None = None) -> None:
     if name not in NAMES:
         raise NoSuchProcess(name)
     main: Main = import_module(f"infra.processes.{name}").main
-    run(name, main, settings or load())
+    run(name, on_durable(main) if name in WRITERS else main, settings or load())

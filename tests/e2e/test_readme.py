@@ -85,6 +85,7 @@ def test_the_readme_s_blocks_run_one_after_the_other(
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
         "TALLY_DATABASE__OWNER_URL": pg.owner,
+        "TALLY_DATABASE__ALLOW_UNSAFE": "true",
         "TALLY_AMQP__URL": vhost.platform,
         "DOCKER_HOST": docker_host,
         "TALLY_API__PORT": "0",

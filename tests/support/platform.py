@@ -168,7 +168,7 @@ def platform(
     engine = servers.engine()[0] if any(one.startswith("worker") for one in processes) else None
     with database.copy_of(servers.postgres(), template) as copy:
         accounts = {"tally": urls.platform, "worker": urls.worker, "client": urls.client}
-        environment = {"TALLY_LOG__FORMAT": "json", **extra}
+        environment = {"TALLY_LOG__FORMAT": "json", "TALLY_DATABASE__ALLOW_UNSAFE": "true", **extra}
         system = System(Addresses(copy.owner, accounts, engine), folder, environment)
         system.prepare()
         try:
