@@ -18,7 +18,11 @@ RETRY_SECONDS = 1.0
 
 
 class Capture:
-    """Follows a container until it has ended, across losses of the engine; bytes seen before are not shipped again."""
+    """Follows a container until it has ended, across losses of the engine; bytes seen before are not shipped again.
+
+    Read is the engine's own log, which begins with the container: a stream attached to it would lose what was printed
+    between two processes of this worker, and hold up the task whenever the broker is slow.
+    """
 
     def __init__(
         self, containers: Containers, shipper: LogShipper, source: Source, id: str, pause: Pause = asyncio.sleep

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
 
 from consumers.holdings import Held
 from domain.errors import CannotRun, EngineDown, EngineTimeout
-from domain.ports.running import BootClock, Containers, Planned, RunLabels
+from domain.ports.running import BootClock, Containers, Found, Planned, RunLabels
 from domain.work import OfferedRun
 
 T = TypeVar("T")
@@ -45,16 +46,24 @@ class Start:
         if spec is None:
             raise CannotRun("container-refused", f"executor {offered.spec.executor}: the offer names no container")
         held.state = "pulling"
-        within = offered.spec.timeouts.pull
-        image = patiently(lambda: self.containers.ensure_image(spec.image, within), self.pause)
-        held.image = await unless_stopped(held, image)
         planned = Planned(self.labels(offered, held.fence), spec, environment(held))
-        found = await patiently(lambda: self.containers.create(planned), self.pause)
+        try:
+            found = await self._create(held, planned, offered.spec.timeouts.pull)
+        except CannotRun as refused:
+            if refused.code != "image-not-found" or held.image is None:
+                raise
+            found = await self._create(held, planned, offered.spec.timeouts.pull)  # it was there a moment ago
         held.container = found.id
         if found.state == "created":
             self._check_may_start(held)
             await self._start_once(held.run, found.id)
         held.state = "running"
+
+    async def _create(self, held: Held, planned: Planned, within: timedelta) -> Found:
+        held.image = None
+        image = patiently(lambda: self.containers.ensure_image(planned.container.image, within), self.pause)
+        held.image = await unless_stopped(held, image)
+        return await patiently(lambda: self.containers.create(planned), self.pause)
 
     def labels(self, offered: OfferedRun, fence: int) -> RunLabels:
         """All that is needed to go on with the run after a restart."""

@@ -6,9 +6,9 @@ import pytest
 
 from adapters.in_memory.containers import InMemoryContainers, Program
 from consumers.outfitting import outfit
-from domain.errors import WorkerIdTaken
+from domain.errors import CannotRun, WorkerIdTaken
 from domain.ids import derived_id
-from domain.ports.running import Output
+from domain.ports.running import Found, Output, Planned
 from domain.reports import RunError
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
@@ -194,6 +194,29 @@ async def test_an_image_that_does_not_come_in_its_time_is_pull_failed() -> None:
         finish = await platform.finish()
     assert finish.error is not None
     assert (finish.error.code, finish.exit_code, finish.container_id) == ("pull-failed", None, None)
+
+
+class Pruned(InMemoryContainers):
+    """An engine that someone prunes between the look for an image and the creation of a container."""
+
+    pruned = False
+
+    async def create(self, planned: Planned) -> Found:
+        if not self.pruned:
+            self.pruned = True
+            self.images.clear()
+            self.pulled.set()
+            raise CannotRun("image-not-found", "pruned")
+        return await super().create(planned)
+
+
+async def test_an_image_that_is_gone_when_it_is_needed_is_fetched_again() -> None:
+    platform, dock = Platform(), Dock(Pruned(runs.PROGRAMS, [BUSYBOX]))
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.error) == (0, None)
+    assert dock.containers.pulling.is_set()
 
 
 async def test_a_command_that_is_not_there_is_reported_and_its_container_removed() -> None:
