@@ -75,9 +75,8 @@ class ApiSession:
                 renewed = {**headers, **await self._authorization(renewed=True)}
                 answer = await self.client.request(method, path, headers=renewed, timeout=timeout, **kept)
         except httpx2.HTTPError as error:
-            raise Unavailable(
-                f"API {self.client.base_url} is not reached: {error or type(error).__name__}; is `tally dev` running?"
-            ) from error
+            why = str(error) or type(error).__name__
+            raise Unavailable(f"API {self.client.base_url} is not reached: {why}; is `tally dev` running?") from error
         return checked(answer)
 
     async def _fed(

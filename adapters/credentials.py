@@ -66,7 +66,7 @@ class ClientCredentials:
                 endpoint = cast("dict[str, str]", about.raise_for_status().json())["token_endpoint"]
                 answer = await client.post(endpoint, data=form, auth=(self.client_id, self.secret))
         except (httpx2.HTTPError, KeyError, ValueError) as error:
-            raise Unavailable(f"issuer {self.issuer} is not reached: {error or type(error).__name__}") from error
+            raise Unavailable(f"issuer {self.issuer} is not reached: {str(error) or type(error).__name__}") from error
         said = cast("dict[str, Any]", answer.json())
         if answer.status_code != 200:
             detail = f"the issuer refused client {self.client_id}: {said.get('error_description', said.get('error'))}"

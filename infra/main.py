@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 
 from api.cli.app import client_app, with_command_apart
 from api.cli.exits import INTERRUPTED, Exit, exit_code, explain
-from api.cli.tasks import Connect
+from api.cli.parameters import Connect
 
 if TYPE_CHECKING:
     from api.client import Client

@@ -6,7 +6,9 @@ from cyclopts import App
 
 from api.cli.history import HistoryCommands
 from api.cli.operations import OperationCommands
-from api.cli.tasks import Connect, TaskCommands
+from api.cli.parameters import Connect
+from api.cli.submitting import SubmitCommands
+from api.cli.tasks import TaskCommands
 
 VALUELESS = frozenset({"--wait", "--quiet", "-q", "--no-color", "--help", "-h"})
 
@@ -19,10 +21,12 @@ def client_app(connect: Connect, version: str) -> App:
         version=version,
         result_action="return_value",
     )
-    tasks, history, operations = TaskCommands(connect), HistoryCommands(connect), OperationCommands(connect)
-    for command in (tasks.run, tasks.submit, tasks.ls, tasks.cancel, history.status, history.events, history.logs):
+    submits, tasks, history = SubmitCommands(connect), TaskCommands(connect), HistoryCommands(connect)
+    operations = OperationCommands(connect)
+    for command in (submits.run, submits.submit, tasks.ls, tasks.status, tasks.cancel, tasks.workflow):
         app.command(command)
-    app.command(history.workflow)
+    for command in (history.events, history.logs):
+        app.command(command)
     worker = App(name="worker", help="The workers.")
     worker.command(operations.workers, name="ls")
     projection = App(name="projection", help="The views and their followers of the log.")

@@ -1,9 +1,9 @@
-"""Commands that show one thing: its state, its history, what it printed."""
+"""`tally events` and `tally logs`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
@@ -13,25 +13,19 @@ from api.cli.output import (
     Column,
     Common,
     View,
-    age,
     compact,
-    document,
     field,
     ident,
     moment,
     rows,
     short,
-    span,
-    write,
 )
-from api.cli.tasks import Connect, Several
+from api.cli.parameters import Connect, Follow, Several
 
 if TYPE_CHECKING:
     from api.client import Client
 
 PAUSE_SECONDS = 0.5
-Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative=())]
-RECENT = 5
 EVENTS = (
     Column("POSITION", field("position")),
     Column("VER", field("version")),
@@ -45,27 +39,6 @@ EVENTS = (
     Column("CAUSED BY", ident("causation_id"), wide=True),
     Column("CHAIN", ident("correlation_id"), wide=True),
     Column("DATA", lambda row, wide: compact(row["data"]), wide=True),
-)
-RUNS = (
-    Column("#", field("number")),
-    Column("RUN", ident("run_id")),
-    Column("STATUS", field("status")),
-    Column("WORKER", field("worker_id")),
-    Column("STARTED", moment("started_at")),
-    Column("TOOK", span("started_at", "ended_at")),
-    Column("EXIT", field("exit_code")),
-    Column("REASON", field("reason")),
-    Column("CONTAINER", field("container_id"), wide=True),
-    Column("IMAGE", field("image_digest"), wide=True),
-)
-NODES = (
-    Column("TASK", field("task_id")),
-    Column("STATUS", field("status")),
-    Column("NEEDS", lambda row, wide: ", ".join(row["depends_on"]) or "-"),
-    Column("TOOK", span("started_at", "completed_at")),
-    Column("EXIT", field("exit_code")),
-    Column("WORKER", field("worker_id")),
-    Column("ID", ident("id"), wide=True),
 )
 
 
@@ -97,29 +70,6 @@ class HistoryCommands:
     """Each method is a command; its parameters are the command line's."""
 
     connect: Connect
-
-    async def status(self, ref: str, /, *, common: Common = COMMON) -> int:
-        """Show one task: where it stands, its runs, its latest events.
-
-        Parameters
-        ----------
-        ref
-            Its id, the beginning of it, or its name.
-        """
-        async with self.connect(common.namespace) as client:
-            view = await client.task(ref).view()
-            runs = await client.reading.runs(view["id"], view["namespace"])
-            events = await client.reading.task_events(view["id"], view["namespace"])
-        if not common.people:
-            document({**view, "attempts": list(runs), "events": list(events)}, common)
-            return 0
-        write(summary(view, common.output == "wide"))
-        if runs:
-            write("\nRuns\n")
-            rows(runs, RUNS, common)
-        write("\nEvents\n")
-        rows(events if common.output == "wide" else events[-RECENT:], EVENTS, common)
-        return 0
 
     async def events(self, ref: str | None = None, /, *, asked: Asked = Asked(), common: Common = COMMON) -> int:
         """Show the history of a task, or the whole log after a position.
@@ -175,24 +125,6 @@ class HistoryCommands:
             await output(client, wanted[-1]["run_id"], follow, tail)
         return 0
 
-    async def workflow(self, ref: str, /, *, common: Common = COMMON) -> int:
-        """Show a workflow: each task, what it needs, how it stands.
-
-        Parameters
-        ----------
-        ref
-            Its id, the beginning of it, or its name.
-        """
-        async with self.connect(common.namespace) as client:
-            view = await client.reading.workflow(ref, client.namespace)
-        if not common.people:
-            document(view, common)
-            return 0
-        counts = " ".join(f"{count} {status}" for status, count in sorted(view["counts"].items()))
-        write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}\n\n")
-        rows(view["nodes"], NODES, common)
-        return 0
-
 
 async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:
     after = asked.after
@@ -216,26 +148,3 @@ async def _task(client: "Client", ref: str, asked: Asked) -> AsyncIterator[Seque
         if not asked.follow or any(one["type"] in ENDS for one in page):
             return
         version = page[-1]["version"] if page else version
-
-
-def summary(view: View, wide: bool) -> str:
-    """The first lines of `tally status`."""
-    from api.client import ENDED
-
-    status = view["status"] + (f" (run {view['run']})" if view["run"] else "")
-    since = age(view["updated_at"])
-    lines = [
-        ("Task", f"{view['id'] if wide else short(view['id'])}  {view['name']}  {view['namespace']}"),
-        ("Status", f"{status} for {since}" if view["status"] not in ENDED else f"{status} {since} ago"),
-    ]
-    if view["task_id"] != view["id"]:
-        lines.insert(1, ("Task id", view["task_id"]))
-    optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
-    optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
-    lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
-    needs = [need["task_id"] for need in view.get("depends_on") or ()]
-    if needs:
-        lines.append(("Depends on", ", ".join(needs)))
-    if view.get("result") is not None:
-        lines.append(("Result", compact(view["result"])))
-    return "".join(f"{title:<11}{text}\n" for title, text in lines)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from api.cli.output import COMMON, Column, Common, View, field, moment, rows
-from api.cli.tasks import Connect
+from api.cli.parameters import Connect
 
 WORKERS = (
     Column("WORKER", field("worker_id")),

@@ -1,26 +1,28 @@
-"""Commands that submit, show and end tasks."""
+"""`tally ls`, `status`, `cancel`, `workflow`."""
 
-import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from cyclopts import Parameter
+from api.cli.history import EVENTS
+from api.cli.output import (
+    COMMON,
+    Column,
+    Common,
+    View,
+    age,
+    compact,
+    document,
+    field,
+    ident,
+    moment,
+    rows,
+    short,
+    span,
+    write,
+)
+from api.cli.parameters import Connect, pair
 
-from api.cli.exits import FAILED, REFUSED, Exit, fields, say, told
-from api.cli.output import COMMON, Column, Common, document, field, ident, moment, rows, span, write
-
-if TYPE_CHECKING:
-    from api.client import Client, Task
-    from domain.work import Reply
-
-Connect: TypeAlias = "Callable[[str | None], AbstractAsyncContextManager[Client]]"
-"""Opens a client of the running platform, in a namespace (None: `default`)."""
-
-Flag = Annotated[bool, Parameter(negative=())]
-Several = Annotated[tuple[str, ...], Parameter(negative=())]
+RECENT = 5
 TASKS = (
     Column("ID", ident("id")),
     Column("NAME", field("name")),
@@ -36,58 +38,27 @@ TASKS = (
     Column("IMAGE", field("image"), wide=True),
     Column("REASON", field("reason"), wide=True),
 )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Described:
-    """The task that `tally run` makes.
-
-    Parameters
-    ----------
-    name
-        Name for people; left out, the image's.
-    task_id
-        Its id, unique in the namespace; the same id with the same task twice is one task.
-    env
-        Environment, as NAME=VALUE; may be given again.
-    cpus
-        Processors it may use, such as 0.5.
-    memory
-        Memory it may use, such as 512Mi.
-    depends_on
-        A task that must have succeeded first; may be given again.
-    timeout
-        Seconds it may run.
-    notify
-        A channel to tell of its end; may be given again.
-    """
-
-    name: str | None = None
-    task_id: str | None = None
-    env: Several = ()
-    cpus: float | None = None
-    memory: str | None = None
-    depends_on: Several = ()
-    timeout: float | None = None
-    notify: Several = ()
-
-    def task(self, image: str, command: tuple[str, ...]) -> "Task":
-        """The same for the client."""
-        from api.client import Task
-
-        return Task(
-            self.name or image.rpartition("/")[2].partition(":")[0],
-            task_id=self.task_id,
-            image=image,
-            command=command or None,
-            env=dict(_pair(pair) for pair in self.env),
-            cpus=self.cpus,
-            memory=self.memory,
-            depends_on=self.depends_on,
-            timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
-            notify=self.notify,
-        )
+RUNS = (
+    Column("#", field("number")),
+    Column("RUN", ident("run_id")),
+    Column("STATUS", field("status")),
+    Column("WORKER", field("worker_id")),
+    Column("STARTED", moment("started_at")),
+    Column("TOOK", span("started_at", "ended_at")),
+    Column("EXIT", field("exit_code")),
+    Column("REASON", field("reason")),
+    Column("CONTAINER", field("container_id"), wide=True),
+    Column("IMAGE", field("image_digest"), wide=True),
+)
+NODES = (
+    Column("TASK", field("task_id")),
+    Column("STATUS", field("status")),
+    Column("NEEDS", lambda row, wide: ", ".join(row["depends_on"]) or "-"),
+    Column("TOOK", span("started_at", "completed_at")),
+    Column("EXIT", field("exit_code")),
+    Column("WORKER", field("worker_id")),
+    Column("ID", ident("id"), wide=True),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,87 +66,6 @@ class TaskCommands:
     """Each method is a command; its parameters are the command line's."""
 
     connect: Connect
-
-    async def run(
-        self,
-        image: str,
-        /,
-        *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-        wait: Flag = False,
-        described: Described = Described(),
-        common: Common = COMMON,
-    ) -> int:
-        """Submit one container; with --wait, follow what it prints and end with its exit code.
-
-        Parameters
-        ----------
-        image
-            Image of the container.
-        command
-            What it runs; left out, what the image says.
-        wait
-            Wait for its end.
-        """
-        from pydantic import ValidationError
-
-        from api.cli.following import follow
-
-        try:
-            spec = described.task(image, command).spec()
-        except ValidationError as invalid:
-            raise Exit(REFUSED, f"not a task:{fields(invalid)}") from None
-        async with self.connect(common.namespace) as client:
-            submitted = await client.submit(spec, reply=True)
-            if not wait:
-                write(f"{submitted.id}\n")
-                return 0
-            return await follow(submitted, common)
-
-    async def submit(
-        self,
-        file: str,
-        /,
-        *,
-        dry_run: Flag = False,
-        wait: Flag = False,
-        within: float | None = None,
-        common: Common = COMMON,
-    ) -> int:
-        """Submit the task or workflow that a TOML, YAML or JSON file describes.
-
-        Parameters
-        ----------
-        file
-            The file; - is stdin, as JSON or YAML. A file with `tasks` is a workflow.
-        dry_run
-            Check it here and show what would be sent.
-        wait
-            Wait until all of it has ended; a task's exit code is its container's.
-        within
-            Seconds to wait at most.
-        """
-        from api.cli.documents import command_of
-        from api.cli.following import container_code
-
-        command = command_of(file, common.namespace)
-        if dry_run:
-            document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
-            return 0
-        async with self.connect(command.namespace) as client:
-            _, reply = await client.send(command, reply=True)
-            assert reply is not None, "a reply was asked for"
-            code = _said(reply)
-            if not wait:
-                return code
-            async with asyncio.timeout(within):
-                tasks = await client.accepted_by(reply)
-                outcomes = [await task.wait() for task in tasks]
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            if not common.quiet:
-                say(f"{task.id} {outcome.status}" + (f" ({outcome.reason})" if outcome.reason else ""))
-        if code == 0 and reply.task_id is not None:
-            return container_code(outcomes[0])
-        return code or (0 if all(outcome.status == "succeeded" for outcome in outcomes) else FAILED)
 
     async def ls(self, *filters: str, limit: int = 50, common: Common = COMMON) -> int:
         """List tasks, the newest first.
@@ -188,7 +78,7 @@ class TaskCommands:
             How many at most.
         """
         async with self.connect(common.namespace) as client:
-            found = await client.reading.tasks(common.namespace, dict(_pair(one) for one in filters), limit)
+            found = await client.reading.tasks(common.namespace, dict(map(pair, filters)), limit)
         rows(found, TASKS, common)
         return 0
 
@@ -217,23 +107,66 @@ class TaskCommands:
                 write(f"{view['id']}\n")
         return 0
 
+    async def status(self, ref: str, /, *, common: Common = COMMON) -> int:
+        """Show one task: where it stands, its runs, its latest events.
 
-def _said(reply: "Reply") -> int:
-    """The names of what was accepted, on stdout; what was refused of many tasks, on stderr."""
-    code = 0
-    for task in reply.tasks or ():
-        if task.problem is not None:
-            code = REFUSED
-            say(f"tally: {task.task_id or '-'}: {told(task.problem)}")
-        else:
-            write(f"{task.task_id}\n")
-    if reply.tasks is None:
-        write(f"{reply.workflow_id or reply.task_id}\n")
-    return code
+        Parameters
+        ----------
+        ref
+            Its id, the beginning of it, or its name.
+        """
+        async with self.connect(common.namespace) as client:
+            view = await client.task(ref).view()
+            runs = await client.reading.runs(view["id"], view["namespace"])
+            events = await client.reading.task_events(view["id"], view["namespace"])
+        if not common.people:
+            document({**view, "attempts": list(runs), "events": list(events)}, common)
+            return 0
+        write(summary(view, common.output == "wide"))
+        if runs:
+            write("\nRuns\n")
+            rows(runs, RUNS, common)
+        write("\nEvents\n")
+        rows(events if common.output == "wide" else events[-RECENT:], EVENTS, common)
+        return 0
+
+    async def workflow(self, ref: str, /, *, common: Common = COMMON) -> int:
+        """Show a workflow: each task, what it needs, how it stands.
+
+        Parameters
+        ----------
+        ref
+            Its id, the beginning of it, or its name.
+        """
+        async with self.connect(common.namespace) as client:
+            view = await client.reading.workflow(ref, client.namespace)
+        if not common.people:
+            document(view, common)
+            return 0
+        counts = " ".join(f"{count} {status}" for status, count in sorted(view["counts"].items()))
+        write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}\n\n")
+        rows(view["nodes"], NODES, common)
+        return 0
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise Exit(2, f"{text}: give NAME=VALUE")
-    return name, value
+def summary(view: View, wide: bool) -> str:
+    """The first lines of `tally status`."""
+    from api.client import ENDED
+
+    status = view["status"] + (f" (run {view['run']})" if view["run"] else "")
+    since = age(view["updated_at"])
+    lines = [
+        ("Task", f"{view['id'] if wide else short(view['id'])}  {view['name']}  {view['namespace']}"),
+        ("Status", f"{status} for {since}" if view["status"] not in ENDED else f"{status} {since} ago"),
+    ]
+    if view["task_id"] != view["id"]:
+        lines.insert(1, ("Task id", view["task_id"]))
+    optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
+    optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
+    lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
+    needs = [need["task_id"] for need in view.get("depends_on") or ()]
+    if needs:
+        lines.append(("Depends on", ", ".join(needs)))
+    if view.get("result") is not None:
+        lines.append(("Result", compact(view["result"])))
+    return "".join(f"{title:<11}{text}\n" for title, text in lines)

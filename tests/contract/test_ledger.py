@@ -1,9 +1,8 @@
 """What every ledger of the notifier promises."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -25,13 +24,11 @@ class Place:
     """A seat, and a way to give its log events before the test begins."""
 
     seat: Seat[NotifierTurn]
-    append: Callable[[Sequence[NewEvent]], Any]
+    append: Callable[[Sequence[NewEvent]], Awaitable[None]]
 
     async def ends(self, *histories: Sequence[NewEvent]) -> list[Recorded]:
         for events in histories:
-            appended = self.append(events)
-            if appended is not None:
-                await appended
+            await self.append(events)
         return list((await self.seat.page(100, ["task.succeeded.v1"])).events)
 
 
@@ -39,7 +36,11 @@ class Place:
 async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
     if request.param == "memory":
         log = MemoryLog(Hands())
-        yield Place(MemorySeat(log, "notifier", Ledger().turn), lambda events: log.append(events) and None)
+
+        async def keep(events: Sequence[NewEvent]) -> None:
+            log.append(events)
+
+        yield Place(MemorySeat(log, "notifier", Ledger().turn), keep)
         return
     dsn = request.getfixturevalue("pg").app
 

@@ -1,0 +1,170 @@
+"""`tally run` and `tally submit`."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from api.cli.exits import FAILED, REFUSED, Exit, fields, say, told
+from api.cli.output import COMMON, Common, document, write
+from api.cli.parameters import Connect, Flag, Several, pair
+
+if TYPE_CHECKING:
+    from api.client import Task
+    from domain.work import Reply
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The task that `tally run` makes.
+
+    Parameters
+    ----------
+    name
+        Name for people; left out, the image's.
+    task_id
+        Its id, unique in the namespace; the same id with the same task twice is one task.
+    env
+        Environment, as NAME=VALUE; may be given again.
+    cpus
+        Processors it may use, such as 0.5.
+    memory
+        Memory it may use, such as 512Mi.
+    depends_on
+        A task that must have succeeded first; may be given again.
+    timeout
+        Seconds it may run.
+    notify
+        A channel to tell of its end; may be given again.
+    """
+
+    name: str | None = None
+    task_id: str | None = None
+    env: Several = ()
+    cpus: float | None = None
+    memory: str | None = None
+    depends_on: Several = ()
+    timeout: float | None = None
+    notify: Several = ()
+
+    def task(self, image: str, command: tuple[str, ...]) -> "Task":
+        """The same for the client."""
+        from api.client import Task
+
+        return Task(
+            self.name or image.rpartition("/")[2].partition(":")[0],
+            task_id=self.task_id,
+            image=image,
+            command=command or None,
+            env=dict(map(pair, self.env)),
+            cpus=self.cpus,
+            memory=self.memory,
+            depends_on=self.depends_on,
+            timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
+            notify=self.notify,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitCommands:
+    """Each method is a command; its parameters are the command line's."""
+
+    connect: Connect
+
+    async def run(
+        self,
+        image: str,
+        /,
+        *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+        wait: Flag = False,
+        described: Described = Described(),
+        common: Common = COMMON,
+    ) -> int:
+        """Submit one container; with --wait, follow what it prints and end with its exit code.
+
+        Parameters
+        ----------
+        image
+            Image of the container.
+        command
+            What it runs; left out, what the image says.
+        wait
+            Wait for its end.
+        """
+        from pydantic import ValidationError
+
+        from api.cli.following import follow
+
+        try:
+            spec = described.task(image, command).spec()
+        except ValidationError as invalid:
+            raise Exit(REFUSED, f"not a task:{fields(invalid)}") from None
+        async with self.connect(common.namespace) as client:
+            submitted = await client.submit(spec, reply=True)
+            if not wait:
+                write(f"{submitted.id}\n")
+                return 0
+            return await follow(submitted, common)
+
+    async def submit(
+        self,
+        file: str,
+        /,
+        *,
+        dry_run: Flag = False,
+        wait: Flag = False,
+        within: float | None = None,
+        common: Common = COMMON,
+    ) -> int:
+        """Submit the task or workflow that a TOML, YAML or JSON file describes.
+
+        Parameters
+        ----------
+        file
+            The file; - is stdin, as JSON or YAML. A file with `tasks` is a workflow.
+        dry_run
+            Check it here and show what would be sent.
+        wait
+            Wait until all of it has ended; a task's exit code is its container's.
+        within
+            Seconds to wait at most.
+        """
+        from api.cli.documents import command_of
+        from api.cli.following import container_code
+
+        command = command_of(file, common.namespace)
+        if dry_run:
+            document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
+            return 0
+        async with self.connect(command.namespace) as client:
+            _, reply = await client.send(command, reply=True)
+            assert reply is not None, "a reply was asked for"
+            code = _said(reply)
+            if not wait:
+                return code
+            async with asyncio.timeout(within):
+                tasks = await client.accepted_by(reply)
+                outcomes = [await task.wait() for task in tasks]
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            if not common.quiet:
+                say(f"{task.id} {outcome.status}" + (f" ({outcome.reason})" if outcome.reason else ""))
+        if code == 0 and reply.task_id is not None:
+            return container_code(outcomes[0])
+        return code or (0 if all(outcome.status == "succeeded" for outcome in outcomes) else FAILED)
+
+
+def _said(reply: "Reply") -> int:
+    """The names of what was accepted, on stdout; what was refused of many tasks, on stderr."""
+    code = 0
+    for task in reply.tasks or ():
+        if task.problem is not None:
+            code = REFUSED
+            say(f"tally: {task.task_id or '-'}: {told(task.problem)}")
+        else:
+            write(f"{task.task_id}\n")
+    if reply.tasks is None:
+        write(f"{reply.workflow_id or reply.task_id}\n")
+    return code
