@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from adapters.reading import Reader
+from consumers.envelopes import Attributes, open_envelope
 from consumers.reading import decode
 from consumers.strict_json import strict_object
 from domain.commands import COMMANDS
@@ -27,6 +28,11 @@ class AmqpCommandDesk:
     publisher: Publisher
     reader: Reader
     user: str
+
+    def open(self, body: bytes) -> tuple[Mapping[str, object], bytes]:
+        attributes: Attributes = {}
+        data = open_envelope(body, attributes)
+        return {name: values[-1] for name, values in attributes.items()}, data
 
     def read(self, type: str, data: bytes) -> Message:
         strict_object(data)

@@ -51,6 +51,7 @@ async def serving(app: Any, sock: socket.socket) -> AsyncGenerator[str]:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=True,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,

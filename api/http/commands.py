@@ -1,7 +1,7 @@
 """Commands over HTTP: read strictly, published with the caller's name, decided by the handler as any other."""
 
 from collections import OrderedDict
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from uuid import UUID
 
 import orjson
@@ -74,20 +74,17 @@ async def post_command(request: Request, idempotency_key: Key = None) -> Respons
         raise Unreadable("content-type", f"{kind or 'none'}: send {ENVELOPE} or application/json")
     if len(body) > api_of(request).bounds.max_workflow:
         raise TooLarge(f"body: {len(body)} bytes; at most {api_of(request).bounds.max_workflow}")
-    try:
-        event = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Unreadable("bad-json", str(error)[:200]) from None
-    envelope = cast("dict[str, Any]", event) if isinstance(event, dict) else {}
-    if not isinstance(envelope.get("type"), str) or not isinstance(envelope.get("data"), dict):
-        raise Unreadable("not-object", "send a CloudEvent: an object with specversion, id, type and data")
-    return await _post(request, envelope["type"], orjson.dumps(envelope["data"]), _ids(idempotency_key, envelope))
+    attributes, data = cast("CommandDesk", api_of(request).desk).open(body)
+    kind_of_command = attributes.get("type")
+    if not isinstance(kind_of_command, str):
+        raise Unreadable("no-type", "type: name the command, such as task.submit.v1")
+    return await _post(request, kind_of_command, data, _ids(idempotency_key, attributes.get("id")))
 
 
 @posting.post("/v1/tasks", openapi_extra=WRITES | takes("application/json", TASK), status_code=202)
 async def post_task(request: Request, idempotency_key: Key = None) -> Response:
     """Publish a `task.submit.v1`: its data is the body."""
-    return await _post(request, "task.submit.v1", await request.body(), _ids(idempotency_key, {}))
+    return await _post(request, "task.submit.v1", await request.body(), _ids(idempotency_key, None))
 
 
 async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Response:
@@ -131,8 +128,8 @@ def _pending(id: UUID) -> Response:
     return Response(body, 202, {"Location": address, "Retry-After": "1"}, "application/json")
 
 
-def _ids(key: str | None, envelope: dict[str, Any]) -> UUID | None:
-    given = [value for value in (key, envelope.get("id")) if value is not None]
+def _ids(*keys: object) -> UUID | None:
+    given = [value for value in keys if value is not None]
     ids = {is_uuid(value) if isinstance(value, str) else None for value in given}
     if None in ids or UUID(int=0) in ids:
         raise Unreadable("bad-id", "Idempotency-Key and id are UUIDs, fresh for each command, and not the nil one")

@@ -1,5 +1,6 @@
 """Commands on their way in over HTTP: read strictly, published with the sender's name, decided elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -20,6 +21,10 @@ class PostedCommand:
 
 class CommandDesk(Protocol):
     """Takes commands and decides nothing."""
+
+    def open(self, body: bytes) -> tuple[Mapping[str, object], bytes]:
+        """Attributes and data of a structured CloudEvent, names in lower case. Raises Unreadable."""
+        ...
 
     def read(self, type: str, data: bytes) -> Message:
         """The command in `data`. Raises Unreadable for what is no strict JSON object, Rejected for all else."""
