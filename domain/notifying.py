@@ -82,4 +82,4 @@ def settle(notification: Notification, tried: Tried, now: datetime, share: float
 
 def backoff(tries: int, share: float) -> timedelta:
     """The pause after that many tries: a share of 5 s, 10 s, 20 s and so on up to one hour (full jitter)."""
-    return min(LONGEST, FIRST * 2 ** min(tries - 1, 20)) * share
+    return min(LONGEST, FIRST * (1 << min(tries - 1, 20))) * share

@@ -49,7 +49,7 @@ class Engine:
         return streams
 
     async def until_ready(self, id: str) -> None:
-        async with aclosing(self.containers.output(id)) as output:  # type: ignore[type-var]
+        async with aclosing(self.containers.output(id)) as output:
             async for piece in output:
                 if piece == Output("stdout", b"ready\n"):
                     return

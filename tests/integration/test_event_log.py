@@ -29,8 +29,8 @@ async def test_a_stored_event_is_never_changed(pg: Database, change: str, role: 
     async with await connect(pg.app, "test") as connection, connection.transaction():
         await append_events(connection, history(1))
 
-    with psycopg.connect(getattr(pg, role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute(change.encode())
+    with psycopg.connect(getattr(pg, role)) as direct, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        direct.execute(change.encode())
 
 
 async def test_a_reader_never_misses_an_event_while_many_write(pg: Database) -> None:
@@ -55,7 +55,9 @@ async def test_a_reader_never_misses_an_event_while_many_write(pg: Database) -> 
                     await seat.wait(1.0)
         return seen
 
-    seen, *_ = await asyncio.gather(read(), *(write() for _ in range(writers)))
+    reading = asyncio.create_task(read())
+    await asyncio.gather(*(write() for _ in range(writers)))
+    seen = await reading
 
     assert seen == sorted(set(seen))
     assert len(seen) == total
@@ -126,10 +128,12 @@ async def test_a_follower_that_can_no_longer_listen_ends(pg: Database) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tally projector listen'"
         )
 
+        async def listen() -> None:
+            while True:
+                await seat.wait(0.05)
+
         with pytest.raises(psycopg.OperationalError):
-            async with asyncio.timeout(10):
-                while True:
-                    await seat.wait(0.05)
+            await asyncio.wait_for(listen(), 10)
 
 
 async def test_a_turn_that_was_overtaken_changes_nothing(pg: Database) -> None:

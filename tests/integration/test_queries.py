@@ -15,6 +15,7 @@ from adapters.rebuild import open_rebuild
 from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from consumers.rebuilding import rebuild
+from domain import events as e
 from domain.errors import BadQuery, Unavailable
 from domain.ids import derived_id
 from domain.messages import Cause
@@ -64,7 +65,7 @@ async def test_a_list_is_bounded_by_the_times_of_submission(pg: Database, asked:
 async def test_a_worker_is_shown_with_its_last_beat_and_what_it_holds_in_these_namespaces(pg: Database) -> None:
     await append(pg.app, new_events(WORKER, 0, "_", [registered()], CAUSE))
     for task, namespace in ((TASK, "analytics"), (TASK_2, "other")):
-        events = [submitted(), queued(), leased(task=task)]
+        events: list[e.Event] = [submitted(), queued(), leased(task=task)]
         await append(pg.app, new_events(task, 0, namespace, events, CAUSE))
         execute(
             pg.app,

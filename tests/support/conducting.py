@@ -218,8 +218,8 @@ class MemoryWorld(World):
 
     async def left_over(self) -> int:
         rows = self.rows
-        tables = (rows.queue, rows.edges, rows.settled, rows.timers, rows.members, rows.last, rows.cancels, rows.leases)
-        return sum(map(len, tables))
+        waiting = len(rows.queue) + len(rows.edges) + len(rows.settled) + len(rows.timers)
+        return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases)
 
 
 @dataclass(slots=True)

@@ -87,7 +87,7 @@ class Platform:
             )
             deadline = time.monotonic() + seconds
             while not replies and time.monotonic() < deadline:
-                connection.process_data_events(0.1)  # type: ignore[arg-type]
+                connection.process_data_events(0.1)  # pyright: ignore[reportArgumentType]
         assert replies, f"no reply to {type} within {seconds:g} s"
         reply: dict[str, Any] = json.loads(replies[0])
         return reply

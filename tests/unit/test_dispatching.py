@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 from uuid import UUID
 
 from hypothesis import given
@@ -116,7 +117,7 @@ HOSTS = st.lists(
         held=st.integers(0, 5),
         heard=st.sampled_from([CLOCK - 1, CLOCK - LEASE_TERM]),
     ),
-    unique_by=lambda host: str(host.worker_id),  # type: ignore[attr-defined]
+    unique_by=attrgetter("worker_id"),
 )
 TASKS = st.lists(
     st.builds(
@@ -127,7 +128,7 @@ TASKS = st.lists(
         st.sampled_from(["noop", "docker"]),
         st.floats(0, 100),
     ),
-    unique_by=lambda task: task.position,
+    unique_by=attrgetter("position"),
 )
 
 

@@ -35,20 +35,17 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         gone=draw(st.booleans()),
         error=draw(st.sampled_from([None, RunError(code="image-missing")])),
     )
-    return draw(
-        st.sampled_from(
-            [
-                Free(),
-                Skip("T0"),
-                GRANT,
-                CloseLease(fence, draw(st.booleans())),
-                TimeOut(fence),
-                Cancel("alice"),
-                RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
-                finish,
-            ]
-        )
-    )
+    choices: list[Decision] = [
+        Free(),
+        Skip("T0"),
+        GRANT,
+        CloseLease(fence, draw(st.booleans())),
+        TimeOut(fence),
+        Cancel("alice"),
+        RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
+        finish,
+    ]
+    return draw(st.sampled_from(choices))
 
 
 @given(st.data(), st.sampled_from(["blocked", "queued"]))

@@ -51,7 +51,7 @@ SKIPPED = e.TaskSkipped(task_id="T1", because="T0")
 BLOCKED = e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))
 LATE = e.LateResultIgnored(task_id="T1", run_id=run_id(7), fence=9, report="run.finish.v1", exit_code=0)
 
-RUNNING = [submitted(), queued(), leased(), started()]
+RUNNING: list[e.Event] = [submitted(), queued(), leased(), started()]
 STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([submitted()], {"status": "blocked", "run": 0}),
     ([submitted(), BLOCKED], {"status": "blocked"}),
