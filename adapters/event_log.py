@@ -203,7 +203,8 @@ class PgSeat(Generic[T]):
         if self._listening.done():
             self._listening.result()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hint.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._hint.wait()
 
     async def _take(self) -> None:
         lock = f"tallyport.consumer.{self.name}"

@@ -24,7 +24,8 @@ class PgWatch:
 
     async def changed(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), max(seconds, 0.001))
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._news.wait()
 
     async def run(self) -> None:
         """Until cancelled. While the database is away, everybody looks for himself once a second."""

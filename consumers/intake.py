@@ -1,7 +1,6 @@
-"""The loop around a queue's handler: batches, settling, waiting out an outage, and setting poison aside."""
+"""The loop around a queue's handler: batches, settling, and setting poison aside."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +8,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from consumers.dead_letters import dead_letter
-from domain.errors import Unavailable, Unreadable
+from domain.errors import Unreadable
 from domain.ports.broker import Delivery, Subscription
 from domain.ports.handling import HandlerStore, Writes
 from domain.ports.log import Clock, NewId
@@ -17,7 +16,6 @@ from domain.ports.log import Clock, NewId
 BATCH = 256
 RETRY_UNKNOWN = 0.05
 ALONE_AFTER, POISON_AFTER = 3, 5
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 
 
 class Handle(Protocol):
@@ -39,18 +37,10 @@ class Intake:
     newest: Delivery | None = None
 
     async def run(self) -> None:
-        """Until cancelled. An outage of the store or the broker stops deliveries until both answer again."""
-        pause = FIRST_PAUSE
+        """Until cancelled. Raises Unavailable in an outage: whoever runs this ends its connections and begins anew,
+        so nothing is delivered to it until the store answers, and what was not settled comes again."""
         while True:
-            try:
-                await self.round()
-                pause = FIRST_PAUSE
-            except Unavailable:
-                self.waiting.clear()
-                self.newest = None
-                await self.subscription.pause()
-                await asyncio.sleep(random.uniform(0, pause))
-                pause = min(2 * pause, LONGEST_PAUSE)
+            await self.round()
 
     async def round(self) -> None:
         """One batch: what has arrived, and what waits for a name that was not there."""
@@ -68,7 +58,8 @@ class Intake:
         if not self.waiting:
             return await self.subscription.batch(BATCH)
         try:
-            return await asyncio.wait_for(self.subscription.batch(BATCH), RETRY_UNKNOWN)
+            async with asyncio.timeout(RETRY_UNKNOWN):
+                return await self.subscription.batch(BATCH)
         except TimeoutError:
             return ()
 

@@ -126,4 +126,5 @@ class MemorySeat(Generic[T]):
     async def wait(self, seconds: float) -> None:
         """Return when the log may have grown; at the latest after `seconds`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.log.grown.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.log.grown.wait()
