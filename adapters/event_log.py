@@ -143,6 +143,7 @@ class PgSeat(Generic[T]):
         self.name = name
         self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
         self._hint = asyncio.Event()
+        self._heard: set[str] = set()
         self._stack = AsyncExitStack()
         self._turn = self._position = 0
 
@@ -169,16 +170,17 @@ class PgSeat(Generic[T]):
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
         """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
         self._hint.clear()
+        heard, self._heard = frozenset(self._heard), set()
         async with self._work.cursor(binary=True) as cursor:
             if types is None:
                 await cursor.execute(_PAGE, (self._position, limit), prepare=True)
                 events = [recorded(row) for row in await cursor.fetchall()]
-                return Page(events, events[-1].position if events else self._position)
+                return Page(events, events[-1].position if events else self._position, heard)
             await cursor.execute(_PAGE_OF_TYPES, (self._position, list(types), limit), prepare=True)
             rows = await cursor.fetchall()
         events = [recorded(row[:-1]) for row in rows if row[0] is not None]
         end = max(self._position, rows[0][-1] or 0)
-        return Page(events, events[-1].position if len(events) == limit else end)
+        return Page(events, events[-1].position if len(events) == limit else end, heard)
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[T]:
@@ -224,7 +226,8 @@ class PgSeat(Generic[T]):
         loop = asyncio.get_running_loop()
         stamp_at = loop.time() + STAMP_SECONDS
         while True:
-            async for _ in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
+            async for notice in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
+                self._heard.add(notice.channel)
                 self._hint.set()
             if loop.time() >= stamp_at:
                 await self._ears.execute(_STAMP, (self.name, self._turn))

@@ -17,6 +17,7 @@ from consumers.deciding import Draft, Wish
 from consumers.dispatcher import Offering
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
+from domain.events import RunLeased
 from domain.ports.conducting import Agenda, ConductorTurn, Dealt
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
@@ -52,18 +53,35 @@ class Conductor:
     _next_due: datetime | None = None
     _now: datetime | None = None
     _partitions_due: datetime | None = None
+    _granted_all: bool = False
+    _next_step: float = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Conduct until `stop` is set; a round that has begun is ended first."""
         probing = asyncio.create_task(self.probes.run(), name="probes")
         try:
             while not stop.is_set():
-                if not await self.step(await self.seat.page(PAGE, TYPES)):
-                    await self.seat.wait(self._idle_seconds())
+                page = await self.seat.page(PAGE, TYPES)
+                if self._only_echoes(page) or not await self._step_and_note_when(page):
+                    await self.seat.wait(max(self._next_step - _time(), 0.0))
                 if probing.done():
                     probing.result()
         finally:
             probing.cancel()
+
+    async def _step_and_note_when(self, page: Page) -> bool:
+        more = await self.step(page)
+        self._next_step = _time() + self._idle_seconds()
+        return more
+
+    def _only_echoes(self, page: Page) -> bool:
+        """Whether the page holds nothing but grants of the last round, whose rows are as they should be already.
+
+        They are read again, and passed over, with the next page that says more, or when a step is due by time.
+        """
+        if not self._granted_all or not page.events or _time() >= self._next_step:
+            return False
+        return len(page.events) <= GRANT_LIMIT and all(event.type == RunLeased.TYPE for event in page.events)
 
     async def step(self, page: Page) -> bool:
         """One round; True says that there is more to do at once. Streams that moved meanwhile wait for the next."""
@@ -74,7 +92,7 @@ class Conductor:
                 async with self.seat.turn() as turn:
                     overdue, dealt = await self._round(turn, page, left)
                     self._now = turn.now
-                    if not dealt:
+                    if dealt.nothing:
                         self._next_due = await turn.next_due()
                 break
             except StreamsMoved as moved:
@@ -82,9 +100,11 @@ class Conductor:
         if overdue.new_probe:
             self.probes.send(overdue.clock.probe)
         self._look_again = bool(left) or len(overdue.expired) + len(overdue.silent) >= CLOSING_LIMIT
-        return dealt or bool(left) or len(page.events) >= PAGE
+        self._granted_all = not left and dealt.only_grants(GRANT_LIMIT)
+        more = not dealt.nothing and not self._granted_all
+        return more or bool(left) or len(page.events) >= PAGE
 
-    async def _round(self, turn: ConductorTurn, page: Page, left: frozenset[UUID]) -> tuple[Overdue, bool]:
+    async def _round(self, turn: ConductorTurn, page: Page, left: frozenset[UUID]) -> tuple[Overdue, Dealt]:
         if page.events:
             await turn.note(await notes_of(turn, page.events))
         await turn.move_to(page.up_to)
@@ -97,12 +117,12 @@ class Conductor:
         draft = Draft(loaded, left, turn.now, self.traces)
         dealt = _decide(draft, agenda, overdue, offering)
         if dealt.nothing:
-            return overdue, False
+            return overdue, dealt
         await turn.deal(dealt)
         appended = await turn.append(draft.events)
         if appended.moved:
             raise StreamsMoved(appended.moved)
-        return overdue, True
+        return overdue, dealt
 
     async def _make_partitions(self) -> None:
         if self._partitions_due is None or (self._now is not None and self._now >= self._partitions_due):
@@ -142,3 +162,7 @@ def _decide(draft: Draft, agenda: Agenda, overdue: Overdue, offering: Offering) 
 def _dealt(draft: Draft, wishes: Iterable[tuple[T, Wish]]) -> list[T]:
     """The rows whose wish was decided, also if it came to nothing; the others stay."""
     return [row for row, wish in wishes if draft.decide(wish) is not None]
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
+from consumers.following import PAGE
 from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskSubmitted
 from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing, Publisher
@@ -23,6 +24,7 @@ from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
 
 EXCHANGE = "task.work"
 TYPES = [RunLeased.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
+LOG_ALONE = frozenset({"tally_log"})
 RUNS_IN_AN_OFFER, BEATS_AT_ONCE = 100, 500
 OFFER_KEPT, STOP_KEPT, SYNC_KEPT = timedelta(seconds=12), timedelta(minutes=1), timedelta(seconds=10)
 """How long each waits in a worker's queue: after that it is said anew or no longer true."""
@@ -42,8 +44,11 @@ class Messenger:
     async def step(self, page: Page) -> bool:
         """Send what the page's events and the unanswered beats call for. True: there may be more.
 
-        Raises Unavailable, with nothing noted, if the broker does not confirm.
+        Raises Unavailable, with nothing noted, if the broker does not confirm. What others log is no reason to begin a
+        transaction: the position then stays behind until the next beat.
         """
+        if not page.events and page.heard == LOG_ALONE:
+            return False
         orders = [(recorded, _order(recorded)) for recorded in page.events]
         async with self.seat.turn() as turn:
             tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
@@ -57,7 +62,7 @@ class Messenger:
             if beats:
                 await turn.answered([beat for beat, _ in beats])
             await turn.move_to(page.up_to)
-        return bool(page.events) or len(beats) == BEATS_AT_ONCE
+        return len(page.events) >= PAGE or len(beats) == BEATS_AT_ONCE
 
     def _offers_and_stops(
         self,

@@ -147,6 +147,11 @@ class Dealt:
         """Whether no row is dealt with."""
         return not any(getattr(self, each.name) for each in fields(self))
 
+    def only_grants(self, limit: int) -> bool:
+        """Whether runs were granted, fewer than `limit`, and nothing else was done."""
+        others = (self.settled, self.cancelled, self.complete, self.timed, self.closed, self.lost)
+        return 0 < len(self.leases) < limit and not any(others)
+
 
 class ConductorTurn(AppendingTurn, Protocol):
     """One round. Reads see what the round has written; nothing remains of a round that fails."""

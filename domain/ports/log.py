@@ -24,10 +24,14 @@ class NewId(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events after a follower's position. `up_to`: every event at or below it that the follower asked for is here."""
+    """Events after a follower's position. `up_to`: every event at or below it that the follower asked for is here.
+
+    `heard`: the channels that gave a hint since the page before; none when only time has passed.
+    """
 
     events: Sequence[Recorded]
     up_to: int
+    heard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

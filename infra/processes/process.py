@@ -1,6 +1,7 @@
 """What every process shares: its telemetry, its end on SIGTERM, and waiting out an outage."""
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +17,8 @@ from infra.telemetry import telemetry
 
 Main: TypeAlias = Callable[[Settings, Traces], Awaitable[None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+BEHIND, NICE = frozenset({"projector", "relay", "notifier", "logkeeper"}), 5
+"""What only tells of a run lets those go first that bring it about, where processors are scarce."""
 
 
 def run(name: str, main: Main, settings: Settings) -> None:
@@ -25,6 +28,8 @@ def run(name: str, main: Main, settings: Settings) -> None:
     """
     import uvloop
 
+    if name in BEHIND:
+        os.nice(NICE)
     with telemetry(settings, name) as traces:
         uvloop.run(_until_stopped(name, main, settings, traces))
 

@@ -211,5 +211,6 @@ async def test_the_position_moves_with_what_was_read() -> None:
     seat = MemorySeat(trial.world.log, "conductor", trial.world.turn)
 
     await settle(conductor(seat))
+    await settle(conductor(seat))
 
     assert seat.position == len(trial.world.log.events)
