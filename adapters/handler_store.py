@@ -44,8 +44,9 @@ _DEAD_IN = (
     "%b::text[], %b::text[]::jsonb[])"
 )
 _REDELIVERED = (
-    "INSERT INTO redeliveries AS r (message_id) SELECT unnest(%b::text[]) "
-    "ON CONFLICT (message_id) DO UPDATE SET times = r.times + 1, last_at = now() RETURNING message_id, times"
+    "INSERT INTO redeliveries AS r (message_id, times) SELECT unnest(%b::text[]), %b::int "
+    "ON CONFLICT (message_id) DO UPDATE SET times = r.times + EXCLUDED.times, last_at = now() "
+    "RETURNING message_id, times"
 )
 
 
@@ -90,9 +91,9 @@ class PgHandlerStore:
         rows = await self._rows("SELECT id FROM installation")
         return UUID(str(rows[0][0]))
 
-    async def redelivered(self, message_ids: Sequence[str]) -> dict[str, int]:
-        """How often each of these messages has now come back unsettled: counted in a transaction of its own."""
-        return {row[0]: row[1] for row in await self._rows(_REDELIVERED, sorted(set(message_ids)))}
+    async def redelivered(self, message_ids: Sequence[str], more: int = 1) -> dict[str, int]:
+        """How often each of these messages has come back unsettled, with `more` added in a transaction of its own."""
+        return {row[0]: row[1] for row in await self._rows(_REDELIVERED, sorted(set(message_ids)), more)}
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""

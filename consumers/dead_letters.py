@@ -31,7 +31,7 @@ def dead_letter(id: UUID, queue: str, delivery: Delivery, unreadable: Unreadable
         body=masked(delivery.body[:KEPT_BYTES]),
         digest=sha256(delivery.body).digest(),
         user=delivery.user,
-        message_id=delivery.message_id and delivery.message_id[:KEPT_HEADER],
+        message_id=delivery.message_id and _shown(delivery.message_id),
         headers={_shown(name): _shown(value) for name, value in headers},
     )
 

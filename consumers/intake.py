@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import groupby
 from typing import Protocol
 
 from consumers.dead_letters import dead_letter
-from domain.errors import Unreadable
+from domain.errors import Unavailable, Unreadable
 from domain.ports.broker import Delivery, Subscription
 from domain.ports.handling import HandlerStore, Writes
 from domain.ports.log import Clock, NewId
@@ -26,13 +28,18 @@ class Handle(Protocol):
 
 @dataclass(slots=True)
 class Intake:
-    """Feeds one subscription to `handle`. Nothing is settled before its outcome is committed."""
+    """Feeds one subscription to `handle`. Nothing is settled before its outcome is committed.
+
+    A message that came back twice is tried alone from then on: who stands beside the one that kills is not counted on.
+    `trial`: shared by the intakes of a process, which die together.
+    """
 
     subscription: Subscription
     handle: Handle
     store: HandlerStore
     clock: Clock
     new_id: NewId
+    trial: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: dict[int, tuple[Delivery, datetime]] = field(default_factory=dict[int, tuple[Delivery, datetime]])
     newest: Delivery | None = None
 
@@ -45,14 +52,19 @@ class Intake:
     async def round(self) -> None:
         """One batch: what has arrived, and what waits for a name that was not there."""
         deliveries = await self._arrived()
-        if deliveries:
-            self.newest = deliveries[-1]
         await self._try_again()
-        for part in await self._apart(deliveries):
-            now = self.clock.now()
-            for delivery in await self.handle(part, timedelta(0)):
-                self.waiting[delivery.tag] = (delivery, now)
-        await self._settle(deliveries)
+        returned = {_name(delivery) for delivery in deliveries if delivery.redelivered}
+        if not returned:
+            await self._give(deliveries)
+            return
+        known = await self.store.redelivered(sorted(returned), 0)
+        suspects = {name for name, times in known.items() if times >= ALONE_AFTER - 1}
+        for suspected, some in groupby(deliveries, lambda delivery: _name(delivery) in suspects):
+            part = list(some)
+            if suspected:
+                await self._try_each_alone(part)
+            else:
+                await self._give(part, sorted(returned & set(map(_name, part))))
 
     async def _arrived(self) -> Sequence[Delivery]:
         if not self.waiting:
@@ -68,37 +80,52 @@ class Intake:
             if not await self.handle([delivery], self.clock.now() - since):
                 del self.waiting[delivery.tag]
 
-    async def _apart(self, deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
-        """The batch in parts: a message that keeps coming back goes alone, then aside, so that no other suffers."""
-        returned = {_name(delivery): delivery for delivery in deliveries if delivery.redelivered}
-        if not returned:
-            return [list(deliveries)] if deliveries else []
-        counts = await self.store.redelivered(list(returned))
-        poison = [returned[name] for name, count in counts.items() if count >= POISON_AFTER]
-        alone = [returned[name] for name, count in counts.items() if ALONE_AFTER <= count < POISON_AFTER]
-        await self._set_aside(poison)
-        apart = {delivery.tag for delivery in (*poison, *alone)}
-        rest = [delivery for delivery in deliveries if delivery.tag not in apart]
-        return [*([rest] if rest else []), *([delivery] for delivery in alone)]
+    async def _try_each_alone(self, suspects: Sequence[Delivery]) -> None:
+        for delivery in suspects:
+            name = _name(delivery)
+            async with self.trial:
+                times = await self.store.redelivered([name], 0)
+                if times[name] < POISON_AFTER - 1:
+                    await self._give([delivery], [name])
+                else:
+                    await self._set_aside(delivery)
 
-    async def _set_aside(self, poison: Sequence[Delivery]) -> None:
+    async def _give(self, part: Sequence[Delivery], returned: Sequence[str] = ()) -> None:
+        """Have a part handled and settle it. An outage is nothing that the messages `returned` brought about."""
+        if returned:
+            await self.store.redelivered(returned)
+        now = self.clock.now()
+        try:
+            left = await self.handle(part, timedelta(0)) if part else []
+        except Unavailable:
+            with suppress(Unavailable):
+                await self.store.redelivered(returned, -1)
+            raise
+        self.waiting |= {delivery.tag: (delivery, now) for delivery in left}
+        await self._settle(part)
+
+    async def _set_aside(self, poison: Delivery) -> None:
         why = Unreadable("poison", f"its handler died {POISON_AFTER} times; look at the body, then replay or drop it")
-        letters = [dead_letter(self.new_id(), delivery.queue, delivery, why) for delivery in poison]
-        if letters:
-            await self.store.commit(Writes(dead_letters=letters))
+        letter = dead_letter(self.new_id(), poison.queue, poison, why)
+        await self.store.redelivered([_name(poison)])
+        await self.store.commit(Writes(dead_letters=[letter]))
+        await self._settle([poison])
 
-    async def _settle(self, deliveries: Sequence[Delivery]) -> None:
+    async def _settle(self, part: Sequence[Delivery]) -> None:
         """Settle all before the oldest message that still waits."""
+        if part:
+            self.newest = part[-1]
         if not self.waiting:
             if self.newest is not None:
                 await self.subscription.ack(self.newest)
                 self.newest = None
             return
         oldest = min(self.waiting)
-        settled = [delivery for delivery in deliveries if delivery.tag < oldest]
+        settled = [delivery for delivery in part if delivery.tag < oldest]
         if settled:
             await self.subscription.ack(settled[-1])
 
 
 def _name(delivery: Delivery) -> str:
-    return delivery.message_id or sha256(delivery.body).hexdigest()
+    given = delivery.message_id
+    return given if given and given.isprintable() else sha256(delivery.body).hexdigest()

@@ -95,10 +95,10 @@ class MemoryHandlerStore:
         """The id of this platform."""
         return derived_id(UUID(int=0), "installation")
 
-    async def redelivered(self, message_ids: Sequence[str]) -> dict[str, int]:
-        """How often each of these messages has now come back unsettled."""
+    async def redelivered(self, message_ids: Sequence[str], more: int = 1) -> dict[str, int]:
+        """How often each of these messages has come back unsettled, with `more` added to it."""
         for name in set(message_ids):
-            self.returned[name] = self.returned.get(name, 0) + 1
+            self.returned[name] = self.returned.get(name, 0) + more
         return _only(self.returned, message_ids)
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:

@@ -96,8 +96,11 @@ class HandlerStore(Protocol):
         """The id made by the first migration, which labels this platform's containers."""
         ...
 
-    async def redelivered(self, message_ids: Sequence[str]) -> dict[str, int]:
-        """How often each of these messages has now come back unsettled: counted in a transaction of its own."""
+    async def redelivered(self, message_ids: Sequence[str], more: int = 1) -> dict[str, int]:
+        """How often each of these messages has come back unsettled, with `more` added to it in a transaction of its own.
+
+        `more` 0 only asks; -1 takes back what was counted for an outage.
+        """
         ...
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:

@@ -1,5 +1,6 @@
 """`tally serve handler`: commands, reports and beats from RabbitMQ into the log."""
 
+from asyncio import Lock
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -54,10 +55,11 @@ async def main(settings: Settings, traces: Traces) -> None:
         def taking(queue: str) -> Subscription:
             return amqp.subscription(broker.Intake(queue, settings.amqp.prefetch))
 
+        intake = partial(Intake, clock=clock, new_id=uuid7, trial=Lock())
         await together(
-            Intake(taking(COMMANDS_QUEUE), handle_commands, store, clock, uuid7).run(),
-            Intake(taking(REPORTS_QUEUE), handle_reports, handle_reports.store, clock, uuid7).run(),
-            Intake(taking(BEATS_QUEUE), handle_beats, beat_store, clock, uuid7).run(),
+            intake(taking(COMMANDS_QUEUE), handle_commands, store).run(),
+            intake(taking(REPORTS_QUEUE), handle_reports, handle_reports.store).run(),
+            intake(taking(BEATS_QUEUE), handle_beats, beat_store).run(),
         )
 
 

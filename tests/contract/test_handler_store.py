@@ -9,12 +9,14 @@ from adapters.event_log import connect
 from adapters.handler_store import PgHandlerStore
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.handling import MemoryHandlerStore
+from consumers.dead_letters import dead_letter
 from domain import events as e
+from domain.errors import Unreadable
 from domain.ports.handling import CommandKey, DeadLetter, HandlerStore, Named, NameKey, Outcome, Writes
 from domain.recorded import new_events
 from domain.specs import TaskSpec
 from domain.work import Reply
-from tests.support.commands import COMMAND, COMMAND_2
+from tests.support.commands import COMMAND, COMMAND_2, command
 from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
 
 KEY, KEY_2 = CommandKey(COMMAND, "client"), CommandKey(COMMAND_2, "client")
@@ -103,6 +105,22 @@ async def test_returning_messages_are_counted(store: HandlerStore) -> None:
     await store.redelivered(["a", "b"])
 
     assert await store.redelivered(["a"]) == {"a": 2}
+    assert await store.redelivered(["a", "b", "new"], 0) == {"a": 2, "b": 1, "new": 0}
+    assert await store.redelivered(["a"], -1) == {"a": 1}
+
+
+@pytest.mark.parametrize("strange", ["\x00", "\ud800", "a\x00b\n"], ids=["nul", "surrogate", "control"])
+async def test_whatever_a_message_that_cannot_be_read_holds_it_is_kept(store: HandlerStore, strange: str) -> None:
+    delivery = command(
+        "task.submit.v1",
+        {},
+        message_id=strange,
+        headers={strange: strange, "b": strange.encode("utf-16", "surrogatepass")},
+    )
+
+    letter = dead_letter(TASK, "task.commands.handler", delivery, Unreadable("bad-id", "no UUID"))
+
+    assert await store.commit(Writes(dead_letters=[letter])) is not None
 
 
 async def test_a_worker_that_never_beat_is_not_alive(store: HandlerStore) -> None:
