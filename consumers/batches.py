@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain import events as e
+from domain import worker, workflow
 from domain.errors import NotFound
 from domain.folding import task_of, worker_of, workflow_of
 from domain.messages import Cause, is_uuid
@@ -53,7 +54,7 @@ class Batch:
         if named := self.named(namespace, kind, name):
             return named.stream
         stream = is_uuid(name)
-        events = self.streams.get(stream) if stream else None
+        events = self._stored(stream, kind) if stream else ()
         if not stream or not events or events[0].namespace != namespace:
             raise NotFound(f"{kind}_id: no {kind} {name} in namespace {namespace}; check the id and the namespace")
         return stream
@@ -64,18 +65,24 @@ class Batch:
 
     def task(self, stream: UUID) -> Task | None:
         """A task as committed, and as this batch has changed it."""
-        if stream not in self._tasks and (events := self.streams.get(stream)):
+        if stream not in self._tasks and (events := self._stored(stream, "task")):
             self._tasks[stream] = task_of(events)
         return self._tasks.get(stream)
 
     def workflow(self, stream: UUID) -> Workflow | None:
-        """A workflow as committed."""
-        events = self.streams.get(stream)
-        return workflow_of(events) if events else None
+        """A workflow as committed, and as this batch has changed it."""
+        committed = self._stored(stream, "workflow")
+        state = workflow_of(committed) if committed else None
+        for event in self._added(stream):
+            state = workflow.evolve(state, stream, event)
+        return state
 
     def worker(self, stream: UUID) -> Worker | None:
-        """A worker as committed."""
-        return worker_of(self.streams.get(stream, ()))
+        """A worker as committed, and as this batch has changed it."""
+        state = worker_of(self.streams.get(stream, ()))
+        for event in self._added(stream):
+            state = worker.evolve(state, stream, event)
+        return state
 
     def namespace(self, stream: UUID) -> str | None:
         """The namespace of a stream that was loaded."""
@@ -100,6 +107,14 @@ class Batch:
         if isinstance(before, Held) and not isinstance(after, Held):
             self.closed.append((before.lease.run_id, before.lease.fence))
         return self.add(stream, namespace, events, cause)
+
+    def _stored(self, stream: UUID, kind: str) -> Sequence[Recorded]:
+        """A stream as committed; empty unless it is of this kind, for any id may be named as any kind of thing."""
+        events = self.streams.get(stream, ())
+        return events if events and events[0].type == f"{kind}.submitted.v1" else ()
+
+    def _added(self, stream: UUID) -> list[e.Event]:
+        return [new.event for new in self.events if new.stream == stream] if stream in self._heads else []
 
     def writes(self) -> Writes:
         """All that this batch changes."""

@@ -78,9 +78,9 @@ class Sent:
 class Desk:
     """A handler of commands and one of reports over the same in-memory store."""
 
-    def __init__(self, senders: Senders = ANYONE) -> None:
+    def __init__(self, senders: Senders = ANYONE, store: MemoryHandlerStore | None = None) -> None:
         self.clock, self.sent = Hands(NOW), Sent()
-        self.store = MemoryHandlerStore(MemoryLog(self.clock))
+        self.store = store or MemoryHandlerStore(MemoryLog(self.clock))
         given = Given(Ids(), "tallyport/busybox:dev", derived_id(UUID(int=0), "installation"))
         self.handle, self.report = (
             Handler(
