@@ -2,11 +2,13 @@
 
 Recorded are processes, listening sockets, links, network namespaces, mounts, control groups, iptables rules, what the
 engine here holds, and files under HOME, the temporary folder and where a system keeps its own. Comparing prints what
-is new and ends with 1 if anything is. What can't be asked is said.
+is new. It ends with 1 if anything of it can be this checkout's: other programs of the machine come and go meanwhile,
+so what bears no mark of ours is shown and does not count. What can't be asked is said.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,11 @@ from infra.dev.folders import ROOT
 
 Footprint = dict[str, list[str]]
 SYSTEM = tuple(map(Path, ("/etc", "/opt", "/run", "/var")))
+MARK = "TALLY_FOOTPRINT"  # in the environment of every process of a recorded run
+OURS = re.compile(
+    rf"{re.escape(str(ROOT))}|tally|docker|containerd|veth|rabbit|erlang|epmd|postgres|PGSQL|xtables|pytest|hypothesis"
+    r"|schemathesis|(^|[/.])(apt|br|cni|dpkg|node|npm|pip|runc|uv)\b|/tmp[a-z0-9_]{8}(/|$)"
+)
 LISTENING = {"/proc/net/tcp": "0A", "/proc/net/tcp6": "0A"}
 
 
@@ -116,14 +123,46 @@ def new_since(before: Footprint) -> Footprint:
     return {kind: left for kind, seen in now.items() if (left := sorted(set(seen) - set(before.get(kind, []))))}
 
 
+def ours(kind: str, one: str) -> bool:
+    """Whether something new can come from this checkout. Rules, name spaces and engines are nobody else's business."""
+    if kind == "processes":
+        return started_here(Path("/proc") / one.split(maxsplit=1)[0])
+    if kind == "listening sockets":  # each has a process, which is judged as one
+        return str(ROOT) in one
+    if kind == "files" and one.startswith(f"{Path.home()}/"):
+        return True
+    return kind not in ("links", "mounts", "files") or bool(OURS.search(one))
+
+
+def started_here(process: Path) -> bool:
+    try:
+        return (
+            f"{MARK}=".encode() in (process / "environ").read_bytes()
+            or str(ROOT).encode() in (process / "cmdline").read_bytes()
+            or (process / "cwd").resolve().is_relative_to(ROOT)
+        )
+    except OSError:
+        return False
+
+
 def compare(before: Footprint) -> int:
-    left = new_since(before)
-    for kind, found in left.items():
-        print(f"left behind: {len(found)} {kind}:")
-        print("\n".join(f"  {one}" for one in found[:20]))
-    if not left:
-        print(f"nothing left behind: {', '.join(before)}")
-    return 1 if left else 0
+    """Print what is new; 1 if any of it can be ours."""
+    new = new_since(before)
+    left = {kind: [one for one in found if ours(kind, one)] for kind, found in new.items()}
+    others = {kind: [one for one in found if one not in left[kind]] for kind, found in new.items()}
+    show("left behind", left)
+    show("new here, with no mark of ours", others)
+    if any(left.values()):
+        return 1
+    print(f"nothing left behind: {', '.join(before)}")
+    return 0
+
+
+def show(title: str, new: Footprint) -> None:
+    for kind, found in new.items():
+        if found:
+            print(f"{title}: {len(found)} {kind}:")
+            print("\n".join(f"  {one}" for one in found[:20]))
 
 
 def main(command: str, file: Path) -> int:

@@ -73,3 +73,22 @@ def test_the_switch_takes_the_stack_of_a_named_file(tmp_path: Path, monkeypatch:
 def test_the_switch_refuses_a_value_that_it_does_not_know() -> None:
     with pytest.raises(CannotProvide, match="Use external, containers, native or auto"):
         choose("podman")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "is_ours"),
+    [
+        ("files", str(Path.home() / ".cache" / "thing"), True),
+        ("files", "/tmp/tally-1a2b", True),
+        ("files", "/tmp/pytest-of-root/pytest-0", True),
+        ("files", "/tmp/somebody-elses", False),
+        ("files", "/etc/docker/key.json", True),
+        ("links", "veth12ab", True),
+        ("links", "eth1", False),
+        ("processes", "1 10 /sbin/init", False),
+        ("control groups", "/sys/fs/cgroup/cpu/tally-1a2b", True),
+        ("iptables", "-A FORWARD -j DROP", True),
+    ],
+)
+def test_what_a_run_left_is_told_from_what_others_brought(kind: str, one: str, is_ours: bool) -> None:
+    assert footprint.ours(kind, one) is is_ours
