@@ -1,0 +1,70 @@
+"""A worker's generations: opened by registration, ended by silence."""
+
+from uuid import UUID
+
+import pytest
+
+from domain import events as e
+from domain.errors import WorkerIdTaken
+from domain.reports import RegisterWorker
+from domain.worker import Lose, Worker, evolve, lose, register
+from tests.support.histories import WORKER, registered
+
+HERE = RegisterWorker(worker_id="W1", instance=UUID(int=1), engine="engine-1")
+LOST = e.WorkerLost(worker_id="W1", generation=1)
+
+
+def after(*events: e.Event) -> Worker:
+    state: Worker | None = None
+    for event in events:
+        state = evolve(state, WORKER, event)
+    assert state is not None
+    return state
+
+
+FIRST = after(*register(None, HERE, alive=False))
+
+
+def test_the_first_registration_opens_generation_one() -> None:
+    assert (FIRST.registered.generation, FIRST.version, FIRST.lost) == (1, 1, False)
+
+
+def test_the_same_process_that_was_lost_opens_a_new_generation() -> None:
+    lost = after(FIRST.registered, *lose(FIRST, Lose(1, ())))
+
+    [again] = register(lost, HERE, alive=False)
+
+    assert (lost.lost, lost.version) == (True, 2)
+    assert after(FIRST.registered, LOST, again).registered.generation == 2
+
+
+@pytest.mark.parametrize(("engine", "alive"), [("engine-1", True), ("engine-2", False)])
+def test_a_new_process_takes_over_on_the_same_engine_or_from_the_silent(engine: str, alive: bool) -> None:
+    [event] = register(FIRST, HERE.model_copy(update={"instance": UUID(int=2), "engine": engine}), alive)
+
+    assert isinstance(event, e.WorkerRegistered)
+    assert (event.generation, event.engine) == (2, engine)
+
+
+def test_an_id_that_is_alive_on_another_engine_is_taken() -> None:
+    with pytest.raises(WorkerIdTaken, match="W1 beats on engine engine-1"):
+        register(FIRST, HERE.model_copy(update={"instance": UUID(int=2), "engine": "engine-2"}), alive=True)
+
+
+def test_a_generation_is_lost_once() -> None:
+    runs = (UUID(int=7),)
+
+    assert lose(FIRST, Lose(1, runs)) == [e.WorkerLost(worker_id="W1", generation=1, runs=runs)]
+    assert lose(after(FIRST.registered, LOST), Lose(1, runs)) == []
+
+
+def test_silence_of_an_old_generation_loses_nothing() -> None:
+    second = after(registered(), registered(2))
+
+    assert lose(second, Lose(1, ())) == []
+
+
+@pytest.mark.parametrize("events", [[LOST], [registered(), e.TaskSkipped(task_id="T1", because="T0")]])
+def test_a_history_that_no_worker_can_have_is_a_defect(events: list[e.Event]) -> None:
+    with pytest.raises(ValueError, match="cannot follow here"):
+        after(*events)
