@@ -65,20 +65,26 @@ class ClientCredentials:
                 form = {"grant_type": "client_credentials", **({"scope": self.scope} if self.scope else {})}
                 endpoint = cast("dict[str, str]", about.raise_for_status().json())["token_endpoint"]
                 answer = await client.post(endpoint, data=form, auth=(self.client_id, self.secret))
-        except (httpx2.HTTPError, KeyError, ValueError) as error:
+                said = cast("dict[str, Any]", answer.json())
+                granted = said["access_token"] if answer.status_code == 200 else None
+                refused = None if granted else said.get("error_description") or said["error"]
+        except (httpx2.HTTPError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise Unavailable(f"issuer {self.issuer} is not reached: {str(error) or type(error).__name__}") from error
-        said = cast("dict[str, Any]", answer.json())
-        if answer.status_code != 200:
-            detail = f"the issuer refused client {self.client_id}: {said.get('error_description', said.get('error'))}"
+        if refused is not None:
+            detail = f"the issuer refused client {self.client_id}: {refused}"
             raise Refused(Problem(type=PROBLEMS + "no-token", title="No token", detail=detail, code="no-token"))
         return said
 
     def _kept(self) -> str | None:
-        if self.cache is None or not self.cache.exists():
+        """None too for a file that is not there or holds something else."""
+        if self.cache is None:
             return None
-        kept = cast("dict[str, Any]", json.loads(self.cache.read_text()))
-        fits = kept.get("for") == self._who() and kept.get("until", 0) > time.time()
-        return str(kept["token"]) if fits else None
+        try:
+            kept = cast("dict[str, Any]", json.loads(self.cache.read_text()))
+            fits = kept["for"] == self._who() and kept["until"] > time.time()
+            return str(kept["token"]) if fits else None
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def _who(self) -> list[str | None]:
         return [self.issuer, self.client_id, self.scope]
