@@ -69,12 +69,18 @@ class AmqpSubscription:
             self._highest = max(self._highest, batch[-1].tag)
             return batch
 
+    async def settle(self, one: Delivery) -> None:
+        await self._ack(one, multiple=False)
+
     async def ack(self, last: Delivery) -> None:
+        await self._ack(last, multiple=True)
+
+    async def _ack(self, last: Delivery, multiple: bool) -> None:
         intake = self._intake
         if intake is None or intake.channel is None or last.tag <= intake.origin.base:
             return
         try:
-            await intake.channel.aiormq.basic_ack(last.tag - intake.origin.base, multiple=True, wait=False)
+            await intake.channel.aiormq.basic_ack(last.tag - intake.origin.base, multiple=multiple, wait=False)
         except (aiormq.AMQPError, OSError, RuntimeError) as error:
             intake.lost(str(error))
 

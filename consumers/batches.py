@@ -30,7 +30,10 @@ class Given:
 
 @dataclass(slots=True)
 class Batch:
-    """Decisions are made one after the other; each sees the ones before it. Nothing is stored before all are made."""
+    """Decisions are made one after the other; each sees the ones before it. Nothing is stored before all are made.
+
+    `patient`: what names something unknown may still wait for it.
+    """
 
     given: Given
     now: datetime
@@ -41,6 +44,7 @@ class Batch:
     events: list[NewEvent] = field(default_factory=list[NewEvent])
     closed: list[tuple[UUID, int]] = field(default_factory=list[tuple[UUID, int]])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    patient: bool = False
     _tasks: dict[UUID, Task] = field(default_factory=dict[UUID, Task])
     _heads: dict[UUID, int] = field(default_factory=dict[UUID, int])
 

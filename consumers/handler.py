@@ -1,7 +1,8 @@
 """Commands and reports in, events out: a batch is read, decided, stored in one transaction, answered, settled."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,7 +10,7 @@ from datetime import timedelta
 from consumers.batches import Batch, Given
 from consumers.dead_letters import dead_letter
 from consumers.items import Item
-from domain.errors import IdReused, NotFound, Rejected, UnknownDependency, Unreadable
+from domain.errors import IdReused, NotFound, Rejected, Unavailable, UnknownDependency, Unreadable, Unroutable
 from domain.letters import Letter
 from domain.ports.broker import Delivery, Outgoing, Publisher
 from domain.ports.handling import CommandKey, DeadLetter, HandlerStore, Outcome
@@ -17,6 +18,10 @@ from domain.ports.log import Clock
 from domain.ports.tracing import Traces
 from domain.work import Reply
 
+log = logging.getLogger(__name__)
+
+EVENTS_AT_ONCE = 1000
+REPLY_SECONDS, REPLY_FAILURES = 2.0, 3
 OVERTAKING = timedelta(seconds=2)
 """How long a command may name a task that is not there yet: handlers may overtake each other."""
 APPEND: dict[str, str | int] = {
@@ -55,9 +60,48 @@ class Handler:
                 dead.append(dead_letter(self.given.new_id(), self.queue, delivery, unreadable))
         items = [item for _, items in work for item in items]
         pass_ = Pass(self, patient=waited < OVERTAKING)
-        await pass_.settle(items, dead)
-        await self.publisher.publish([answer(self.given, letter, reply) for letter, reply in pass_.replies])
+        if dead:
+            await pass_.settle((), dead)
+        for part in parts(items):
+            await pass_.settle(part)
+        await self._answer([answer(self.given, letter, reply) for letter, reply in pass_.replies])
         return [delivery for delivery, items in work if any(item.key in pass_.postponed for item in items)]
+
+    async def _answer(self, replies: Sequence[Outgoing]) -> None:
+        """Send replies as well as it goes: what was decided is stored, and a repeated command gets its outcome again.
+
+        One `reply_to` that the broker takes amiss costs the connection: the others are then sent one by one.
+        """
+        if not replies or await self._sent(replies) or len(replies) == 1:
+            return
+        failures = 0
+        for reply in replies:
+            failures += not await self._sent([reply])
+            if failures == REPLY_FAILURES:
+                return
+
+    async def _sent(self, replies: Sequence[Outgoing]) -> bool:
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                await self.publisher.publish(replies)
+        except (Unavailable, Unroutable, TimeoutError) as error:
+            log.warning("%d replies were not sent: %s", len(replies), error)
+            return False
+        return True
+
+
+def parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """`items` in order, in parts of at most 1,000 expected events; one item may exceed that."""
+    part: list[Item] = []
+    events = 0
+    for item in items:
+        if part and events + item.events > EVENTS_AT_ONCE:
+            yield part
+            part, events = [], 0
+        part.append(item)
+        events += item.events
+    if part:
+        yield part
 
 
 @dataclass(slots=True)
@@ -120,7 +164,9 @@ class Pass:
         streams = {stream for _, wanted in lookups for stream in wanted} | {found.stream for found in named.values()}
         loaded = await store.load(sorted(streams)) if streams else {}
         alive = {item.worker for item in items if item.worker and await store.alive(item.worker)}
-        return Batch(self.handler.given, self.handler.clock.now(), named, loaded, frozenset(alive))
+        return Batch(
+            self.handler.given, self.handler.clock.now(), named, loaded, frozenset(alive), patient=self.patient
+        )
 
     def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
         attributes = _attributes(self.handler.queue, item)

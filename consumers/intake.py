@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -31,7 +30,8 @@ class Intake:
     """Feeds one subscription to `handle`. Nothing is settled before its outcome is committed.
 
     A message that came back twice is tried alone from then on: who stands beside the one that kills is not counted on.
-    `trial`: shared by the intakes of a process, which die together.
+    `trial`: shared by the intakes of a process, which die together. `forgiven`: messages whose last try an outage
+    ended; it outlives the intake, because an outage ends that too.
     """
 
     subscription: Subscription
@@ -40,6 +40,7 @@ class Intake:
     clock: Clock
     new_id: NewId
     trial: asyncio.Lock = field(default_factory=asyncio.Lock)
+    forgiven: set[str] = field(default_factory=set[str])
     waiting: dict[int, tuple[Delivery, datetime]] = field(default_factory=dict[int, tuple[Delivery, datetime]])
     newest: Delivery | None = None
 
@@ -92,14 +93,14 @@ class Intake:
 
     async def _give(self, part: Sequence[Delivery], returned: Sequence[str] = ()) -> None:
         """Have a part handled and settle it. An outage is nothing that the messages `returned` brought about."""
-        if returned:
-            await self.store.redelivered(returned)
+        if counted := [name for name in returned if name not in self.forgiven]:
+            await self.store.redelivered(counted)
+        self.forgiven.difference_update(returned)
         now = self.clock.now()
         try:
             left = await self.handle(part, timedelta(0)) if part else []
-        except Unavailable:
-            with suppress(Unavailable):
-                await self.store.redelivered(returned, -1)
+        except (Unavailable, asyncio.CancelledError):
+            self.forgiven.update(returned)
             raise
         self.waiting |= {delivery.tag: (delivery, now) for delivery in left}
         await self._settle(part)
@@ -112,7 +113,7 @@ class Intake:
         await self._settle([poison])
 
     async def _settle(self, part: Sequence[Delivery]) -> None:
-        """Settle all before the oldest message that still waits."""
+        """Settle all before the oldest message that still waits, and behind it each that does not."""
         if part:
             self.newest = part[-1]
         if not self.waiting:
@@ -121,9 +122,11 @@ class Intake:
                 self.newest = None
             return
         oldest = min(self.waiting)
-        settled = [delivery for delivery in part if delivery.tag < oldest]
-        if settled:
-            await self.subscription.ack(settled[-1])
+        if before := [delivery for delivery in part if delivery.tag < oldest]:
+            await self.subscription.ack(before[-1])
+        for delivery in part:
+            if delivery.tag > oldest and delivery.tag not in self.waiting:
+                await self.subscription.settle(delivery)
 
 
 def _name(delivery: Delivery) -> str:

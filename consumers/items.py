@@ -25,7 +25,8 @@ Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
 class Item:
     """One thing to decide, with exactly one outcome. `needs(careful)`: names and streams to look up first.
 
-    `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters to the decision.
+    `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters to the decision. `events`:
+    how many the decision may add.
     """
 
     key: CommandKey
@@ -36,6 +37,7 @@ class Item:
     judge: Callable[[Batch, Cause], Verdict]
     reply_to: Letter | None = None
     worker: str | None = None
+    events: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class CommandItems:
                 lambda careful: needs(command, careful),
                 lambda batch, cause: judge(batch, command, letter.id, cause),
                 letter,
+                events=1 + 2 * len(getattr(command, "tasks", "1")),
             )
         ]
 

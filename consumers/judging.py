@@ -7,7 +7,7 @@ from uuid import UUID
 from consumers.batches import Batch, Verdict
 from domain import task, workflow
 from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
-from domain.errors import NotFound, Rejected, TaskIdTaken, WorkflowIdTaken
+from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, WorkflowIdTaken
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
@@ -92,6 +92,8 @@ def _submit(batch: Batch, namespace: str, spec: TaskSpec, cause: Cause) -> tuple
 
 def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: Cause) -> Verdict:
     outcomes: list[TaskOutcome] = []
+    if batch.patient:
+        _wait_for_upstream(batch, command)
     for spec in command.tasks:
         try:
             stream, name, _ = _submit(batch, command.namespace, spec, cause)
@@ -99,6 +101,14 @@ def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: C
         except Rejected as rejected:
             outcomes.append(TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem()))
     return Verdict(Reply(command_id=command_id, outcome="accepted", tasks=tuple(outcomes)))
+
+
+def _wait_for_upstream(batch: Batch, command: SubmitTasks) -> None:
+    """Raises UnknownDependency while a task is named that nobody has submitted, here or before."""
+    known = {spec.task_id for spec in command.tasks} | set(_upstream(batch, command.namespace, command.tasks))
+    for need in (need for spec in command.tasks for need in spec.depends_on):
+        if need.task_id not in known:
+            raise UnknownDependency(f"depends_on: no task {need.task_id} in this namespace; submit it first")
 
 
 def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, cause: Cause) -> Verdict:

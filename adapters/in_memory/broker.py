@@ -164,6 +164,12 @@ class InMemorySubscription:
                 self._unsettled.popleft()
             self._queue.changed.notify_all()
 
+    async def settle(self, one: Delivery) -> None:
+        async with self._queue.changed:
+            for unsettled in [held for held in self._unsettled if held.tag == one.tag]:
+                self._unsettled.remove(unsettled)
+            self._queue.changed.notify_all()
+
     async def pause(self) -> None:
         async with self._queue.changed:
             while self._unsettled:

@@ -65,7 +65,10 @@ class MemoryBeats:
 
 @dataclass(slots=True)
 class MemoryHandlerStore:
-    """All or nothing, like a transaction: `commit` checks everything before it changes anything."""
+    """All or nothing, like a transaction: `commit` checks everything before it changes anything.
+
+    `appended`: how many events each transaction added.
+    """
 
     log: MemoryLog
     beats: MemoryBeats = field(default_factory=MemoryBeats)
@@ -73,6 +76,7 @@ class MemoryHandlerStore:
     names: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
     dead_letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     returned: dict[str, int] = field(default_factory=dict[str, int])
+    appended: list[int] = field(default_factory=list[int])
 
     async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
         """The outcomes already recorded for these commands; their replies name the position."""
@@ -113,6 +117,7 @@ class MemoryHandlerStore:
         for run_id, fence in writes.closed:
             if (lease := self.beats.leases.get(run_id)) and lease.fence == fence:
                 del self.beats.leases[run_id]
+        self.appended.append(len(writes.events))
         positions = self.log.append(writes.events).positions
         self._place(writes, positions)
         return positions

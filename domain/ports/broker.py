@@ -78,6 +78,10 @@ class Subscription(Protocol):
         """Settle `last` and all before it. Messages not settled when the connection ends are delivered again."""
         ...
 
+    async def settle(self, one: Delivery) -> None:
+        """Settle `one` alone; those before it stay as they are."""
+        ...
+
     async def pause(self) -> None:
         """Stop deliveries and give back what is not settled; `batch` resumes them."""
         ...

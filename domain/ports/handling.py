@@ -97,9 +97,9 @@ class HandlerStore(Protocol):
         ...
 
     async def redelivered(self, message_ids: Sequence[str], more: int = 1) -> dict[str, int]:
-        """How often each of these messages has come back unsettled, with `more` added to it in a transaction of its own.
+        """How often each of these messages has come back unsettled, with `more` added in a transaction of its own.
 
-        `more` 0 only asks; -1 takes back what was counted for an outage.
+        `more` 0 only asks.
         """
         ...
 

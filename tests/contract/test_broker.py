@@ -203,6 +203,18 @@ async def test_what_was_settled_is_gone_and_the_rest_comes_again(broker: Impleme
     assert again[0].tag > got[-1].tag
 
 
+async def test_one_alone_may_be_settled_and_those_before_it_come_again(broker: Implementation) -> None:
+    await broker.publisher.publish([letter(number) for number in range(3)])
+    subscription = broker.subscription(Intake("letters", 100))
+    first, second, third = await received(subscription, 3, settle=False)
+
+    await subscription.settle(second)
+    await subscription.settle(third)
+    await subscription.pause()
+
+    assert bodies(await received(subscription, 1)) == [first.body]
+
+
 async def test_an_ack_from_before_a_loss_settles_nothing(broker: Implementation) -> None:
     subscription = broker.subscription(Intake("letters", 100))
     await broker.publisher.publish([letter(number) for number in range(3)])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,10 @@ from adapters.in_memory.handling import MemoryHandlerStore
 from adapters.in_memory.traces import NoTraces
 from consumers.batches import Given
 from consumers.handler import Handler
-from consumers.items import CommandItems, ReportItems
+from consumers.items import CommandItems, Item, ReportItems
 from consumers.reading import decode, read
 from domain.ids import derived_id
-from domain.ports.broker import Delivery, Outgoing
+from domain.ports.broker import Delivery, Outgoing, Publisher
 from domain.principals import Senders
 from domain.work import Reply
 from tests.support.ended_tasks import NOW, Hands
@@ -81,7 +81,8 @@ class Desk:
     def __init__(self, senders: Senders = ANYONE, store: MemoryHandlerStore | None = None) -> None:
         self.clock, self.sent = Hands(NOW), Sent()
         self.store = store or MemoryHandlerStore(MemoryLog(self.clock))
-        given = Given(Ids(), "tallyport/busybox:dev", derived_id(UUID(int=0), "installation"))
+        self.new_id = Ids()
+        given = Given(self.new_id, "tallyport/busybox:dev", derived_id(UUID(int=0), "installation"))
         self.handle, self.report = (
             Handler(
                 queue,
@@ -98,6 +99,14 @@ class Desk:
                 ("task.reports.handler", ReportItems(decode)),
             )
         )
+
+    def reply_by(self, publisher: Publisher) -> None:
+        """Have replies sent by another publisher."""
+        self.handle = replace(self.handle, publisher=publisher)
+
+    def items_of(self, type: str, data: Mapping[str, Any]) -> list[Item]:
+        """What a command asks for."""
+        return self.handle.items(read(command(type, data, self.new_id())))
 
     @property
     def types(self) -> list[str]:

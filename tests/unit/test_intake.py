@@ -61,6 +61,7 @@ class Place:
     clock: Hands = field(default_factory=Hands)
     hand: Hand = field(default_factory=Hand)
     ids: Ids = field(default_factory=Ids)
+    forgiven: set[str] = field(default_factory=set[str])
     store: MemoryHandlerStore = field(init=False)
     intake: Intake = field(init=False)
 
@@ -72,7 +73,7 @@ class Place:
 
     def start(self) -> None:
         subscription = self.broker.subscription(Taking(COMMANDS_QUEUE, 200))
-        self.intake = Intake(subscription, self.hand, self.store, self.clock, self.ids)
+        self.intake = Intake(subscription, self.hand, self.store, self.clock, self.ids, forgiven=self.forgiven)
 
     async def start_again(self) -> None:
         await self.broker.lose_connections()
@@ -254,7 +255,7 @@ async def test_what_names_something_unknown_waits_and_holds_up_nobody() -> None:
     await here.intake.round()
 
     assert here.hand.handled == {"a", "early", "b", "c"}
-    assert await here.unsettled() == ["early", "b", "c"]
+    assert await here.unsettled() == ["early"]
 
 
 async def test_what_waited_is_tried_again_until_it_has_its_outcome() -> None:

@@ -29,6 +29,9 @@ class Queue:
     async def ack(self, last: Delivery) -> None:
         self.settled.append(last.tag)
 
+    async def settle(self, one: Delivery) -> None:
+        """Not needed."""
+
     async def pause(self) -> None:
         """Not needed."""
 
