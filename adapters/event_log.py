@@ -47,6 +47,8 @@ _END_STALE = (
 )
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
+BEHIND = 0.02
+"""Seconds that a follower gathers which only tells of runs: those that bring a run about have the processors first."""
 
 
 async def connect(dsn: str, application: str) -> Connection:
@@ -129,7 +131,8 @@ T = TypeVar("T", bound=PgTurn)
 class PgSeat(Generic[T]):
     """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
 
-    `channels` are the NOTIFY channels that `wait` listens to. A turn that raises is rolled back, and may be begun
+    `channels` are the NOTIFY channels that `wait` listens to; after a hint it goes on for `gather` seconds, so that
+    what comes right behind is dealt with at once. A turn that raises is rolled back, and may be begun
     again; once the connection has failed, end, and take the seat anew.
     """
 
@@ -139,8 +142,9 @@ class PgSeat(Generic[T]):
         name: str,
         make_turn: Callable[[Connection, str, datetime], T],
         channels: Sequence[str] = ("tally_log",),
+        gather: float = 0.0,
     ) -> None:
-        self.name = name
+        self.name, self._gather = name, gather
         self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
         self._hint = asyncio.Event()
         self._heard: set[str] = set()
@@ -207,6 +211,7 @@ class PgSeat(Generic[T]):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hint.wait()
+        await asyncio.sleep(self._gather if self._hint.is_set() else 0.0)
 
     async def _take(self) -> None:
         lock = f"tallyport.consumer.{self.name}"

@@ -6,7 +6,7 @@ import random
 import httpx2
 
 from adapters.clock import SystemClock
-from adapters.event_log import PgSeat
+from adapters.event_log import BEHIND, PgSeat
 from adapters.ledger import NotifierPgTurn
 from adapters.webhooks import WebhookChannel, http_client
 from consumers.notifier import Notifier
@@ -19,7 +19,10 @@ async def main(settings: Settings, traces: Traces) -> None:
     """One loop, one seat; without channels it still shows that a task named one that nobody set up."""
     configured = settings.notify.channels
     rules = {name: frozenset(channel.on) for name, channel in configured.items()}
-    async with http_client() as client, PgSeat(settings.database.dsn(), "notifier", NotifierPgTurn) as seat:
+    async with (
+        http_client() as client,
+        PgSeat(settings.database.dsn(), "notifier", NotifierPgTurn, gather=BEHIND) as seat,
+    ):
         channels = {
             name: webhook(name, channel, client, settings.notify.allow_private) for name, channel in configured.items()
         }

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from adapters.event_log import PgSeat
+from adapters.event_log import BEHIND, PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.following import follow
 from consumers.projector import NAME, PAGE, Project
@@ -12,5 +12,5 @@ from infra.settings import Settings
 
 async def main(settings: Settings, traces: Traces) -> None:
     """One loop, one seat."""
-    async with PgSeat(settings.database.dsn(), NAME, ProjectorPgTurn) as seat:
+    async with PgSeat(settings.database.dsn(), NAME, ProjectorPgTurn, gather=BEHIND) as seat:
         await follow(seat, Project(seat), asyncio.Event(), limit=PAGE)
