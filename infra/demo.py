@@ -17,17 +17,19 @@ from api.workflow import Step, Workflow
 from domain.views import VIEWS
 from infra import login
 from infra.client import Target, client_of
-from infra.dev import engine_api, stack
+from infra.dev import stack
 from infra.dev.errors import DevError
 from infra.dev.folders import DEV, made
 from infra.dev.otlp_receiver import Received, Tree, otlp_receiver, tree
+from infra.engine_watch import watching
 from infra.settings import load
 from infra.system import CONSUMERS, Addresses, System, fresh_database
 
 FOLDER = DEV / "demo"
 PROCESSES = ("issuer", "api", *CONSUMERS, "worker")
 WORKFLOW_SECONDS, TRACE_SECONDS = 90.0, 20.0
-LOOK_SECONDS = 0.05
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 0.05, 5.0
+STARTED = "task.run-started.v1"
 Made = TypeVar("Made")
 
 
@@ -37,7 +39,7 @@ class DemoFailed(DevError):
 
 @dataclass(slots=True)
 class Seen:
-    """What the demo saw happen. `inspected`: container id -> what the engine said of it."""
+    """What the demo saw happen. `started`: container id -> task; `inspected`: what the engine said of each."""
 
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     started: dict[str, str] = field(default_factory=dict[str, str])
@@ -76,7 +78,10 @@ def _demo(contexts: ExitStack) -> int:
     print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in servers.seconds.items()))
     receiver = contexts.enter_context(otlp_receiver())
     system = contexts.enter_context(_timed("processes", lambda: _start(servers, receiver.endpoint)))
-    seen = asyncio.run(_run(system, receiver.endpoint))
+    with watching(servers.engine.host) as sightings:
+        seen = asyncio.run(_run(system, receiver.endpoint))
+        sightings.wait_for(set(seen.started), LOOK_AGAIN_SECONDS)
+    seen.inspected = sightings.seen
     _print_history(seen)
     _print_containers(seen)
     system.stop()
@@ -113,7 +118,7 @@ async def _run(system: System, endpoint: str) -> Seen:
         async with client.workflow("harbour") as workflow:
             _describe(workflow)
         print(f"published task.submit-workflow.v1 to RabbitMQ: workflow {workflow.id}, {len(workflow.steps)} tasks\n")
-        return await _watch(client, Seen(), system.addresses.docker_host or "", len(workflow.steps))
+        return await _watch(client, Seen(), len(workflow.steps))
 
 
 def _describe(workflow: Workflow) -> None:
@@ -131,28 +136,19 @@ def _describe(workflow: Workflow) -> None:
     step("report", 'echo "trace $TRACEPARENT"').after(load)
 
 
-async def _watch(client: Client, seen: Seen, engine: str, tasks: int) -> Seen:
-    """Read the log as it grows until the workflow has ended; look at every container while it is there."""
+async def _watch(client: Client, seen: Seen, tasks: int) -> Seen:
+    """Read the log as it grows until the workflow has ended."""
     position = 0
     async with asyncio.timeout(WORKFLOW_SECONDS):
         while not seen.of("workflow.finished.v1"):
             for event in await client.reading.events(None, position, [], 500):
                 position = event["position"]
                 seen.events.append(event)
-                if event["type"] == "task.run-started.v1":
-                    await asyncio.to_thread(_inspect, engine, event["data"], seen)
             await asyncio.sleep(LOOK_SECONDS)
+    seen.started = {event["data"]["container_id"]: event["data"]["task_id"] for event in seen.of(STARTED)}
     if len(seen.started) != tasks:
         raise DemoFailed(f"{len(seen.started)} of {tasks} tasks started a container")
     return seen
-
-
-def _inspect(engine: str, started: dict[str, Any], seen: Seen) -> None:
-    container = started["container_id"]
-    seen.started[container] = started["task_id"]
-    status, found = engine_api.call(engine, "GET", f"/containers/{container}/json")
-    if status == 200 and found["Id"] == container:
-        seen.inspected[container] = f"{found['Name'].lstrip('/')} {found['State']['Status']} {found['Config']['Image']}"
 
 
 def _print_history(seen: Seen) -> None:
