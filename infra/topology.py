@@ -23,6 +23,8 @@ LOGS_QUEUE, EVENTS_QUEUE, DEAD_QUEUE = "task.logs.keeper", "task.events.log", "t
 BEAT_KEY, ALL_WORKERS = "beat", "all"
 
 DELIVERY_LIMIT = 100  # a backstop: poison is counted by the handler, which knows the message that was at fault
+# What is given up on here has nowhere to go. RabbitMQ 4 would drop it after 20 deliveries, 3.10 reads -1 as at once.
+HARDLY_EVER = 1_000_000_000
 WORK_EXPIRES = 600_000  # milliseconds without its worker; the log offers again
 
 _QUORUM: dict[str, Argument] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
@@ -46,7 +48,7 @@ TOPOLOGY = Topology(
         Exchange(DEAD, "topic"),
     ),
     queues=(
-        Queue(DEAD_QUEUE, {"x-queue-type": "quorum"}),
+        Queue(DEAD_QUEUE, {"x-queue-type": "quorum", "x-delivery-limit": HARDLY_EVER}),
         Queue(COMMANDS_QUEUE, _KEPT),
         Queue(REPORTS_QUEUE, _KEPT),
         Queue(BEATS_QUEUE, {**_QUORUM, "x-single-active-consumer": True}),

@@ -77,6 +77,19 @@ async def test_a_command_that_expires_in_the_queue_is_kept_as_dead(vhost: Vhost)
     assert (dead.message_id, dead.headers["x-first-death-reason"]) == (str(ID), "expired")
 
 
+async def test_the_queue_of_the_dead_gives_up_on_nothing(vhost: Vhost) -> None:
+    async with connect(vhost.platform, "platform") as platform:
+        await platform.declare(TOPOLOGY)
+        await platform.publisher().publish([Outgoing("task.dead", "task.submit.x", "task.submit.v1", ID, b"{}")])
+        subscription = platform.subscription(Intake("task.dead", 10))
+
+        for _ in range(30):
+            (dead,) = await asyncio.wait_for(subscription.batch(10), 10)
+            await subscription.pause()
+
+    assert (dead.message_id, dead.redelivered) == (str(ID), True)
+
+
 async def test_what_a_stranger_puts_into_a_message_does_not_end_the_connection(vhost: Vhost) -> None:
     async with connect(vhost.platform, "platform") as platform:
         await platform.declare(TOPOLOGY)
