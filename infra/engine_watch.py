@@ -4,7 +4,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import docker
 from docker.errors import APIError
@@ -40,8 +40,8 @@ def watching(host: str) -> Generator[Sightings]:
         with suppress(OSError, ValueError):
             for event in feed:
                 with suppress(APIError):
-                    found: dict[str, Any] = client.inspect_container(event["id"])  # pyright: ignore[reportUnknownMemberType]
-                    sightings.add(event["id"], found)
+                    found = client.inspect_container(event["id"])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+                    sightings.add(event["id"], cast("dict[str, Any]", found))
 
     thread = threading.Thread(target=look, name="engine watch", daemon=True)
     thread.start()
