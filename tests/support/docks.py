@@ -85,6 +85,9 @@ class Platform:
     async def ack(self, last: Delivery) -> None:
         """Nothing is ever delivered again."""
 
+    async def settle(self, one: Delivery) -> None:
+        """As above."""
+
     async def pause(self) -> None:
         """As above."""
 

@@ -231,6 +231,9 @@ class Returning:
     async def ack(self, last: Delivery) -> None:
         """Nothing else is there."""
 
+    async def settle(self, one: Delivery) -> None:
+        """Nothing else is there."""
+
     async def pause(self) -> None:
         """Nothing else is there."""
 
