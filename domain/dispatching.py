@@ -52,6 +52,12 @@ class Host:
         """Its free slots at `clock` of the lease clock: none when it was not heard for a lease term."""
         return max(self.slots - self.held, 0) if self.heard + LEASE_TERM > clock else 0
 
+    def age(self, now: datetime, clock: float) -> timedelta:
+        """How long ago its beat was received: at most what passed on the lease clock, which no step of the database's
+        clock moves, since a run may start for that much longer."""
+        passed = timedelta(seconds=max(clock - self.heard, 0.0))
+        return min(max(now - self.received_at, timedelta(0)), passed)
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
@@ -80,8 +86,7 @@ def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime, c
         kind = (task.pool, task.executor)
         if kind not in closed and (host := _least_used(present.values(), kind, clock)):
             present[host.worker_id] = replace(host, held=host.held + 1, granted_at=_nth(now, len(grants)))
-            age = max(now - host.received_at, timedelta(0))
-            grants.append((task, Grant(host.worker_id, host.generation, host.beat, age)))
+            grants.append((task, Grant(host.worker_id, host.generation, host.beat, host.age(now, clock))))
         else:
             waits.append((task, closed.setdefault(kind, _why_not(hosts, kind, clock))))
     return Dispatch(grants, waits)

@@ -24,7 +24,7 @@ W1 = Host(
     held=0,
     beat=812,
     received_at=NOW - timedelta(seconds=1.4),
-    heard=CLOCK - 1,
+    heard=CLOCK - 2,
     granted_at=NOW - timedelta(hours=1),
 )
 W2 = replace(W1, worker_id="W2", granted_at=NOW - timedelta(minutes=1))
@@ -51,6 +51,12 @@ def test_a_beat_from_the_future_has_no_age() -> None:
     ((_, grant),) = dispatch([waiting(1)], [ahead], NOW, CLOCK).grants
 
     assert grant.age == timedelta(0)
+
+
+def test_a_step_of_the_database_clock_makes_no_beat_older_than_the_lease_clock_says() -> None:
+    ((_, grant),) = dispatch([waiting(1)], [W1], NOW + timedelta(hours=1), CLOCK).grants
+
+    assert grant.age == timedelta(seconds=2)
 
 
 def test_among_equals_the_first_to_come_goes_first() -> None:
