@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from adapters.event_log import PgTurn
-from domain.events import TaskSubmitted, WorkerRegistered
+from adapters.event_log import COLUMNS, PgTurn, recorded
+from domain.events import RunTimingOut, TaskCancelling, TaskSubmitted, WorkerRegistered
 from domain.ids import derived_id
+from domain.recorded import Recorded
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
@@ -14,15 +15,23 @@ _LEASED = (
     "SELECT run_id, fence, (SELECT state FROM events WHERE originator_id = leases.task AND originator_version = 1) "
     "FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
 )
+_STOPPING = (
+    f"SELECT DISTINCT ON (originator_id) {COLUMNS}, w.run_id, w.fence FROM unnest(%b::uuid[], %b::int[]) "
+    "AS w(run_id, fence) JOIN leases l USING (run_id, fence) JOIN events ON originator_id = l.task "
+    "WHERE topic = ANY(%b) ORDER BY originator_id, originator_version DESC"
+)
 _UNANSWERED = (
     "SELECT worker_id, generation, beat, runs, reports FROM worker_beats WHERE answered < beat "
     "ORDER BY received_at LIMIT %b"
 )
 _ANSWERED = (
-    "UPDATE worker_beats b SET answered = u.beat FROM unnest(%b::text[], %b::int[], %b::bigint[]) "
-    "AS u(worker_id, generation, beat) WHERE (b.worker_id, b.generation) = (u.worker_id, u.generation) "
-    "AND b.answered < u.beat"
+    "UPDATE worker_beats b SET answered = held.told FROM ("
+    "SELECT b.worker_id, u.beat AS told FROM unnest(%b::text[], %b::int[], %b::bigint[]) "
+    "AS u(worker_id, generation, beat) JOIN worker_beats b USING (worker_id, generation) "
+    'WHERE b.answered < u.beat ORDER BY b.worker_id COLLATE "C" FOR UPDATE OF b'
+    ") AS held WHERE b.worker_id = held.worker_id"
 )
+"""In the order in which the beat store locks them."""
 _LEASES = "SELECT worker_id, run_id, fence FROM leases WHERE worker_id = ANY(%b)"
 _COMMITTED = (
     "SELECT command_id FROM inbox JOIN unnest(%b::uuid[], %b::text[]) AS r(command_id, principal) "
@@ -42,6 +51,12 @@ class MessengerPgTurn(PgTurn):
         """The submissions behind those of these leases (run, fence) that are open now."""
         rows = await self._all(_LEASED, [run for run, _ in leases], [fence for _, fence in leases])
         return {(run, fence): TaskSubmitted.model_validate_json(body) for run, fence, body in rows}
+
+    async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
+        """For those of these leases that are open: the last event that ordered the run's end."""
+        types = [TaskCancelling.TYPE, RunTimingOut.TYPE]
+        rows = await self._all(_STOPPING, [run for run, _ in leases], [fence for _, fence in leases], types)
+        return [found for *row, run, fence in rows if _ends(found := recorded(tuple(row)), run, fence)]
 
     async def unanswered(self, limit: int) -> Sequence[tuple[LastBeat, Standing]]:
         """Last beats without an answer, those that wait longest first, with what is known of their workers."""
@@ -95,3 +110,9 @@ class MessengerPgTurn(PgTurn):
         async with self.connection.cursor(binary=True) as cursor:
             await cursor.execute(statement.encode(), parameters, prepare=True)
             return await cursor.fetchall()
+
+
+def _ends(order: Recorded, run: UUID, fence: int) -> bool:
+    event = order.event()
+    assert isinstance(event, TaskCancelling | RunTimingOut), "other types are not asked for"
+    return (event.run_id, event.fence) == (run, fence)

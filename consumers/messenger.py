@@ -1,7 +1,7 @@
 """From the log to workers: offers, stops, and an answer to each beat.
 
 All are sent before they are noted, so each may be sent twice and none is left out; a worker knows a run by its fence.
-A lost one costs little: the log offers again, each sync names what must stop.
+A lost one costs little: the log offers again, and each beat that still lists a run to be ended brings its stop again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from domain.ports.log import NewId, Page, Seat
 from domain.ports.messaging import MessengerTurn
 from domain.ports.tracing import Traces
 from domain.recorded import Recorded
-from domain.syncing import LastBeat, Standing, sync
+from domain.syncing import LastBeat, Standing, open_leases, sync
 from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
 
 EXCHANGE = "task.work"
@@ -53,9 +53,13 @@ class Messenger:
         async with self.seat.turn() as turn:
             tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
             beats = await turn.unanswered(BEATS_AT_ONCE)
+            listed = [lease for beat, standing in beats for lease in open_leases(beat, standing)]
+            told = {recorded.position for recorded in page.events}
+            stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
             with ExitStack() as spans:
                 current = [(recorded, order) for recorded, order in orders if (order.run_id, order.fence) in tasks]
                 messages = self._offers_and_stops(current, tasks, spans)
+                messages += [self._stop_again(recorded) for recorded in stopping]
                 messages += [self._sync(beat, standing) for beat, standing in beats]
                 if messages:
                     await self.publisher.publish(messages)
@@ -86,6 +90,11 @@ class Messenger:
             for (worker_id, generation), runs in offers.items()
             for some in chunks(runs, RUNS_IN_AN_OFFER)
         ] + stops
+
+    def _stop_again(self, recorded: Recorded) -> Outgoing:
+        order = _order(recorded)
+        assert not isinstance(order, RunLeased), "it orders an end"
+        return self._message(order.worker_id, stop(recorded, order), SYNC_KEPT, recorded.following("messenger"))
 
     def _sync(self, beat: LastBeat, standing: Standing) -> Outgoing:
         return self._message(beat.worker_id, sync(beat, standing), SYNC_KEPT)

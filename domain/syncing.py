@@ -50,3 +50,10 @@ def sync(beat: LastBeat, standing: Standing) -> WorkerSync:
         logs_stored={run.run_id: standing.logs_stored.get(run.run_id, 0) for run in beat.runs},
         register_again=not current,
     )
+
+
+def open_leases(beat: LastBeat, standing: Standing) -> list[tuple[UUID, int]]:
+    """The leases (run, fence) that are open for runs of this beat, whatever fence it lists them under."""
+    if standing.generation != beat.generation:
+        return []
+    return [(run.run_id, standing.leases[run.run_id]) for run in beat.runs if run.run_id in standing.leases]

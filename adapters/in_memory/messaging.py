@@ -6,7 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.events import TaskSubmitted
+from domain.events import RunTimingOut, TaskCancelling, TaskSubmitted
+from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
 
@@ -41,6 +42,17 @@ class MessengerMemoryTurn(MemoryTurn):
                 assert isinstance(submitted, TaskSubmitted), "a task's stream begins with its submission"
                 found[run, fence] = submitted
         return found
+
+    async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
+        """For those of these leases that are open: the last event that ordered the run's end."""
+        found: dict[UUID, Recorded] = {}
+        for run, fence in leases:
+            open_fence, task = self._desk.leases.get(run, (0, run))
+            for recorded in self.log.load([task]).get(task, ()) if open_fence == fence else ():
+                event = recorded.event()
+                if isinstance(event, TaskCancelling | RunTimingOut) and (event.run_id, event.fence) == (run, fence):
+                    found[run] = recorded
+        return list(found.values())
 
     async def unanswered(self, limit: int) -> Sequence[tuple[LastBeat, Standing]]:
         """Last beats without an answer, those that wait longest first, with what is known of their workers."""

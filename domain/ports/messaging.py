@@ -6,6 +6,7 @@ from uuid import UUID
 
 from domain.events import TaskSubmitted
 from domain.ports.log import Turn
+from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
 
@@ -14,6 +15,11 @@ class MessengerTurn(Turn, Protocol):
 
     async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
         """The submissions behind those of these leases (run, fence) that are open now."""
+        ...
+
+    async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
+        """For those of these leases (run, fence) that are open: the last event that ordered the run's end, a
+        `TaskCancelling` or a `RunTimingOut`. None for a run that may go on."""
         ...
 
     async def unanswered(self, limit: int) -> Sequence[tuple[LastBeat, Standing]]:

@@ -1,9 +1,11 @@
 """What the messenger is told of leases and beats, in memory and by PostgreSQL."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -18,10 +20,12 @@ from domain.ids import derived_id
 from domain.ports.handling import Beat
 from domain.ports.log import Seat
 from domain.ports.messaging import MessengerTurn
-from domain.recorded import NewEvent
+from domain.recorded import NewEvent, new_events
 from domain.reports import Heartbeat, HeldRun
 from domain.specs import TaskSpec
 from domain.syncing import LastBeat, Standing
+from tests.support.database import Database
+from tests.support.docks import soon
 from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
 
 RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
@@ -47,7 +51,7 @@ class World(ABC):
     def seat(self) -> AbstractAsyncContextManager[Seat[MessengerTurn]]: ...
 
     @abstractmethod
-    async def submit(self, task: UUID) -> None: ...
+    async def submit(self, task: UUID, *then: e.TaskEvent) -> None: ...
 
     @abstractmethod
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None: ...
@@ -74,8 +78,8 @@ class MemoryWorld(World):
     async def seat(self) -> AsyncGenerator[Seat[MessengerTurn]]:
         yield MemorySeat(self.log, "messenger", self.desk.turn)
 
-    async def submit(self, task: UUID) -> None:
-        self.log.append([NewEvent(task, 1, "analytics", SUBMITTED, CAUSE)])
+    async def submit(self, task: UUID, *then: e.TaskEvent) -> None:
+        self.log.append(new_events(task, 0, "analytics", [SUBMITTED, *then], CAUSE))
 
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
         self.desk.leases[run] = (fence, task)
@@ -113,8 +117,8 @@ class PgWorld(World):
         async with self.connection.transaction():
             await append_events(self.connection, events)
 
-    async def submit(self, task: UUID) -> None:
-        await self._append([NewEvent(task, 1, "analytics", SUBMITTED, CAUSE)])
+    async def submit(self, task: UUID, *then: e.TaskEvent) -> None:
+        await self._append(new_events(task, 0, "analytics", [SUBMITTED, *then], CAUSE))
 
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
         await self.connection.execute(
@@ -162,6 +166,24 @@ async def test_only_the_open_lease_of_a_run_has_its_submission(world: World) -> 
         found = await turn.leased([(RUN, 1), (RUN, 2), (RUN_2, 1)])
 
     assert found == {(RUN, 2): SUBMITTED}
+
+
+async def test_the_last_order_to_end_an_open_lease_is_found_and_no_other(world: World) -> None:
+    late = e.RunTimingOut(task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=10))
+    cancelling = e.TaskCancelling(**late.model_dump(), by="alice")
+    old = late.model_copy(update={"run_id": RUN_2})
+    await world.submit(TASK, late, cancelling)
+    await world.submit(TASK_2, old)
+    await world.lease(RUN, 1, TASK, "w1")
+    await world.lease(RUN_2, 2, TASK_2, "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        found = await turn.stopping([(RUN, 1), (RUN_2, 2), (RUN_2, 1)])
+        none = await turn.stopping([(RUN, 2)])
+
+    assert [(recorded.stream, recorded.version, recorded.event()) for recorded in found] == [(TASK, 3, cancelling)]
+    assert found[0].cause == CAUSE
+    assert none == []
 
 
 async def test_a_beat_comes_with_all_that_is_known_of_its_worker(world: World) -> None:
@@ -229,3 +251,29 @@ async def test_an_answer_that_is_not_committed_is_given_again(world: World) -> N
 
         async with seat.turn() as turn:
             assert len(await turn.unanswered(10)) == 1
+
+
+@pytest.mark.integration
+async def test_beats_are_locked_in_the_order_of_the_beat_store(pg: Database) -> None:
+    """Answering B and a while somebody holds B, which comes first in bytes: `a` is not locked meanwhile."""
+    async with await connect(pg.app, "test") as connection:
+        world = PgWorld(pg.app, connection)
+        for worker in ("a", "B"):
+            await world.beat(Heartbeat(worker_id=worker, generation=1, beat=1))
+        async with world.seat() as seat, asyncio.TaskGroup() as tasks, connection.transaction():
+            await connection.execute("SELECT FROM worker_beats WHERE worker_id = 'B' FOR UPDATE")
+            tasks.create_task(answer_all(seat))
+            await soon(lambda: waits(connection))
+            await connection.execute("SELECT FROM worker_beats WHERE worker_id = 'a' FOR UPDATE NOWAIT")
+
+
+async def answer_all(seat: Seat[MessengerTurn]) -> None:
+    async with seat.turn() as turn:
+        await turn.answered([beat for beat, _ in await turn.unanswered(10)])
+
+
+async def waits(connection: Connection) -> bool:
+    """Whether any session waits for one that `connection` blocks."""
+    blocked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+    row = await (await connection.execute(blocked)).fetchone()
+    return row is not None and bool(row[0])

@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from infra.dev import engine_api
 from tests.e2e.conftest import MakePlatform
 from tests.support.platform import BUSYBOX, ENDS, Platform
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -30,6 +32,10 @@ def names(name: str) -> list[str]:
     return [f"{name}.first", *(f"{name}.{number}" for number in range(WIDTH)), f"{name}.last"]
 
 
+def gone(engine: str, container: str) -> bool:
+    return engine_api.call(engine, "GET", f"/containers/{container}/json")[0] == 404
+
+
 def restart(platform: Platform, process: str) -> None:
     platform.system.kill(process)
     platform.system.start(process)
@@ -50,6 +56,30 @@ def test_a_killed_process_loses_nothing_and_runs_nothing_twice(make_platform: Ma
             types = Counter(event.type for event in tally.events(task))
             assert types["task.run-started.v1"] == 1, tally.types(task)
             assert sum(types[end] for end in ENDS) == 1, tally.types(task)
+
+
+@pytest.mark.parametrize("why", ["cancelled", "timeout"])
+def test_a_run_being_stopped_when_its_worker_is_killed_is_stopped_by_the_next(
+    make_platform: MakePlatform, docker_host: str, why: str
+) -> None:
+    with make_platform(("handler", "conductor", "messenger", "worker")) as tally:
+        timeouts = {"run": "PT1H" if why == "cancelled" else "PT1S", "stop": "PT6S"}
+        stubborn = {"image": BUSYBOX, "command": ["sleep", "300"]}
+        tally.publish("task.submit.v1", {"task_id": "stopped", "container": stubborn, "timeouts": timeouts})
+        tally.wait_for("task.run-started.v1", "stopped")
+        if why == "cancelled":
+            tally.publish("task.cancel.v1", {"task_id": "stopped", "grace": "PT6S"})
+        tally.wait_for("task.cancelling.v1" if why == "cancelled" else "task.run-timing-out.v1", "stopped")
+
+        restart(tally, "worker")
+        ends = tally.wait_ended("stopped", seconds=30)
+
+        assert ends == {"stopped": "cancelled" if why == "cancelled" else "failed"}
+        assert tally.events("stopped")[-1].data["verified"]
+        finished = tally.wait_for("task.run-failed.v1", "stopped")
+        assert (finished.data["reason"], finished.data["signal"]) == (why, "KILL")
+        container = tally.wait_for("task.run-started.v1", "stopped").data["container_id"]
+        until(lambda: gone(docker_host, container), f"container {container} removed", 15)
 
 
 def test_two_handlers_share_the_commands_and_decide_each_once(make_platform: MakePlatform) -> None:

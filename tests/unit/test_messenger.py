@@ -15,6 +15,7 @@ from domain import events as e
 from domain.errors import Unavailable
 from domain.messages import Cause, Message
 from domain.recorded import new_events
+from domain.reports import HeldRun
 from domain.specs import Container, TaskSpec
 from domain.syncing import LastBeat, Standing
 from domain.work import WORK, RunOffer, RunStop, WorkerSync
@@ -25,6 +26,10 @@ from tests.support.ended_tasks import NOW, TASK, TASK_2, Hands
 RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CAUSE = Cause("chain", "command", "alice", TRACE, "vendor=1")
+
+CANCELLING = e.TaskCancelling(
+    task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=30), by="alice"
+)
 
 
 def leased(run: UUID, fence: int = 1, worker: str = "w1", generation: int = 3) -> e.RunLeased:
@@ -136,11 +141,8 @@ async def test_a_lease_that_is_not_open_any_more_is_not_offered() -> None:
 
 async def test_a_cancelled_run_and_one_over_time_are_stopped_after_their_offer() -> None:
     here = await place()
-    cancelling = e.TaskCancelling(
-        task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=30), by="alice"
-    )
     late = e.RunTimingOut(task_id="T2", run_id=RUN_2, fence=1, worker_id="w2", grace=timedelta(0))
-    here.task(TASK, leased(RUN), cancelling)
+    here.task(TASK, leased(RUN), CANCELLING)
     here.task(TASK_2, leased(RUN_2, worker="w2"), late)
 
     await here.step()
@@ -150,6 +152,56 @@ async def test_a_cancelled_run_and_one_over_time_are_stopped_after_their_offer()
     assert stop == RunStop(task_id=TASK, run_id=RUN, fence=1, grace=timedelta(seconds=30), why="cancel")
     _, stop = here.told("w2")
     assert stop == RunStop(task_id=TASK_2, run_id=RUN_2, fence=1, grace=timedelta(0), why="timeout")
+
+
+async def test_a_stop_is_sent_again_with_its_grace_to_each_beat_that_still_lists_the_run() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN), CANCELLING)
+    late = e.RunTimingOut(task_id="T2", run_id=RUN_2, fence=1, worker_id="w1", grace=timedelta(0))
+    here.task(TASK_2, leased(RUN_2), late)
+    await here.step()
+    sent = len(here.told("w1"))
+    runs = (HeldRun(run_id=RUN, fence=1, state="running"), HeldRun(run_id=RUN_2, fence=1, state="pulling"))
+    here.desk.standings["w1"] = Standing(4, {RUN: 1, RUN_2: 1})
+
+    for beat in (1, 2):
+        here.desk.beats["w1"] = LastBeat("w1", 4, beat, runs)
+        await here.step()
+
+    stops = [
+        RunStop(task_id=TASK, run_id=RUN, fence=1, grace=timedelta(seconds=30), why="cancel"),
+        RunStop(task_id=TASK_2, run_id=RUN_2, fence=1, grace=timedelta(0), why="timeout"),
+    ]
+    again = here.told("w1")[sent:]
+    assert [message for message in again if isinstance(message, RunStop)] == stops * 2
+    (cause,) = {
+        message.headers["ce-correlationid"] for message in here.broker.published if message.type == "run.stop.v1"
+    }
+    assert cause == "chain"
+
+
+async def test_what_has_just_been_ordered_is_not_ordered_twice_at_once() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN), CANCELLING)
+    here.desk.standings["w1"] = Standing(3, {RUN: 1})
+    here.desk.beats["w1"] = LastBeat("w1", 3, 812, (HeldRun(run_id=RUN, fence=1, state="running"),))
+
+    await here.step()
+
+    assert [message.TYPE for message in here.told("w1")] == ["run.offer.v1", "run.stop.v1", "worker.sync.v1"]
+
+
+async def test_a_run_that_may_go_on_is_not_stopped_by_a_beat() -> None:
+    here = await place()
+    here.task(TASK, leased(RUN), CANCELLING, leased(RUN_2, fence=2))
+    await here.step()
+    sent = len(here.told("w1"))
+    here.desk.standings["w1"] = Standing(3, {RUN_2: 2})
+    here.desk.beats["w1"] = LastBeat("w1", 3, 813, (HeldRun(run_id=RUN_2, fence=2, state="running"),))
+
+    await here.step()
+
+    assert here.told("w1")[sent:] == [WorkerSync(generation=3, beat=813, valid=(RUN_2,), logs_stored={RUN_2: 0})]
 
 
 async def test_each_beat_is_answered_once() -> None:

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from domain.reports import HeldRun
-from domain.syncing import LastBeat, Standing, sync
+from domain.syncing import LastBeat, Standing, open_leases, sync
 from domain.work import WorkerSync
 
 RUN_1, RUN_2, RUN_3, RUN_4 = (UUID(int=(7 << 76) + number) for number in range(1, 5))
@@ -42,3 +42,11 @@ def test_a_generation_that_is_not_the_current_one_is_told_to_register_again() ->
     for generation in (None, 2, 4):
         answer = sync(beat, Standing(generation, {RUN_1: 7}, {REPORT_1}))
         assert (answer.register_again, answer.valid, answer.stop, answer.committed) == (True, (), (), (REPORT_1,))
+
+
+def test_open_leases_of_the_runs_listed_count_under_whatever_fence_and_for_the_current_generation_only() -> None:
+    runs = tuple(HeldRun(run_id=run, fence=1, state="running") for run in (RUN_1, RUN_2, RUN_3))
+    beat, leases = LastBeat("w1", 3, 812, runs), {RUN_1: 1, RUN_2: 2, RUN_4: 1}
+
+    assert open_leases(beat, Standing(3, leases)) == [(RUN_1, 1), (RUN_2, 2)]
+    assert open_leases(beat, Standing(4, leases)) == []
