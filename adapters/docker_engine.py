@@ -80,15 +80,16 @@ class DockerEngine:
             raise refused
         return await self.create(planned)
 
-    async def start(self, id: str) -> None:
+    async def start(self, id: str, last_look: Callable[[], None]) -> None:
         try:
-            await self._call(f"start {id[:12]}", START, self._start, id)
+            await self._call(f"start {id[:12]}", START, self._start, id, last_look)
         except CannotRun as refused:
             if refused.code == "container-refused" and await self._calls.call(self._exit_code, id) in NO_COMMAND:
                 raise CannotRun("bad-command", refused.detail) from refused
             raise
 
-    def _start(self, id: str) -> None:
+    def _start(self, id: str, last_look: Callable[[], None]) -> None:
+        last_look()
         answer = self._client.post(f"{self._url}/containers/{id}/start", timeout=START_SECONDS)
         if answer.status_code >= 400:
             raise APIError(answer.reason, answer, answer.json().get("message"))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
@@ -55,8 +56,7 @@ class Start:
             found = await self._create(held, planned, offered.spec.timeouts.pull)  # it was there a moment ago
         held.container = found.id
         if found.state == "created":
-            self._check_may_start(held)
-            await self._start_once(held.run, found.id)
+            await self._start_once(held, found.id)
         held.state = "running"
 
     async def _create(self, held: Held, planned: Planned, within: timedelta) -> Found:
@@ -84,17 +84,17 @@ class Start:
         )
 
     def _check_may_start(self, held: Held) -> None:
-        """The last step before the start."""
+        """The last step before the start, in the thread that asks the engine: calls wait for a thread."""
         if held.stopping.is_set():
             raise stopped()
         if self.clock() >= held.start_by:
             raise TooLate
 
-    async def _start_once(self, run: UUID, id: str) -> None:
+    async def _start_once(self, held: Held, id: str) -> None:
         try:
-            await self.containers.start(id)
+            await self.containers.start(id, partial(self._check_may_start, held))
         except (EngineDown, EngineTimeout) as error:
-            log.warning("run %s: %s; looking whether it runs", run, error)
+            log.warning("run %s: %s; looking whether it runs", held.run, error)
             await self._until_seen_started(id)
 
     async def _until_seen_started(self, id: str) -> None:

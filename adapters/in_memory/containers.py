@@ -1,7 +1,7 @@
 """A container engine that runs no containers: programs by their command, signals and failures at the test's word."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
@@ -85,7 +85,8 @@ class InMemoryContainers:
         self._all[found.id] = _Container(found, self._programs.get(spec.command or ()))
         return found
 
-    async def start(self, id: str) -> None:
+    async def start(self, id: str, last_look: Callable[[], None]) -> None:
+        last_look()
         self._check_up("start")
         container = self._all[id]
         self.started.append(container.found.labels.run)

@@ -1,6 +1,6 @@
 """Containers as a worker needs them, and the little that it keeps on its own disk."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol, TypeAlias
@@ -92,9 +92,12 @@ class Containers(Protocol):
         """
         ...
 
-    async def start(self, id: str) -> None:
-        """Start a created container; to be called once in its life. Raises CannotRun: bad-command, disk-full,
-        engine-error; Unavailable leaves open whether it runs."""
+    async def start(self, id: str, last_look: Callable[[], None]) -> None:
+        """Start a created container; to be called once in its life. `last_look` is called right before the engine is
+        asked, in any thread; what it raises comes out of here, and the engine is not asked.
+
+        Raises CannotRun: bad-command, disk-full, engine-error; Unavailable leaves open whether it runs.
+        """
         ...
 
     def output(self, id: str) -> AsyncGenerator[Output, None]:

@@ -11,6 +11,7 @@ import pytest
 from adapters.docker_client import connect
 from adapters.docker_config import Policy
 from adapters.in_memory.containers import InMemoryContainers
+from consumers.starting import TooLate
 from domain.errors import CannotRun
 from domain.ports.running import Containers, Found, Output, Planned
 from tests.support import runs
@@ -34,7 +35,7 @@ class Engine:
 
     async def started(self, command: tuple[str, ...], **more: object) -> Found:
         found = await self.created(command, **more)
-        await self.containers.start(found.id)
+        await self.containers.start(found.id, runs.nothing_against_it)
         return found
 
     async def ended(self, command: tuple[str, ...], **more: object) -> Found:
@@ -115,6 +116,17 @@ async def test_a_command_that_is_not_there_is_a_bad_command(engine: Engine) -> N
     assert caught.value.code == "bad-command"
 
 
+async def test_what_the_last_look_raises_comes_out_and_nothing_is_started(engine: Engine) -> None:
+    found = await engine.created(runs.TRUE)
+
+    def too_late() -> None:
+        raise TooLate
+
+    with pytest.raises(TooLate):
+        await engine.containers.start(found.id, too_late)
+    assert (await _now(engine, found)).state == "created"
+
+
 async def test_created_twice_it_is_the_same_container(engine: Engine) -> None:
     plan = engine.planned(runs.SLEEP)
     first = await engine.containers.create(plan)
@@ -124,7 +136,7 @@ async def test_created_twice_it_is_the_same_container(engine: Engine) -> None:
 async def test_a_started_container_is_taken_over_as_it_is(engine: Engine) -> None:
     plan = engine.planned(runs.SPEAK)
     first = await engine.containers.create(plan)
-    await engine.containers.start(first.id)
+    await engine.containers.start(first.id, runs.nothing_against_it)
     await engine.containers.ended(first.id)
     again = await engine.containers.create(plan)
     assert (again.id, again.state, again.exit_code) == (first.id, "exited", 3)
@@ -141,7 +153,7 @@ async def test_a_container_never_started_makes_room_for_the_next_fence(engine: E
 async def test_a_container_that_was_started_never_makes_room(engine: Engine) -> None:
     plan = engine.planned(runs.TRUE)
     old = await engine.containers.create(plan)
-    await engine.containers.start(old.id)
+    await engine.containers.start(old.id, runs.nothing_against_it)
     with pytest.raises(CannotRun) as caught:
         await engine.containers.create(replace(plan, labels=replace(plan.labels, fence=2)))
     assert caught.value.code == "name-clash"

@@ -33,7 +33,7 @@ async def ran(host: str, command: tuple[str, ...]) -> AsyncGenerator[tuple[Docke
     """A container that has ended, and the lines it printed."""
     async with connect(host, Policy(), runs=1) as engine:
         found = await engine.create(runs.planned(command, worker=f"test-{uuid4()}", run=runs.fresh_run()))
-        await engine.start(found.id)
+        await engine.start(found.id, runs.nothing_against_it)
         printed = b"".join([piece.data async for piece in engine.output(found.id)])
         yield engine, found, printed.decode().split("\n")
         await engine.ended(found.id)

@@ -56,3 +56,7 @@ def planned(
 def fresh_run() -> UUID:
     """A run of its own, for tests that share an engine."""
     return derived_id(TASK, f"run:{uuid4()}")
+
+
+def nothing_against_it() -> None:
+    """The last look before a start that may be made."""

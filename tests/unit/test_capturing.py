@@ -45,7 +45,7 @@ async def captured(*printed: Output, engine: type[InMemoryContainers] = InMemory
     """What is published of a container that prints this, and its end as it is reported."""
     platform, containers = Platform(), engine({runs.TRUE: Program(prints=printed)}, [BUSYBOX])
     found = await containers.create(runs.planned(runs.TRUE))
-    await containers.start(found.id)
+    await containers.start(found.id, runs.nothing_against_it)
     async with shipping(platform) as shipper:
         capture = Capture(containers, shipper, SOURCE, found.id, Pauses())
         ended = await capture.until_end()
