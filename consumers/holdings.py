@@ -19,8 +19,8 @@ REMEMBERED = 10_000
 """Runs that ended: offers and stops that are repeated find them here."""
 QUIET_SECONDS = 5.0
 """After these a run of nothing, still not committed, is listed: two beats before its offer would be taken back."""
-BEATS = 32
-"""Beats whose time of sending is known: 10 s need no more, even when offers bring extra ones."""
+BEATS_KEPT = 30.0
+"""Seconds for which a beat's time of sending is known: an offer that names it may come 25 s later, and no later."""
 LISTED = 5_000
 """Runs and reports in one beat: within the megabyte that a message may have."""
 
@@ -82,7 +82,7 @@ class Holdings:
     def beat_sent(self, beat: int, at: float, listed: Iterable[UUID]) -> None:
         """Note the boot time at which a beat was about to be sent, and the runs it lists."""
         self._beats[beat] = (at, frozenset(listed))
-        while len(self._beats) > BEATS:
+        while next(iter(self._beats.values()))[0] < at - BEATS_KEPT:
             self._beats.popitem(last=False)
 
     def take(self, offers: Sequence[OfferedRun], now: float) -> tuple[list[Held], list[Held]]:

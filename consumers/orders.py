@@ -76,8 +76,7 @@ class Orders:
             else:
                 self.spawn(self.runs.see_through(held, self.start))
         for held in renewed:
-            if held.finish is not None:
-                self._finish(held, held.finish.data.model_copy(update={"fence": held.fence}))
+            self._tell_again(held)
         if others or renewed:
             self.beat_now.set()
 
@@ -112,9 +111,15 @@ class Orders:
             return
         if stop.fence > held.fence:
             held.raise_fence(stop.fence)
-            if held.finish is not None:
-                self._finish(held, held.finish.data.model_copy(update={"fence": held.fence}))
+            self._tell_again(held)
         held.stop(stop.grace)
+
+    def _tell_again(self, held: Held) -> None:
+        """Under a newer fence, what was told under the old one counts for nothing: tell its start, or its end."""
+        if held.finish is not None:
+            self._finish(held, held.finish.data.model_copy(update={"fence": held.fence}))
+        elif held.state == "running" and self.runs is not None:
+            self.runs.report_start(held)
 
     def _sync(self, sync: WorkerSync) -> None:
         if sync.register_again and sync.beat > self.registered_at:

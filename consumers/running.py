@@ -75,13 +75,25 @@ class Runs:
             await insistently(partial(kill, "KILL"), self.pause)
             await self.pause(1.0)
 
+    def report_start(self, held: Held) -> None:
+        """Tell that its container was started."""
+        start = RunStart(
+            task_id=held.task,
+            run_id=held.run,
+            fence=held.fence,
+            container_id=held.container,
+            image_digest=held.image,
+            traceparent=held.cause.traceparent if held.cause else None,
+        )
+        self.reporter.add([StartReport(id=self.new_id(), data=start)])
+
     async def _live(self, held: Held, labels: RunLabels, start: Start | None) -> None:
         try:
             with self.traces.step(f"run {labels.name}", self._cause(labels), "run", _attributes(held)) as cause:
                 held.cause = cause
                 if start is not None:
                     await start(held)
-                self._report_start(held)
+                self.report_start(held)
                 self._send(held, await self._until_end(held, labels))
         except TooLate:
             log.warning("run %s: given back, its time to start is over", held.run)
@@ -136,17 +148,6 @@ class Runs:
     def _cause(self, labels: RunLabels) -> Cause:
         actor = f"worker {self.worker_id}"
         return Cause(str(labels.task), str(labels.run), actor, labels.traceparent, labels.tracestate)
-
-    def _report_start(self, held: Held) -> None:
-        start = RunStart(
-            task_id=held.task,
-            run_id=held.run,
-            fence=held.fence,
-            container_id=held.container,
-            image_digest=held.image,
-            traceparent=held.cause.traceparent if held.cause else None,
-        )
-        self.reporter.add([StartReport(id=self.new_id(), data=start)])
 
     def _send(self, held: Held, finish: RunFinish) -> None:
         held.state, held.finish = "finished", FinishReport(id=self.new_id(), data=finish)

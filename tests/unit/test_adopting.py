@@ -3,7 +3,7 @@
 from adapters.in_memory.containers import InMemoryContainers, Program
 from domain.ports.running import Output
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, soon, sync
+from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import BUSYBOX, RUN
 
 
@@ -115,3 +115,29 @@ async def test_an_adopted_run_gives_its_result_and_heeds_stops() -> None:
         finish = await platform.finish()
 
     assert (finish.exit_code, finish.signal, finish.result) == (0, "TERM", [1])
+
+
+async def test_an_adopted_run_that_is_ordered_to_end_again_gets_the_grace_of_that_order() -> None:
+    dock, platform = Dock(), Platform(generation=4)
+    await killed_with_a_container_running(dock)
+
+    async with dock.worker(platform, "second"):
+        platform.tell(stop(grace=7.0))
+        platform.tell(stop(grace=60.0))
+        finish = await platform.finish()
+
+    assert (finish.exit_code, finish.signal, finish.gone) == (137, "KILL", True)
+    assert 7.0 in dock.pauses.asked
+    assert 60.0 not in dock.pauses.asked
+
+
+async def test_the_start_of_an_adopted_run_is_told_under_the_fence_of_its_new_offer() -> None:
+    dock, platform = Dock(), Platform(generation=4)
+    await killed_with_a_container_running(dock)
+
+    async with dock.worker(platform, "second"):
+        platform.tell(offer(offered(runs.SLEEP, fence=2), generation=4))
+        started = await platform.until(lambda: next((r for r in platform.starts if r.data.fence == 2), None))
+
+    assert started.data.container_id is not None
+    assert dock.containers.started == [RUN]

@@ -1,6 +1,7 @@
 """What a worker does with offers, stops and syncs: given twins of the engine, the disk and the platform."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -8,6 +9,7 @@ from adapters.in_memory.containers import InMemoryContainers, Program
 from consumers.outfitting import outfit
 from domain.errors import CannotRun, WorkerIdTaken
 from domain.ids import derived_id
+from domain.messages import Message
 from domain.ports.running import Found, Output, Planned
 from domain.reports import RunError
 from tests.support import runs
@@ -155,6 +157,54 @@ async def test_a_run_whose_time_ends_while_its_image_is_fetched_is_given_back_un
         await soon(dock.empty)
     assert not dock.containers.started
     assert not platform.finishes
+
+
+class Queued(InMemoryContainers):
+    """An engine whose calls wait for each other: the start's turn comes when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(runs.PROGRAMS, [BUSYBOX])
+        self.waiting, self.turn = asyncio.Event(), asyncio.Event()
+
+    async def start(self, id: str, last_look: Callable[[], None]) -> None:
+        self.waiting.set()
+        await self.turn.wait()
+        await super().start(id, last_look)
+
+
+async def test_a_run_whose_time_ends_while_its_start_waits_for_other_calls_is_given_back_unstarted() -> None:
+    engine = Queued()
+    platform, dock = Platform(), Dock(engine)
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE)))
+        await engine.waiting.wait()
+        dock.clock.now += 10.0
+        engine.turn.set()
+        await soon(lambda: not worker.orders.holdings.runs)
+        await soon(dock.empty)
+    assert not dock.containers.started
+    assert not platform.finishes
+
+
+async def test_an_offer_that_names_a_recent_beat_is_taken_however_many_beats_came_since() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        for _ in range(100):
+            await worker.beat()
+        platform.tell(offer(offered(runs.TRUE, beat=1)))
+        await platform.finish()
+    assert dock.containers.started == [RUN]
+
+
+async def test_an_offer_that_names_a_beat_of_half_a_minute_ago_is_not_taken() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        dock.clock.now += 30.1
+        await worker.beat()
+        platform.tell(offer(offered(runs.TRUE, beat=1, within=60.0)))
+        platform.tell(offer(offered(runs.TRUE, OTHER, beat=2)))
+        await platform.finish(OTHER)
+    assert dock.containers.started == [OTHER]
 
 
 async def test_a_beat_that_is_answered_gives_a_run_that_fetches_its_image_more_time() -> None:
@@ -392,6 +442,18 @@ async def test_a_newer_fence_of_a_run_that_is_held_is_taken_without_a_second_sta
         await platform.until(lambda: [b for b in platform.beats if [r.fence for r in b.runs] == [2]])
         await dock.containers.end(RUN, 0)
         assert (await platform.finish()).fence == 2
+    assert dock.containers.started == [RUN]
+
+
+@pytest.mark.parametrize("order", [offer(offered(runs.POLITE, fence=2)), stop(fence=2)], ids=["offer", "stop"])
+async def test_the_start_of_a_running_run_is_told_again_under_a_newer_fence(order: Message) -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.POLITE)))
+        first = await platform.start()
+        platform.tell(order)
+        again = await platform.until(lambda: next((r for r in platform.starts if r.data.fence == 2), None))
+    assert again.data == first.model_copy(update={"fence": 2})
     assert dock.containers.started == [RUN]
 
 
