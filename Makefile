@@ -4,6 +4,8 @@ BIN := .dev/venv/bin
 DEV := $(PYTHON) -m infra.dev
 PYTEST := $(BIN)/pytest
 CODE := domain consumers adapters api infra tests
+COUNTED := domain consumers adapters
+LEAST := 90
 
 export PYTHONDONTWRITEBYTECODE := 1
 export TALLY_STACK ?= auto
@@ -22,7 +24,12 @@ demo: venv ## Run a workflow in real containers and print its history and trace
 	$(BIN)/python -m infra.demo
 
 test: venv ## Run every test, on servers that TALLY_STACK names (auto, native, containers, external)
-	$(PYTEST)
+	$(PYTEST) $(COUNTED:%=--cov=%) --cov-report=
+	@for package in $(COUNTED); do \
+	  printf 'coverage of %s, at least $(LEAST) %%: ' $$package; \
+	  $(BIN)/coverage report --include="$$package/*" --format=total --fail-under=$(LEAST) \
+	    || { $(BIN)/coverage report --include="$$package/*"; exit 1; }; \
+	done
 
 test-unit: venv ## Run the tests that need no server
 	$(PYTEST) tests/unit
