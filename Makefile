@@ -53,7 +53,7 @@ fmt: venv ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-bench: venv ## Print the figures of docs/benchmarks, one JSON line each
+bench: venv ## Measure CPU a task, latency, containers a second, bulk: one JSON line each (FIGURE=T1 for one)
 	$(BIN)/python -m tests.benchmarks
 
 up: venv ## Start PostgreSQL, RabbitMQ and an engine, and leave them running
