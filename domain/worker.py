@@ -29,11 +29,14 @@ class Lose:
 def register(worker: Worker | None, command: RegisterWorker, alive: bool) -> list[e.WorkerEvent]:
     """A new generation; none when this very process has registered before. `alive`: a beat came within a lease.
 
-    Raises WorkerIdTaken when the id is alive on another engine.
+    A process that has found its engine since opens one too. Raises WorkerIdTaken when the id is alive on the engine of
+    another process.
     """
-    if worker is not None and worker.registered.instance == command.instance and not worker.lost:
+    same_process = worker is not None and worker.registered.instance == command.instance
+    same_engine = worker is not None and worker.registered.engine == command.engine
+    if worker is not None and not worker.lost and same_process and same_engine:
         return []
-    if worker is not None and alive and not worker.lost and worker.registered.engine != command.engine:
+    if worker is not None and not worker.lost and alive and not (same_process or same_engine):
         raise WorkerIdTaken(
             f"worker_id: {command.worker_id} beats on engine {worker.registered.engine}; give this worker another id"
         )

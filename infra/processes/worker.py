@@ -2,9 +2,11 @@
 
 import asyncio
 import platform
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,12 +17,15 @@ from adapters.docker_config import Policy
 from adapters.host import boot_clock, host_load
 from adapters.report_spool import ReportSpool
 from consumers.outfitting import Outfit, outfit
+from consumers.worker import Worker
 from domain.errors import Unavailable
 from domain.ports.running import Containers
 from domain.ports.tracing import Traces
 from domain.reports import RegisterWorker
 from infra.settings import Settings
 from infra.topology import work_queue, worker_topology
+
+LOOK_AGAIN_SECONDS = 5.0
 
 
 @cache
@@ -31,7 +36,7 @@ def instance() -> UUID:
 
 async def main(settings: Settings, traces: Traces) -> None:
     """Cancelled, it takes no more work, tells what it knows, and leaves containers running: 5 s at most."""
-    own, stop = settings.worker, asyncio.Event()
+    own = settings.worker
     worker_id = own.id or platform.node() or "worker"
     queue = work_queue(worker_id)
     async with AsyncExitStack() as stack:
@@ -69,23 +74,46 @@ async def main(settings: Settings, traces: Traces) -> None:
                 heartbeat=own.heartbeat.total_seconds(),
             )
         )
-        working = asyncio.create_task(worker.run(stop))
-        try:
-            await asyncio.shield(working)
-        except asyncio.CancelledError:
-            stop.set()
-            await working
-            raise
+        await see_through(worker, None if containers else _engine_answers(settings))
+
+
+async def see_through(worker: Worker, engine_found: Coroutine[Any, Any, None] | None = None) -> None:
+    """Run the worker until this is cancelled. Raises Unavailable when `engine_found` returns: all is to begin anew."""
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.run(stop))
+    looking = asyncio.create_task(engine_found or asyncio.Event().wait())
+    try:
+        await asyncio.wait({working, looking}, return_when=asyncio.FIRST_COMPLETED)
+        if looking.done():
+            looking.result()
+            raise Unavailable("a container engine answers now: the worker begins anew with it")
+    finally:
+        looking.cancel()
+        stop.set()
+        await working
 
 
 async def _containers(stack: AsyncExitStack, settings: Settings) -> Containers | None:
     """The engine. One that is named must answer, and is waited for; one that is only looked for may be missing."""
-    own = settings.worker
-    policy = Policy(images=own.allow_images, networks=own.allow_networks)
     try:
-        return await stack.enter_async_context(docker_client.connect(own.engine, policy, own.slots))
+        return await stack.enter_async_context(_engine(settings))
     except Unavailable as error:
-        if own.engine is not None:
+        if settings.worker.engine is not None:
             raise
         structlog.get_logger("worker").warning("no container engine: only noop runs are taken", error=str(error))
         return None
+
+
+async def _engine_answers(settings: Settings) -> None:
+    """Return when the engine that was looked for is there."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        with suppress(Unavailable):
+            async with _engine(settings):
+                return
+
+
+def _engine(settings: Settings) -> AbstractAsyncContextManager[Containers]:
+    own = settings.worker
+    policy = Policy(images=own.allow_images, networks=own.allow_networks)
+    return docker_client.connect(own.engine, policy, own.slots)

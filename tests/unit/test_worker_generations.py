@@ -51,6 +51,16 @@ def test_an_id_that_is_alive_on_another_engine_is_taken() -> None:
         register(FIRST, HERE.model_copy(update={"instance": UUID(int=2), "engine": "engine-2"}), alive=True)
 
 
+def test_a_process_that_finds_its_engine_later_opens_a_new_generation_with_it() -> None:
+    found = HERE.model_copy(update={"engine": "engine-2", "executors": ("docker", "noop")})
+
+    [event] = register(FIRST, found, alive=True)
+
+    assert isinstance(event, e.WorkerRegistered)
+    assert (event.generation, event.engine, event.executors) == (2, "engine-2", ("docker", "noop"))
+    assert register(after(FIRST.registered, event), found, alive=True) == []
+
+
 def test_a_generation_is_lost_once() -> None:
     runs = (UUID(int=7),)
 
