@@ -9,7 +9,7 @@ from domain.ports.broker import Delivery
 from domain.ports.handling import DeadLetter
 
 KEPT_BYTES = 64 * 1024
-KEPT_HEADERS, KEPT_HEADER = 64, 256
+KEPT_HEADERS, KEPT_HEADER, KEPT_DETAIL = 64, 256, 2048
 _SECRETS = re.compile(
     rb"AKIA[0-9A-Z]{16}"
     rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)"
@@ -27,10 +27,10 @@ def dead_letter(id: UUID, queue: str, delivery: Delivery, unreadable: Unreadable
         id=id,
         queue=queue,
         reason=unreadable.reason,
-        detail=unreadable.detail,
+        detail=_shown(unreadable.detail, KEPT_DETAIL),
         body=masked(delivery.body[:KEPT_BYTES]),
         digest=sha256(delivery.body).digest(),
-        user=delivery.user,
+        user=delivery.user and _shown(delivery.user),
         message_id=delivery.message_id and _shown(delivery.message_id),
         headers={_shown(name): _shown(value) for name, value in headers},
     )
@@ -41,6 +41,7 @@ def masked(body: bytes) -> bytes:
     return _SECRETS.sub(b"***", body)
 
 
-def _shown(value: object) -> str:
-    text = masked(str(value)[:KEPT_HEADER].encode(errors="replace")).decode(errors="replace")
+def _shown(value: object, most: int = KEPT_HEADER) -> str:
+    """Text that every store takes: a message may hold what PostgreSQL does not."""
+    text = masked(str(value)[:most].encode(errors="replace")).decode(errors="replace")
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -115,10 +115,11 @@ async def test_whatever_a_message_that_cannot_be_read_holds_it_is_kept(store: Ha
         "task.submit.v1",
         {},
         message_id=strange,
+        user=strange,
         headers={strange: strange, "b": strange.encode("utf-16", "surrogatepass")},
     )
 
-    letter = dead_letter(TASK, "task.commands.handler", delivery, Unreadable("bad-id", "no UUID"))
+    letter = dead_letter(TASK, "task.commands.handler", delivery, Unreadable("bad-id", f"no UUID: {strange}"))
 
     assert await store.commit(Writes(dead_letters=[letter])) is not None
 
