@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from uuid import UUID
 
 import aiormq
 
 from adapters.amqp_deliveries import returned
 from adapters.amqp_frames import confirmed, publish_frames
 from adapters.amqp_wire import Link, TappedChannel
-from domain.errors import Unavailable, Unroutable
+from domain.errors import Nacked, Unavailable, Unroutable
 from domain.ports.broker import Outgoing
 
 CONFIRM_WITHIN = 10.0
@@ -20,13 +21,15 @@ class _Window:
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self.messages, self.left = messages, len(messages)
-        self.refused: Exception | None = None
+        self.returned: Unroutable | None = None
+        self.nacked = list[UUID]()
+        self.first = 0
         self.done = asyncio.get_running_loop().create_future()
 
-    def settle(self, acked: bool) -> None:
+    def settle(self, tag: int, acked: bool) -> None:
         self.left -= 1
-        if not acked and self.refused is None:
-            self.refused = Unavailable("broker: a message was refused (nack); send it again")
+        if not acked:
+            self.nacked.append(self.messages[tag - self.first].id)
         if self.left == 0 and not self.done.done():
             self.done.set_result(None)
 
@@ -45,15 +48,15 @@ class _Confirms:
 
     def expect(self, window: _Window) -> None:
         """The next tags are those of `window`'s messages."""
-        first, self._next = self._next, self._next + window.left
-        self._waiting.update((tag, window) for tag in range(first, self._next))
+        window.first, self._next = self._next, self._next + window.left
+        self._waiting.update((tag, window) for tag in range(window.first, self._next))
 
     def confirmed(self, method: bytes, acked: bool) -> None:
         tag, multiple = confirmed(method)
         for settled in range(self._low, tag + 1) if multiple else (tag,):
             window = self._waiting.pop(settled, None)
             if window is not None:
-                window.settle(acked)
+                window.settle(settled, acked)
         if multiple:
             self._low = tag + 1
 
@@ -61,7 +64,7 @@ class _Confirms:
         exchange, key, message_id = returned(method, header)
         for window in dict.fromkeys(self._waiting.values()):
             if any(str(message.id) == message_id for message in window.messages):
-                window.refused = window.refused or Unroutable(exchange, key)
+                window.returned = window.returned or Unroutable(exchange, key)
                 return
 
     def delivered(self, method: bytes, header: bytes, body: bytes) -> None:
@@ -82,15 +85,18 @@ class AmqpPublisher:
         self._channel: tuple[TappedChannel, _Confirms] | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
+        nacked = list[UUID]()
         for window in _windows(messages):
             try:
                 async with asyncio.timeout(CONFIRM_WITHIN):
-                    await self._publish(window)
+                    nacked += await self._publish(window)
             except TimeoutError:
                 self._link.abort()
                 raise Unavailable(f"broker: no confirm within {CONFIRM_WITHIN:g} s") from None
             except (aiormq.AMQPError, OSError, RuntimeError) as error:
                 raise Unavailable(f"broker: {str(error) or type(error).__name__}") from error
+        if nacked:
+            raise Nacked(nacked)
 
     async def ready(self) -> None:
         """Connect if that is still to be done. Raises Unavailable."""
@@ -100,7 +106,8 @@ class AmqpPublisher:
         except (TimeoutError, aiormq.AMQPError, OSError, RuntimeError) as error:
             raise Unavailable(f"broker: {str(error) or type(error).__name__}") from error
 
-    async def _publish(self, messages: Sequence[Outgoing]) -> None:
+    async def _publish(self, messages: Sequence[Outgoing]) -> Sequence[UUID]:
+        """Those that the broker refuses."""
         async with self._sending:
             channel, confirms = await self._open()
             frames = b"".join(publish_frames(channel.number, message, channel.frame_max) for message in messages)
@@ -112,8 +119,9 @@ class AmqpPublisher:
                 self._channel = None  # it is not known whether the tags given above were used
                 raise
         await window.done
-        if window.refused is not None:
-            raise window.refused
+        if window.returned is not None:
+            raise window.returned
+        return window.nacked
 
     async def _open(self) -> tuple[TappedChannel, _Confirms]:
         if self._channel is None or self._channel[0].closed:

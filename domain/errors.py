@@ -10,13 +10,15 @@ TallyportError
 ├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
 ├── TopologyConflict    an exchange or queue is at the broker already, with other arguments
 ├── Unavailable         passing: try again later (database, broker or container engine down)
-│   └── EngineDown, EngineTimeout
+│   ├── EngineDown, EngineTimeout
+│   └── Nacked          the broker refuses some of the messages sent: a queue that one of them is for is full
 ├── CannotRun           final for one run: its image, command or container is the matter, or the engine's answer
 └── Superseded          this process has lost its place to another one: end it
 """
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
+from uuid import UUID
 
 from domain.work import Problem
 
@@ -178,6 +180,14 @@ class TopologyConflict(TallyportError):
 
 class Unavailable(TallyportError):
     """A dependency does not answer now; nothing is known to be wrong with the request."""
+
+
+class Nacked(Unavailable):
+    """The broker has answered for all messages and refuses these. Queues that do not refuse have taken them."""
+
+    def __init__(self, ids: Sequence[UUID]) -> None:
+        super().__init__(f"broker: {len(ids)} messages refused (nack), the first {ids[0]}; is a queue full?")
+        self.ids = tuple(ids)
 
 
 class EngineDown(Unavailable):

@@ -1,14 +1,15 @@
-"""A broker inside one process: routing, confirms and redelivery as RabbitMQ's; no expiry, limits or dead letters."""
+"""A broker inside one process: routing, confirms, redelivery, full queues as RabbitMQ's; no expiry, no dead letters."""
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from uuid import UUID
 
 from adapters.amqp_frames import ce_headers, content_encoding
 from adapters.intake import Intake
-from domain.errors import TopologyConflict, Unroutable
+from domain.errors import Nacked, TopologyConflict, Unroutable
 from domain.ports.broker import Delivery, Outgoing
 from domain.ports.topology import Exchange, Queue, Topology
 
@@ -18,6 +19,13 @@ class _Queue:
     declared: Queue
     ready: deque[Delivery] = field(default_factory=deque[Delivery])
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def full(self) -> bool:
+        """Whether it refuses what is published."""
+        arguments = self.declared.arguments
+        limit = arguments.get("x-max-length")
+        return limit is not None and arguments.get("x-overflow") == "reject-publish" and len(self.ready) >= int(limit)
 
 
 class InMemoryBroker:
@@ -59,16 +67,24 @@ class InMemoryBroker:
         return list(self._queues[queue].ready)
 
     async def route(self, message: Outgoing, user: str | None) -> None:
-        """Put `message` into each queue that it is for. Raises Unroutable if there is none and it is mandatory."""
+        """Put `message` into each queue that it is for.
+
+        Raises Unroutable if there is none and it is mandatory, Nacked if one of them is full and refuses.
+        """
         names = self._targets(message.exchange, message.routing_key)
         if not names and message.mandatory:
             raise Unroutable(message.exchange, message.routing_key)
         self.published.append(message)
+        full = [name for name in names if self._queues[name].full]
         for name in names:
             queue = self._queues[name]
+            if name in full:
+                continue
             async with queue.changed:
                 queue.ready.append(_arrived(message, name, user))
                 queue.changed.notify_all()
+        if full:
+            raise Nacked([message.id])
 
     def _targets(self, exchange: str, routing_key: str) -> list[str]:
         if exchange == "":
@@ -126,13 +142,18 @@ class InMemoryPublisher:
         if self._broker.down is not None:
             raise self._broker.down
         returned: Unroutable | None = None
+        nacked = list[UUID]()
         for message in messages:
             try:
                 await self._broker.route(message, self._user)
             except Unroutable as error:
                 returned = returned or error
+            except Nacked as error:
+                nacked += error.ids
         if returned is not None:
             raise returned
+        if nacked:
+            raise Nacked(nacked)
 
 
 class InMemorySubscription:

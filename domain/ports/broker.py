@@ -62,7 +62,8 @@ class Publisher(Protocol):
         """Return when every message is confirmed. Messages are sent in order; after an error some may have arrived.
 
         Raises Unroutable naming the first mandatory message that no queue takes, Unavailable if a confirm is not
-        there within 10 s or the connection is lost: then send the same messages, with the same ids, again.
+        there within 10 s or the connection is lost: then send the same messages, with the same ids, again. Raises
+        Nacked naming the messages that a full queue refuses; all others have then been confirmed.
         """
         ...
 

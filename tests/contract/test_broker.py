@@ -12,7 +12,7 @@ import pytest_asyncio
 from adapters.broker import connect
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.intake import Intake
-from domain.errors import TopologyConflict, Unroutable
+from domain.errors import Nacked, TopologyConflict, Unroutable
 from domain.ports.broker import Delivery, Outgoing, Publisher, Subscription
 from domain.ports.topology import Binding, Exchange, Queue, Topology
 from tests.support.broker import Vhost
@@ -156,6 +156,31 @@ async def test_a_mandatory_message_that_no_queue_takes_is_an_error_that_names_it
 
 async def test_other_messages_that_no_queue_takes_are_dropped(broker: Implementation) -> None:
     await broker.publisher.publish([song(1, "gone", exchange="", mandatory=False)])
+
+
+async def test_what_a_full_queue_refuses_is_named_and_reaches_every_other_queue(broker: Implementation) -> None:
+    small = Queue("small", {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"})
+    await broker.declare(Topology(queues=(small,), bindings=(Binding("songs", "small", "song.*.jazz"),)))
+    sent = [song(1), song(2), song(3, "song.play.rock"), *(song(n) for n in range(4, 1200))]
+
+    with pytest.raises(Nacked) as caught:
+        await broker.publisher.publish(sent)
+
+    assert set(caught.value.ids) == {message.id for message in sent} - {sent[0].id, sent[2].id}
+    got = await received(broker.subscription(Intake("all", 2000)), len(sent))
+    assert bodies(got) == [message.body for message in sent]
+    assert bodies(await received(broker.subscription(Intake("small", 10)), 1)) == [b'{"n":1}']
+
+
+async def test_publishing_goes_on_once_a_full_queue_has_room(broker: Implementation) -> None:
+    small = Queue("small", {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"})
+    await broker.declare(Topology(queues=(small,)))
+    await broker.publisher.publish([song(1, "small", "")])
+    with pytest.raises(Nacked):
+        await broker.publisher.publish([song(2, "small", "")])
+    await received(broker.subscription(Intake("small", 1)), 1)
+
+    await broker.publisher.publish([song(3, "small", "")])
 
 
 async def test_overlapping_publishers_learn_only_of_their_own_messages(broker: Implementation) -> None:
