@@ -1,34 +1,84 @@
 """The log, event by event and in its order, to `task.events`: each confirmed before the position moves on.
 
-A repeat after a failure is harmless: subscribers know an event by its id, and by its stream and version.
+A repeat after a failure is harmless: subscribers know an event by its id, and by its stream and version. A subscriber
+whose queue is full and refuses holds up nobody: it goes without what it refused (docs/decisions/0009).
 """
 
+import asyncio
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from uuid import UUID
 
+from domain.errors import Nacked
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import Page, Seat, Turn
 from domain.recorded import Recorded
 
+log = logging.getLogger(__name__)
+
 EXCHANGE = "task.events"
+PAUSES = (0.1, 0.4, 0.0)
+"""Seconds after each refusal of a page: a queue that is full for a moment loses nothing."""
 SYSTEM = frozenset({"conductor", "messenger", "notifier", "projector", "relay", "handler"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Relay:
-    """Follows the log as the consumer `relay`."""
+    """Follows the log as the consumer `relay`.
+
+    `pauses`: how often a page is tried as a whole, and how long to wait after each refusal, in seconds. `one_by_one`:
+    somebody's queue refuses. `passed_over`: how many events it has refused since the relay began.
+    """
 
     seat: Seat[Turn]
     publisher: Publisher
+    pauses: Sequence[float] = PAUSES
+    one_by_one: bool = False
+    passed_over: int = 0
 
     async def step(self, page: Page) -> bool:
         """Send a page, then note that it was sent. True: there may be more. Raises Unavailable with nothing noted."""
         if not page.events:
             return False
-        await self.publisher.publish([event_message(event) for event in page.events])
+        await self._send(page.events)
         async with self.seat.turn() as turn:
             await turn.move_to(page.up_to)
         return True
+
+    async def _send(self, events: Sequence[Recorded]) -> None:
+        if not self.one_by_one:
+            events = await self._send_together(events)
+        if refused := [event.position for event in events if await self._refused([event])]:
+            self.passed_over += len(refused)
+            log.warning(
+                "%d events passed over, positions %d to %d: a subscriber's queue is full and refuses them; "
+                "%d since the start",
+                len(refused),
+                refused[0],
+                refused[-1],
+                self.passed_over,
+            )
+        self.one_by_one = bool(refused)
+
+    async def _send_together(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Those that are left when the broker has refused a page too often: the first refused one, and all behind."""
+        for pause in self.pauses:
+            refused = await self._refused(events)
+            if not refused:
+                return ()
+            first = next(at for at, event in enumerate(events) if event.event_id in refused)
+            events = events[first:]
+            await asyncio.sleep(pause)
+        return events
+
+    async def _refused(self, events: Sequence[Recorded]) -> frozenset[UUID]:
+        try:
+            await self.publisher.publish([event_message(event) for event in events])
+        except Nacked as nacked:
+            return frozenset(nacked.ids)
+        return frozenset()
 
 
 def event_message(event: Recorded) -> Outgoing:

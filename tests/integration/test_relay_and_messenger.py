@@ -92,6 +92,31 @@ async def test_subscribers_get_every_event_they_bound_in_the_order_of_the_log(pg
     assert positions == sorted(positions)
 
 
+FULL: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+
+
+async def test_a_full_queue_that_refuses_keeps_no_event_from_other_subscribers(pg: Database, vhost: Vhost) -> None:
+    tasks = [derived_id(TASK, str(number)) for number in range(60)]
+    refusing = Topology(
+        queues=(Queue("client.full", FULL),), bindings=(Binding("task.events", "client.full", "*.succeeded.#"),)
+    )
+
+    async with broker_at(vhost.platform, "test") as broker:
+        await broker.declare(TOPOLOGY)
+        await broker.declare(SUBSCRIBED)
+        await broker.declare(refusing)
+        async with relaying(pg.app, broker):
+            for start in (0, 30):
+                ends = [history(task, e.TaskSucceeded(task_id="T", runs=1)) for task in tasks[start : start + 30]]
+                await append(pg.app, [new for events in ends for new in events])
+            seen: dict[object, None] = {}
+            while len(seen) < len(tasks):
+                for delivery in await arriving(broker, "client.events", 1):
+                    seen[delivery.headers["ce-subject"]] = None
+
+    assert list(seen) == [str(task) for task in tasks]
+
+
 async def test_relays_that_end_and_lose_connections_leave_no_event_out(pg: Database, vhost: Vhost) -> None:
     tasks = [derived_id(TASK, str(number)) for number in range(20)]
     seen: dict[object, None] = {}

@@ -1,5 +1,6 @@
 """What subscribers of `task.events` are sent, and when the position moves."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,11 +11,14 @@ from cloudevents.core.formats.json import JSONFormat
 from adapters.amqp_frames import ce_headers
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.in_memory.event_log import MemoryLog, MemorySeat, MemoryTurn
+from adapters.intake import Intake
 from consumers.relay import Relay, auth_type, event_message
 from domain import events as e
 from domain.errors import Unavailable
+from domain.ids import derived_id
 from domain.messages import Cause
-from domain.ports.broker import Outgoing
+from domain.ports.broker import Delivery, Outgoing
+from domain.ports.topology import Binding, Queue, Topology
 from domain.recorded import NewEvent
 from infra.topology import TOPOLOGY
 from tests.support.ended_tasks import CAUSE, NOW, TASK, TASK_2, Hands, stored, succeeded
@@ -30,7 +34,7 @@ class Place:
         self.log.append([*succeeded(TASK), *succeeded(TASK_2)])
         self.broker = InMemoryBroker()
         self.seat = MemorySeat(self.log, "relay", MemoryTurn)
-        self.relay = Relay(self.seat, self.broker.publisher())
+        self.relay = Relay(self.seat, self.broker.publisher(), pauses=(0, 0, 0))
 
     async def step(self) -> bool:
         return await self.relay.step(await self.seat.page(1000))
@@ -71,6 +75,88 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
     await here.step()
 
     assert here.sent == here.stored
+
+
+FULL = Queue("client.full", {"x-max-length": 1, "x-overflow": "reject-publish"})
+
+
+async def with_a_full_queue(key: str) -> Place:
+    """Somebody's queue takes one event that fits `key` and then refuses; another one takes all."""
+    here = await place()
+    await here.broker.declare(
+        Topology(
+            queues=(FULL, Queue("client.good")),
+            bindings=(Binding("task.events", "client.full", key), Binding("task.events", "client.good", "#")),
+        )
+    )
+    return here
+
+
+def unique(deliveries: Sequence[Delivery]) -> list[str | None]:
+    """Ids in the order in which each came last."""
+    return list(reversed(dict.fromkeys(delivery.message_id for delivery in reversed(deliveries))))
+
+
+async def test_a_full_queue_that_refuses_keeps_no_event_from_other_subscribers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = await with_a_full_queue("#")
+
+    assert await here.step() is True
+
+    assert unique(here.broker.waiting("client.good")) == here.stored
+    assert len(here.broker.waiting("client.full")) == 1
+    assert (here.seat.position, here.relay.passed_over) == (4, 3)
+    [entry] = caplog.records
+    assert (entry.levelname, "positions 2 to 4" in entry.getMessage()) == ("WARNING", True)
+
+
+async def test_while_a_queue_refuses_each_event_is_sent_once() -> None:
+    here = await with_a_full_queue("#")
+    await here.step()
+    before = len(here.broker.published)
+
+    here.log.append(succeeded(derived_id(TASK, "third")))
+    await here.step()
+
+    assert here.sent[before:] == here.stored[4:]
+    assert here.relay.passed_over == 5
+
+
+async def test_once_a_queue_takes_events_again_they_are_sent_together_again() -> None:
+    here = await with_a_full_queue("#")
+    await here.step()
+    await received_all(here, "client.full")
+    here.log.append(succeeded(derived_id(TASK, "third"))[:1])
+    await here.step()
+
+    assert here.relay.one_by_one is False
+    assert [delivery.message_id for delivery in here.broker.waiting("client.full")] == here.stored[4:]
+
+
+async def received_all(here: Place, queue: str) -> None:
+    subscription = here.broker.subscription(Intake(queue, 100))
+    await subscription.ack((await subscription.batch(100))[-1])
+
+
+async def test_a_queue_that_is_full_for_a_moment_loses_nothing() -> None:
+    here = await with_a_full_queue("task.succeeded.#")
+    publisher = here.broker.publisher()
+
+    class Emptied:
+        """Its second publish finds room again."""
+
+        async def publish(self, messages: Sequence[Outgoing]) -> None:
+            if here.broker.published:
+                await received_all(here, "client.full")
+            await publisher.publish(messages)
+
+    here.relay.publisher = Emptied()
+
+    await here.step()
+
+    assert here.relay.passed_over == 0
+    assert unique(here.broker.waiting("client.good")) == here.stored
 
 
 def test_an_event_is_sent_byte_for_byte_with_its_place_and_cause() -> None:
