@@ -45,10 +45,13 @@ CREATE FUNCTION uuid_floor(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTAB
 $$;
 
 -- Make the partitions of this month and of the months ahead, where they are missing. Run at each migration and daily.
+-- A month of which the default partition holds events already stays there: they are never moved.
 CREATE FUNCTION make_event_partitions(months_ahead int DEFAULT 2) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
   first timestamptz;
+  lowest uuid;
+  highest uuid;
   made int := 0;
   name text;
 BEGIN
@@ -56,11 +59,15 @@ BEGIN
   FOR i IN 0..months_ahead LOOP
     first := date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + make_interval(months => i);
     name := 'events_' || to_char(first AT TIME ZONE 'UTC', 'YYYY_MM');
-    IF to_regclass(name) IS NULL THEN
-      EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', name,
-        uuid_floor(first), uuid_floor(first + interval '1 month'));
-      made := made + 1;
+    lowest := uuid_floor(first);
+    highest := uuid_floor((first AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC');
+    CONTINUE WHEN to_regclass(name) IS NOT NULL;
+    IF EXISTS (SELECT FROM events_default WHERE originator_id >= lowest AND originator_id < highest) THEN
+      RAISE WARNING 'no partition %: events_default holds events of that month', name;
+      CONTINUE;
     END IF;
+    EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', name, lowest, highest);
+    made := made + 1;
   END LOOP;
   RETURN made;
 END $$;

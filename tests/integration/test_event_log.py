@@ -33,6 +33,31 @@ async def test_a_stored_event_is_never_changed(pg: Database, change: str, role: 
         direct.execute(change.encode())
 
 
+async def test_a_month_of_which_the_default_partition_holds_events_stays_there(pg: Database) -> None:
+    with psycopg.connect(pg.owner, autocommit=True) as owner:
+        rows = owner.execute(
+            "SELECT to_char(now() AT TIME ZONE 'UTC' + make_interval(months => m), '\"events_\"YYYY_MM') "
+            "FROM unnest(ARRAY[0, 1]) AS m"
+        ).fetchall()
+        this_month, next_month = (name for (name,) in rows)
+        owner.execute(f"DROP TABLE {this_month}, {next_month}".encode())
+    async with await connect(pg.app, "test") as connection:
+        async with connection.transaction():
+            await append_events(connection, history(1))
+
+        made = await (await connection.execute("SELECT make_event_partitions()")).fetchone()
+
+        async with connection.transaction():
+            await append_events(connection, history(1))
+    with psycopg.connect(pg.owner) as owner:
+        there = owner.execute(
+            "SELECT to_regclass(%s) IS NULL, to_regclass(%s) IS NOT NULL, "
+            "(SELECT count(*) FROM events_default), (SELECT count(*) FROM events)",
+            (this_month, next_month),
+        ).fetchone()
+    assert (made, there) == ((1,), (True, True, 2, 2))
+
+
 async def test_a_reader_never_misses_an_event_while_many_write(pg: Database) -> None:
     writers, rounds, length = 6, 25, 4
     total = writers * rounds * length
