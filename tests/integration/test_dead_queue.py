@@ -67,7 +67,12 @@ def test_a_command_that_expires_in_the_queue_is_refused_for_it_and_its_sender_to
         until(lambda: ready(here, "task.dead") == 2, "both expired")
 
         here.system.start("handler")
-        until(lambda: [connection.process_data_events(0.05), len(replies) == 2][1], "two replies", 20)
+
+        def replied() -> bool:
+            connection.process_data_events(0.05)  # pyright: ignore[reportArgumentType]
+            return len(replies) == 2
+
+        until(replied, "two replies", 20)
 
     assert {reply["command_id"] for reply in replies} == set(sent)
     assert {reply["outcome"] for reply in replies} == {"rejected"}
