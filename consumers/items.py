@@ -10,7 +10,7 @@ from consumers.batches import Batch, Verdict
 from consumers.judging import judge, needs
 from consumers.reported import judge_registration, judge_report, worker_stream
 from domain.commands import COMMANDS, Command
-from domain.errors import NamespaceMismatch, Rejected
+from domain.errors import NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
 from domain.ports.handling import CommandKey, NameKey
@@ -77,7 +77,7 @@ class ReportItems:
     decode: Decode
 
     def __call__(self, letter: Letter) -> list[Item]:
-        """An item a report."""
+        """An item a report. Raises Unreadable for what is none."""
         try:
             message = self.decode(letter, REPORTS)
         except Rejected as rejected:
@@ -87,8 +87,8 @@ class ReportItems:
                 return [_registration(letter, message)]
             case Reports():
                 return [_report(letter, message.worker_id, report) for report in message.reports]
-            case _:
-                return []
+            case other:
+                raise Unreadable("wrong-queue", f"{other.TYPE} does not belong here; send it to task.beats")
 
 
 def refusal(letter: Letter, sender: str, rejected: Rejected) -> Item:

@@ -184,9 +184,10 @@ async def test_a_report_that_is_none_is_answered_with_what_is_wrong() -> None:
     assert reply.problem.code == "schema"
 
 
-async def test_a_beat_on_the_queue_of_reports_does_nothing() -> None:
+async def test_a_beat_on_the_queue_of_reports_becomes_a_dead_letter() -> None:
     desk = Desk()
 
     await desk.report([from_worker("worker.heartbeat.v1", {"worker_id": "W1", "generation": 1, "beat": 1}, COMMAND)])
 
-    assert (desk.types, desk.store.inbox, desk.store.dead_letters) == ([], {}, [])
+    assert (desk.types, desk.store.inbox) == ([], {})
+    assert [letter.reason for letter in desk.store.dead_letters] == ["wrong-queue"]
