@@ -48,6 +48,7 @@ _REDELIVERED = (
     "ON CONFLICT (message_id) DO UPDATE SET times = r.times + EXCLUDED.times, last_at = now() "
     "RETURNING message_id, times"
 )
+_FORGET = "DELETE FROM redeliveries WHERE message_id = ANY(%b::text[])"
 
 
 class Conflict(Exception):
@@ -94,6 +95,11 @@ class PgHandlerStore:
     async def redelivered(self, message_ids: Sequence[str], more: int = 1) -> dict[str, int]:
         """How often each of these messages has come back unsettled, with `more` added in a transaction of its own."""
         return {row[0]: row[1] for row in await self._rows(_REDELIVERED, sorted(set(message_ids)), more)}
+
+    async def forget(self, message_ids: Sequence[str]) -> None:
+        """Forget how often these messages came back."""
+        async with unavailable():
+            await self._connection.execute(_FORGET, [list(message_ids)], prepare=True)
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""

@@ -80,6 +80,8 @@ class Intake:
         for delivery, since in list(self.waiting.values()):
             if not await self.handle([delivery], self.clock.now() - since):
                 del self.waiting[delivery.tag]
+                if delivery.redelivered:
+                    await self.store.forget([_name(delivery)])
 
     async def _try_each_alone(self, suspects: Sequence[Delivery]) -> None:
         for delivery in suspects:
@@ -104,6 +106,8 @@ class Intake:
             raise
         self.waiting |= {delivery.tag: (delivery, now) for delivery in left}
         await self._settle(part)
+        if harmless := sorted(set(returned) - set(map(_name, left))):
+            await self.store.forget(harmless)
 
     async def _set_aside(self, poison: Delivery) -> None:
         why = Unreadable("poison", f"its handler died {POISON_AFTER} times; look at the body, then replay or drop it")

@@ -105,6 +105,11 @@ class MemoryHandlerStore:
             self.returned[name] = self.returned.get(name, 0) + more
         return _only(self.returned, message_ids)
 
+    async def forget(self, message_ids: Sequence[str]) -> None:
+        """Forget how often these messages came back."""
+        for name in message_ids:
+            self.returned.pop(name, None)
+
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all, or nothing. The events' positions; None if something that was decided on has changed."""
         keys = [outcome.key for outcome in writes.outcomes]

@@ -103,6 +103,10 @@ class HandlerStore(Protocol):
         """
         ...
 
+    async def forget(self, message_ids: Sequence[str]) -> None:
+        """Forget how often these messages came back: they are settled, and begin anew if they are sent again."""
+        ...
+
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions.
 

@@ -170,6 +170,7 @@ INSERT INTO installation DEFAULT VALUES;
 
 GRANT SELECT, INSERT ON events, names, inbox, dead_letters TO tally_app;
 GRANT SELECT, INSERT, UPDATE ON consumers, redeliveries TO tally_app;
+GRANT DELETE ON redeliveries TO tally_app;
 GRANT SELECT ON installation TO tally_app;
 GRANT EXECUTE ON FUNCTION make_event_partitions TO tally_app;
 GRANT SELECT ON events, consumers, names, inbox, dead_letters, installation TO tally_read;

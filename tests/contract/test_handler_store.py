@@ -107,6 +107,8 @@ async def test_returning_messages_are_counted(store: HandlerStore) -> None:
     assert await store.redelivered(["a"]) == {"a": 2}
     assert await store.redelivered(["a", "b", "new"], 0) == {"a": 2, "b": 1, "new": 0}
     assert await store.redelivered(["a"], -1) == {"a": 1}
+    await store.forget(["a", "never"])
+    assert await store.redelivered(["a", "b"]) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("strange", ["\x00", "\ud800", "a\x00b\n"], ids=["nul", "surrogate", "control"])

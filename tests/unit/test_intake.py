@@ -219,6 +219,38 @@ async def test_each_copy_of_a_message_that_kills_is_set_aside() -> None:
     assert here.hand.handled == {"good"}
 
 
+async def test_a_message_that_was_settled_is_counted_anew_when_it_is_sent_again() -> None:
+    here = await Place().open()
+    await here.send("a", "b")
+    here.hand.deadly = {"b"}
+    for _ in range(2):
+        with pytest.raises(Killed):
+            await here.intake.round()
+        await here.start_again()
+    here.hand.deadly = set()
+
+    await here.intake.round()
+
+    assert here.store.returned == {}
+    assert await here.unsettled() == []
+
+
+async def test_a_message_that_waited_after_it_came_back_is_counted_until_it_is_settled() -> None:
+    here = await Place().open()
+    here.hand.unknown = {"early"}
+    await here.send("early")
+    await here.intake.round()
+    await here.start_again()
+    await here.intake.round()
+    assert here.store.returned == {str(id_of("early")): 1}
+    here.hand.unknown = set()
+
+    await here.intake.round()
+
+    assert here.store.returned == {}
+    assert await here.unsettled() == []
+
+
 @dataclass(frozen=True, slots=True)
 class Returning:
     """A subscription to which one message comes back."""
@@ -243,8 +275,10 @@ async def test_a_message_without_a_usable_id_is_counted_by_its_body(given: str |
     here = await Place().open()
     delivery = Delivery(1, COMMANDS_QUEUE, "task.commands", "", b'"a"', message_id=given, redelivered=True)
     here.intake.subscription = Returning(delivery)
+    here.hand.deadly = {"a"}
 
-    await here.intake.round()
+    with pytest.raises(Killed):
+        await here.intake.round()
 
     assert here.store.returned == {sha256(b'"a"').hexdigest(): 1}
 
