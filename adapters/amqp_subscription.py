@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from itertools import takewhile
 
 import aiormq
 
@@ -20,11 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class _Intake:
-    """The consuming channel's side of the tap. None in `arrived` ends it."""
+    """The consuming channel's side of the tap. None in `arrived` ends it. `unsettled`: tags handed out, in order."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.arrived = asyncio.Queue[Delivery | None]()
+        self.unsettled = dict[int, None]()
         self.channel: TappedChannel | None = None
         self.why: str | None = None
 
@@ -67,20 +69,26 @@ class AmqpSubscription:
             while len(batch) < limit and not arrived.empty() and (following := arrived.get_nowait()):
                 batch.append(following)
             self._highest = max(self._highest, batch[-1].tag)
+            intake.unsettled.update((delivery.tag, None) for delivery in batch)
             return batch
 
     async def settle(self, one: Delivery) -> None:
-        await self._ack(one, multiple=False)
+        if self._intake is not None and one.tag in self._intake.unsettled:
+            await self._ack(self._intake, [one.tag], multiple=False)
 
     async def ack(self, last: Delivery) -> None:
-        await self._ack(last, multiple=True)
+        # The broker closes a channel on which a tag is settled twice, so the ack names one that is not settled yet.
+        if self._intake is not None:
+            tags = list(takewhile(lambda tag: tag <= last.tag, self._intake.unsettled))
+            await self._ack(self._intake, tags, multiple=True)
 
-    async def _ack(self, last: Delivery, multiple: bool) -> None:
-        intake = self._intake
-        if intake is None or intake.channel is None or last.tag <= intake.origin.base:
+    async def _ack(self, intake: _Intake, tags: Sequence[int], multiple: bool) -> None:
+        if intake.channel is None or not tags:
             return
+        for tag in tags:
+            del intake.unsettled[tag]
         try:
-            await intake.channel.aiormq.basic_ack(last.tag - intake.origin.base, multiple=multiple, wait=False)
+            await intake.channel.aiormq.basic_ack(tags[-1] - intake.origin.base, multiple=multiple, wait=False)
         except (aiormq.AMQPError, OSError, RuntimeError) as error:
             intake.lost(str(error))
 

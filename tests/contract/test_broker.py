@@ -240,6 +240,24 @@ async def test_one_alone_may_be_settled_and_those_before_it_come_again(broker: I
     assert bodies(await received(subscription, 1)) == [first.body]
 
 
+async def test_an_ack_up_to_one_that_was_settled_alone_settles_those_before_it_and_nothing_else(
+    broker: Implementation,
+) -> None:
+    await broker.publisher.publish([letter(number) for number in range(4)])
+    subscription = broker.subscription(Intake("letters", 100))
+    _, second, third, fourth = await received(subscription, 4, settle=False)
+    await subscription.settle(third)
+    await subscription.settle(second)
+
+    await subscription.ack(third)
+    await broker.publisher.publish([letter(5)])
+    (fifth,) = await received(subscription, 1, settle=False)
+    await subscription.pause()
+
+    assert (fifth.body, fifth.redelivered) == (b'{"n":5}', False)
+    assert bodies(await received(subscription, 2)) == [fourth.body, fifth.body]
+
+
 async def test_an_ack_from_before_a_loss_settles_nothing(broker: Implementation) -> None:
     subscription = broker.subscription(Intake("letters", 100))
     await broker.publisher.publish([letter(number) for number in range(3)])
