@@ -1,11 +1,13 @@
 """The platform under measurement: its own database and processes, tasks in, counts and times out."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import psycopg
@@ -16,6 +18,7 @@ from domain.commands import SubmitTask, SubmitTasks
 from domain.messages import Message
 from domain.ports.broker import Outgoing
 from domain.specs import Container, TaskSpec
+from infra.dev import engine_api
 from infra.dev.stack import Stack
 from infra.system import Addresses, System, fresh_database
 from infra.topology import COMMANDS
@@ -86,6 +89,17 @@ class Bench:
     def wait_submitted(self, count: int, seconds: float = 120) -> None:
         """Until this many tasks in all have been accepted."""
         wait_until(lambda: self._at_least("submitted", count), f"{count} tasks accepted", seconds)
+
+    def wait_removed(self, seconds: float = 60) -> float:
+        """Until the engine has no container of this platform any more; seconds it took."""
+        began = time.monotonic()
+        row = self.connection.execute("SELECT id FROM installation").fetchone()
+        assert row is not None
+        query = urlencode({"all": "true", "filters": json.dumps({"label": [f"tally.installation={row[0]}"]})})
+        host = self.system.addresses.docker_host or ""
+        path = f"/containers/json?{query}"
+        wait_until(lambda: not engine_api.call(host, "GET", path)[1], "every container removed", seconds)
+        return time.monotonic() - began
 
     def _at_least(self, what: str, count: int) -> bool:
         self.look()

@@ -57,19 +57,24 @@ def t3(stack: Stack, folder: Path) -> bool:
 
 
 def t5(stack: Stack, folder: Path) -> bool:
-    """Containers a second at 8 slots, and the time that an idle task adds to its container."""
+    """Containers a second at 8 slots, and the time that an idle task adds to its container.
+
+    Ours are removed when a sync has named their report, up to 3 s after their end: the last ones outside the clock.
+    """
     raw, spec = Raw(stack.engine.host, image(), SLOTS), container(image())
     ours: list[float] = []
     plain: list[float] = []
+    removed: list[float] = []
     with Bench.over(stack, folder, SLOTS, *CORE, "logkeeper", "relay") as bench:
         raw.rate(SLOTS)
         asyncio.run(bench.latencies(spec, 2))
         idle_raw = [raw.one() * 1000 for _ in range(10)]
         idle = asyncio.run(bench.latencies(spec, 10))
-        part = CONTAINERS // ROUNDS + 1
+        part = CONTAINERS // 2
         for _ in range(ROUNDS):
             plain.append(raw.rate(part))
             ours.append(_containers(bench, part))
+            removed.append(bench.wait_removed())
     raw.close()
     share = median(ours) / median(plain) * 100
     added = median(idle) - median(idle_raw)
@@ -80,6 +85,7 @@ def t5(stack: Stack, folder: Path) -> bool:
         Goal(90, at_most=False),
         **baseline("docker_raw", plain, median(ours)),
         containers_s=round(median(ours), 2),
+        last_removed_after_s=round(median(removed), 1),
         runs=ROUNDS,
     )
     return report("T5-idle", added, "ms added per idle task", Goal(30), raw_ms=round(median(idle_raw), 1)) and met
