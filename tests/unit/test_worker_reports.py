@@ -1,0 +1,85 @@
+"""What a worker tells of its runs: on disk before it is heard, until it is committed, under the fence that counts."""
+
+import pytest
+
+from domain.messages import Message
+from tests.support import runs
+from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
+from tests.support.runs import RUN
+
+
+async def test_reports_are_sent_again_under_the_same_ids_until_they_are_committed() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE)))
+        first = await platform.finish_report()
+        sent = len(platform.finishes)
+        dock.clock.now += 15.0
+        worker.orders.beat_now.set()
+        await platform.until(lambda: len(platform.finishes) > sent)
+        assert {report.id for report in platform.finishes} == {first.id}
+        started = (await platform.until(lambda: platform.starts))[0]
+        platform.tell(sync(committed=[first.id, started.id]))
+        await soon(lambda: not worker.orders.reporter.waiting)
+    assert not dock.spool.reports
+
+
+async def test_a_report_is_on_disk_before_it_is_heard() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.down = True
+        platform.tell(offer(offered(runs.TRUE)))
+        await soon(lambda: bool(dock.spool.reports))
+    assert not platform.finishes
+
+
+async def test_a_container_stays_until_its_report_is_committed_and_its_output_stored() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.SPEAK)))
+        report = await platform.finish_report()
+        platform.tell(sync(logs_stored={RUN: 4}, committed=[report.id]))
+        await platform.all_obeyed()
+        assert len(await dock.left()) == 1
+        worker.orders.beat_now.set()
+        listed = (await platform.beat(len(platform.beats) + 1)).runs
+        assert [(run.run_id, run.state) for run in listed] == [(RUN, "finished")]
+        platform.tell(sync(logs_stored={RUN: 8}))
+        await soon(dock.empty)
+        assert not worker.orders.holdings.runs
+
+
+async def test_a_newer_fence_of_a_run_that_is_held_is_taken_without_a_second_start() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SLEEP)))
+        await platform.start()
+        platform.tell(offer(offered(runs.SLEEP, fence=2)))
+        await platform.until(lambda: [b for b in platform.beats if [r.fence for r in b.runs] == [2]])
+        await dock.containers.end(RUN, 0)
+        assert (await platform.finish()).fence == 2
+    assert dock.containers.started == [RUN]
+
+
+@pytest.mark.parametrize("order", [offer(offered(runs.POLITE, fence=2)), stop(fence=2)], ids=["offer", "stop"])
+async def test_the_start_of_a_running_run_is_told_again_under_a_newer_fence(order: Message) -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.POLITE)))
+        first = await platform.start()
+        platform.tell(order)
+        again = await platform.until(lambda: next((r for r in platform.starts if r.data.fence == 2), None))
+    assert again.data == first.model_copy(update={"fence": 2})
+    assert dock.containers.started == [RUN]
+
+
+async def test_a_newer_fence_of_a_run_that_has_ended_is_answered_with_its_end() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SPEAK)))
+        first = await platform.finish_report()
+        platform.tell(offer(offered(runs.SPEAK, fence=2)))
+        again = await platform.until(lambda: next((r for r in platform.finishes if r.data.fence == 2), None))
+    assert again.id != first.id
+    assert again.data.exit_code == 3
+    assert dock.containers.started == [RUN]

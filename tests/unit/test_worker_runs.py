@@ -1,0 +1,133 @@
+"""A run in a container: started once, followed, and reported as it ended."""
+
+import pytest
+
+from adapters.in_memory.containers import InMemoryContainers, Program
+from domain.errors import CannotRun
+from domain.ports.running import Found, Output, Planned
+from tests.support import runs
+from tests.support.docks import Dock, Platform, offer, offered, soon, sync
+from tests.support.runs import BUSYBOX, RUN
+
+
+async def test_a_run_in_a_container_is_started_followed_and_reported_raw() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SPEAK)))
+        finish = await platform.finish()
+        await platform.until(lambda: len(platform.logs()) == 2)
+    started = await platform.start()
+    assert (finish.exit_code, finish.oom_killed, finish.signal, finish.gone, finish.error) == (
+        3,
+        False,
+        None,
+        True,
+        None,
+    )
+    assert finish.container_id == started.container_id is not None
+    assert finish.image_digest == started.image_digest == f"sha256:{BUSYBOX}"
+    assert platform.logs() == {"stdout": b"out\n", "stderr": b"err\n"}
+    assert finish.log is not None
+    assert finish.log.bytes == 8
+    assert dock.containers.started == [RUN]
+
+
+async def test_an_image_that_does_not_come_in_its_time_is_pull_failed() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, image="never:1", pull=0.01)))
+        finish = await platform.finish()
+    assert finish.error is not None
+    assert (finish.error.code, finish.exit_code, finish.container_id) == ("pull-failed", None, None)
+
+
+class Pruned(InMemoryContainers):
+    """An engine that someone prunes between the look for an image and the creation of a container."""
+
+    pruned = False
+
+    async def create(self, planned: Planned) -> Found:
+        if not self.pruned:
+            self.pruned = True
+            self.images.clear()
+            self.pulled.set()
+            raise CannotRun("image-not-found", "pruned")
+        return await super().create(planned)
+
+
+async def test_an_image_that_is_gone_when_it_is_needed_is_fetched_again() -> None:
+    platform, dock = Platform(), Dock(Pruned(runs.PROGRAMS, [BUSYBOX]))
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.error) == (0, None)
+    assert dock.containers.pulling.is_set()
+
+
+async def test_a_command_that_is_not_there_is_reported_and_its_container_removed() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.MISSING)))
+        report = await platform.finish_report()
+        platform.tell(sync(committed=[report.id]))
+        await soon(dock.empty)
+    assert report.data.error is not None
+    assert (report.data.error.code, report.data.exit_code) == ("bad-command", None)
+
+
+async def test_a_run_out_of_memory_says_so() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.HUNGRY)))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.oom_killed) == (137, True)
+
+
+async def test_the_result_file_travels_with_the_finish() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.RESULT, result="/tally/result.json")))
+        assert (await platform.finish()).result == {"rows": 3}
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"a": 1, "a": 2}', b"NaN", b'1},"x":{"r":1', b"[" * 20 + b"]" * 20])
+async def test_a_result_that_is_no_clean_json_fails_the_run(data: bytes) -> None:
+    containers = InMemoryContainers({runs.TRUE: Program(files={"/r": data})}, [BUSYBOX])
+    platform, dock = Platform(), Dock(containers)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, result="/r")))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.result) == (0, None)
+    assert finish.error is not None
+    assert finish.error.code == "result-invalid"
+
+
+async def test_a_start_without_an_answer_is_looked_into_and_never_repeated() -> None:
+    platform, dock = Platform(), Dock()
+    dock.containers.start_times_out = True
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SPEAK)))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.gone) == (3, True)
+    assert dock.containers.started == [RUN]
+
+
+async def test_an_engine_that_stays_away_fails_a_run_that_has_not_started() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        dock.containers.down = True
+        platform.tell(offer(offered(runs.TRUE)))
+        finish = await platform.finish()
+    assert finish.error is not None
+    assert (finish.error.code, finish.container_id) == ("engine-down", None)
+
+
+async def test_output_is_followed_while_it_comes() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SLEEP)))
+        await platform.start()
+        await dock.containers.print(RUN, Output("stdout", b"one"))
+        await platform.until(lambda: platform.logs() == {"stdout": b"one"})
+        await dock.containers.print(RUN, Output("stdout", b"two"))
+        await platform.until(lambda: platform.logs() == {"stdout": b"onetwo"})
