@@ -3,17 +3,19 @@
 import json
 import sys
 import tomllib
+from collections.abc import Iterable
+from datetime import date, time
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
-from api.cli.exits import FAILED, NOT_FOUND, REFUSED, Exit, fields
-from domain.commands import COMMANDS, SubmitTask, SubmitTasks, SubmitWorkflow
+from api.cli.exits import FAILED, NOT_FOUND, REFUSED, USAGE, Exit, well_formed
+from domain.commands import SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.messages import Json
 
 Submission = SubmitTask | SubmitTasks | SubmitWorkflow
 TYPES = {cls.TYPE: cls for cls in (SubmitTask, SubmitTasks, SubmitWorkflow)}
+STDIN = "-"
 
 
 def command_of(file: str, namespace: str | None) -> Submission:
@@ -23,27 +25,22 @@ def command_of(file: str, namespace: str | None) -> Submission:
     """
     data = _read(file)
     kind = data.pop("type", SubmitWorkflow.TYPE if "tasks" in data else SubmitTask.TYPE)
-    if kind not in TYPES:
-        raise Exit(
-            REFUSED, f"{file}: type: {kind} submits nothing; one of {', '.join(sorted(set(TYPES) & set(COMMANDS)))}"
-        )
+    cls = TYPES.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise Exit(REFUSED, f"{file}: type: {kind} submits nothing; one of {', '.join(sorted(TYPES))}")
     if namespace is not None and data.setdefault("namespace", namespace) != namespace:
         raise Exit(REFUSED, f"{file}: namespace: {data['namespace']} in the file, {namespace} asked for; leave one out")
-    try:
-        return TYPES[kind].model_validate_json(json.dumps(data), strict=True)
-    except ValidationError as invalid:
-        raise Exit(REFUSED, f"{file} is no {kind}:{fields(invalid)}") from None
+    with well_formed(f"{file} is no {kind}"):
+        return cls.model_validate_json(json.dumps(data), strict=True)
 
 
 def _read(file: str) -> dict[str, Any]:
+    if file.startswith("-") and file != STDIN:
+        raise Exit(USAGE, f"{file}: no such option; a file of that name is ./{file}")
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except FileNotFoundError:
-        raise Exit(NOT_FOUND, f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Exit(FAILED, f"{file}: {error}") from None
-    try:
-        data = _parsed(Path(file).suffix, text)
+        data = _plain(_parsed(Path(file).suffix, _bytes(file).decode("utf-8-sig")))
+    except RecursionError:
+        raise Exit(REFUSED, f"{file}: cannot be read: it holds itself, or is nested too deeply") from None
     except ValueError as error:
         raise Exit(REFUSED, f"{file}: cannot be read: {error}") from None
     if not isinstance(data, dict):
@@ -51,14 +48,53 @@ def _read(file: str) -> dict[str, Any]:
     return cast("dict[str, Any]", data)
 
 
-def _parsed(suffix: str, text: str) -> Json:
+def _bytes(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+    except FileNotFoundError:
+        raise Exit(NOT_FOUND, f"{file}: no such file") from None
+    except OSError as error:
+        raise Exit(FAILED, f"{file}: {error.strerror}") from None
+
+
+def _parsed(suffix: str, text: str) -> Any:
+    """Raises ValueError, RecursionError."""
     if suffix == ".toml":
         return tomllib.loads(text)
     if suffix == ".json":
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     import yaml
 
+    from api.cli.yaml_loader import Loader
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name}: given twice")
+        found[name] = value
+    return found
+
+
+def _plain(value: Any, path: str = "") -> Json:
+    """`value` as JSON has it, dates as text. Raises ValueError with the place of what JSON has not."""
+    match value:
+        case dict():
+            named = cast("dict[str, Any]", value).items()
+            return {str(name): _plain(one, f"{path}{name}.") for name, one in named}
+        case list():
+            return [_plain(one, f"{path}{at}.") for at, one in enumerate(cast("list[object]", value))]
+        case date() | time():
+            return value.isoformat()
+        case None | bool() | int() | str():
+            return value
+        case float() if isfinite(value):
+            return value
+        case _:
+            raise ValueError(f"{path.removesuffix('.') or 'the whole'}: no message holds {value!r:.40}")

@@ -5,7 +5,8 @@ platform could not run it · 130 interrupted; with `--wait`, the container's own
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,16 +14,16 @@ if TYPE_CHECKING:
 
     from domain.work import Problem
 
-FAILED, NOT_FOUND, NOT_ALLOWED, REFUSED, NOT_REACHED = 1, 3, 4, 5, 6
+FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, NOT_REACHED = 1, 2, 3, 4, 5, 6
 TOO_LONG, NOT_RUN, INTERRUPTED = 124, 125, 130
 CODES: Mapping[str, int] = {
+    "bad-query": USAGE,
+    "ambiguous-id": USAGE,
     "not-found": NOT_FOUND,
-    "unknown-dependency": REFUSED,
     "not-allowed": NOT_ALLOWED,
     "invalid-token": NOT_ALLOWED,
     "no-token": NOT_ALLOWED,
     "insufficient-scope": NOT_ALLOWED,
-    "namespace-mismatch": REFUSED,
 }
 
 
@@ -67,9 +68,21 @@ def explain(error: BaseException) -> None:
 
 
 def told(problem: "Problem") -> str:
-    """A problem in a line or more: its code, what is wrong, and each field that is."""
-    fields = [f"\n  {one.get('field', '')}: {one.get('problem', one)}" for one in problem.errors]
+    """A problem in a line or more: its code, what is wrong, and each field that is, if not said already."""
+    new = [one for one in problem.errors if str(one.get("problem", one)) not in problem.detail]
+    fields = [f"\n  {one.get('field', '')}: {one.get('problem', one)}" for one in new]
     return f"{problem.code}: {problem.detail}{''.join(fields)}"
+
+
+@contextmanager
+def well_formed(what: str) -> Generator[None]:
+    """What fits no message ends the command, each field named. Raises Exit."""
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except ValidationError as invalid:
+        raise Exit(REFUSED, f"{what}:{fields(invalid)}") from None
 
 
 def fields(invalid: "ValidationError") -> str:

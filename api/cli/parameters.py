@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from api.cli.exits import Exit
+from api.cli.exits import USAGE, Exit
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -23,5 +23,5 @@ def pair(text: str) -> tuple[str, str]:
     """NAME=VALUE in two. Raises Exit."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise Exit(2, f"{text}: give NAME=VALUE")
+        raise Exit(USAGE, f"{text}: give NAME=VALUE")
     return name, value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from api.cli.exits import FAILED, REFUSED, Exit, fields, say, told
+from api.cli.exits import FAILED, REFUSED, say, told, well_formed
 from api.cli.output import COMMON, Common, document, write
 from api.cli.parameters import Connect, Flag, Several, pair
 
@@ -94,24 +94,17 @@ class SubmitCommands:
         wait
             Wait for its end.
         """
-        from pydantic import ValidationError
-
         from api.cli.following import follow
 
-        try:
-            spec = described.task(image, command).spec()
-        except ValidationError as invalid:
-            raise Exit(REFUSED, f"not a task:{fields(invalid)}") from None
         async with self.connect(common.namespace) as client:
-            submitted = await client.submit(spec, reply=True)
-            if not wait:
-                write(f"{submitted.id}\n")
-                return 0
-            return await follow(submitted, common)
+            with well_formed("not a task"):
+                submitted = await client.submit(described.task(image, command), reply=True)
+            assert submitted.reply is not None, "a reply was asked for"
+            return await follow(submitted, common) if wait else _said(submitted.reply, common)
 
     async def submit(
         self,
-        file: str,
+        file: Annotated[str, Parameter(allow_leading_hyphen=True)],
         /,
         *,
         dry_run: Flag = False,
@@ -142,7 +135,7 @@ class SubmitCommands:
         async with self.connect(command.namespace) as client:
             _, reply = await client.send(command, reply=True)
             assert reply is not None, "a reply was asked for"
-            code = _said(reply)
+            code = _said(reply, common)
             if not wait:
                 return code
             async with asyncio.timeout(within):
@@ -156,15 +149,15 @@ class SubmitCommands:
         return code or (0 if all(outcome.status == "succeeded" for outcome in outcomes) else FAILED)
 
 
-def _said(reply: "Reply") -> int:
-    """The names of what was accepted, on stdout; what was refused of many tasks, on stderr."""
-    code = 0
-    for task in reply.tasks or ():
-        if task.problem is not None:
-            code = REFUSED
-            say(f"tally: {task.task_id or '-'}: {told(task.problem)}")
-        else:
-            write(f"{task.task_id}\n")
-    if reply.tasks is None:
+def _said(reply: "Reply", common: Common) -> int:
+    """The names of what was accepted, or the whole reply, on stdout; what was refused of many tasks, on stderr."""
+    refused = [(task.task_id, task.problem) for task in reply.tasks or () if task.problem is not None]
+    for task_id, problem in refused:
+        say(f"tally: {task_id or '-'}: {told(problem)}")
+    if not common.people and common.output != "name":
+        document(reply.model_dump(mode="json", exclude_none=True), common)
+    elif reply.tasks is None:
         write(f"{reply.workflow_id or reply.task_id}\n")
-    return code
+    else:
+        write("".join(f"{task.task_id}\n" for task in reply.tasks if task.problem is None))
+    return REFUSED if refused else 0

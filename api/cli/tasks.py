@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from api.cli.exits import USAGE, Exit, well_formed
 from api.cli.history import EVENTS
 from api.cli.output import (
     COMMON,
@@ -98,11 +99,15 @@ class TaskCommands:
         """
         from domain.commands import CancelTask
 
+        if not ids:
+            raise Exit(USAGE, "which tasks? give their ids or names")
         grace_span = None if grace is None else timedelta(seconds=grace)
         async with self.connect(common.namespace) as client:
             for ref in ids:
                 view = await client.task(ref).view()
-                cancel = CancelTask(task_id=view["id"], namespace=view["namespace"], reason=reason, grace=grace_span)
+                with well_formed("not a cancellation"):
+                    namespace = view["namespace"]
+                    cancel = CancelTask(task_id=view["id"], namespace=namespace, reason=reason, grace=grace_span)
                 await client.send(cancel, reply=True)
                 write(f"{view['id']}\n")
         return 0

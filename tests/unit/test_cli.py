@@ -1,50 +1,16 @@
 """The command line over a platform in memory: what goes to stdout, what to stderr, and the exit codes."""
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from adapters.in_memory.deciding import Ending
-from adapters.in_memory.platform import MemoryPlatform
-from adapters.in_memory.traces import NoTraces
 from api.cli.app import with_command_apart
-from api.client import Client
 from domain.errors import NotAllowed, Refused, Unavailable
 from infra.cli_page import PAGE, page
-from infra.main import run
-from tests.support.commands import Ids
-from tests.support.ended_tasks import Hands
-
-
-class Terminal:
-    """`tally`, typed at a platform whose tasks end as they are told.
-
-    Captured as bytes: what containers print need not be text, and reading it as text would end the test run.
-    """
-
-    def __init__(self, captured: pytest.CaptureFixture[bytes]) -> None:
-        self.endings: dict[str, Ending | None] = {}
-        self.platform = MemoryPlatform(Hands(), self.endings)
-        self.fails: Exception | None = None
-        self.out = self.err = ""
-        self.raw = b""
-        self._ids, self._captured = Ids(), captured
-
-    def __call__(self, *words: str) -> int:
-        code = run(words, self._connect)
-        self.raw, err = self._captured.readouterr()
-        self.out, self.err = self.raw.decode(errors="replace"), err.decode(errors="replace")
-        return code
-
-    @asynccontextmanager
-    async def _connect(self, namespace: str | None) -> AsyncGenerator[Client]:
-        if self.fails is not None:
-            raise self.fails
-        yield Client(self.platform, self.platform, self._ids, NoTraces(), namespace or "default")
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture
@@ -255,6 +221,7 @@ def test_a_workflow_shows_what_each_task_needs(tally: Terminal, tmp_path: Path) 
         (("run",), 2),
         (("ls", "-o", "xml"), 2),
         (("ls", "status"), 2),
+        (("cancel",), 2),
         (("run", "--depends-on", "nobody", "busybox"), 5),
         (("run", "--memory", "1Gb", "busybox"), 5),
     ],
