@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -91,7 +92,8 @@ class HttpPlatform:
         if follow:
             async for event in self.api.feed(path, {**params, "follow": "true"}):
                 data = cast("View", event.json())
-                yield Output(data["stream"], data["text"].encode())
+                exact = data.get("base64")
+                yield Output(data["stream"], data["text"].encode() if exact is None else b64decode(exact))
             return
         for name in ("stdout", "stderr"):
             answer = await self.api.request("GET", path, params={**params, "stream": name})

@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeAlias
@@ -73,7 +74,10 @@ async def logs(
     range: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """What a run printed. With `follow` the data of `log` is {stream, offset, text}, of `end` {status, exit_code}."""
+    """What a run printed. With `follow` the data of `log` is {stream, offset, text}, of `end` {status, exit_code}.
+
+    What is no UTF-8 is marked in `text` and whole in `base64`, which is there for nothing else.
+    """
     api = api_of(request)
     run_uuid, _, reach = await _run(request, run_id, query.namespace)
     which = STREAMS if query.stream is None else (query.stream,)
@@ -145,14 +149,18 @@ async def _followed(
     request: Request, run: tuple[UUID, Allowed], which: tuple[LogStream, ...], at: dict[LogStream, int]
 ) -> AsyncGenerator[bytes]:
     api, quiet, (run_uuid, reach) = api_of(request), Quiet(request), run
-    decode = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in which}
     while True:
         found = await api.queries.run(run_uuid, reach)
         complete = found is None or _all_stored(orjson.loads(found.body), (await api.logs.ends(run_uuid)).values())
         for name in which:
             while piece := await api.logs.read(run_uuid, name, at.get(name, 0), PIECE):
-                data = {"stream": name, "offset": at.get(name, 0), "text": decode[name].decode(piece)}
-                at[name] = at.get(name, 0) + len(piece)
+                length, text = _text(piece, ends=complete and len(piece) < PIECE)
+                if not length:
+                    break
+                data = {"stream": name, "offset": at.get(name, 0), "text": text}
+                if text.encode() != piece[:length]:
+                    data["base64"] = b64encode(piece[:length]).decode()
+                at[name] = at.get(name, 0) + length
                 place = f"stdout={at.get('stdout', 0)},stderr={at.get('stderr', 0)}"
                 yield frame(orjson.dumps(data).decode(), "log", place)
                 quiet.spoke()
@@ -162,6 +170,13 @@ async def _followed(
         if quiet.ping_is_due():
             yield PING
         await asyncio.sleep(LOOK_AGAIN)
+
+
+def _text(piece: bytes, ends: bool) -> tuple[int, str]:
+    """The bytes of `piece` up to a character that may go on after it (`ends`: all), how many and as text."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(piece, ends)
+    return len(piece) - len(decoder.getstate()[0]), text
 
 
 def _all_stored(run: Mapping[str, Any], ends: Collection[StreamEnd]) -> bool:

@@ -117,6 +117,16 @@ async def test_output_is_read_whole_by_its_last_lines_or_as_it_comes(place: Plac
     assert b"".join(part.data for part in followed) == b"one\ntwo\n"
 
 
+async def test_output_that_is_no_text_comes_as_it_was_printed(place: Place) -> None:
+    await place.client.task(ID, "default", after=place.there)
+    printed = b"\xff\x00\r\ngr\xc3\xbc\xc3"
+    place.api.printed.streams[run_id(), "stdout"] = (printed, True)
+
+    for follow in (False, True):
+        parts = [part async for part in place.client.output(str(run_id()), follow)]
+        assert b"".join(part.data for part in parts) == printed
+
+
 async def test_a_command_is_posted_and_what_is_not_known_of_it_yet_is_none(place: Place) -> None:
     command = SubmitTask(task_id="T2", executor="noop")
 
