@@ -12,7 +12,7 @@ _TASK_FULL = f"{_TASK_BRIEF}, t.depends_on::json, t.result::json, t.spec::json"
 _RUN = (
     "r.id, r.id AS run_id, r.task, r.task_id, r.namespace, r.number, r.number AS run, r.fence, r.worker_id, r.status, "
     "r.reason, r.leased_at, r.started_at, r.ended_at, r.container_id, r.image_digest, r.exit_code, r.oom_killed, "
-    "r.signal, r.error::json, r.log_bytes, r.log_sha256, r.version, r.position"
+    "r.signal, r.error::json, r.log_bytes, r.log_sha256, r.log_truncated, r.version, r.position"
 )
 _EVENT = (
     "e.notification_id AS position, e.originator_version AS version, e.event_id AS id, e.topic AS type, "

@@ -1,10 +1,13 @@
 """One container's output, from its first byte to its last: counted, digested, and handed to the log shipper."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from hashlib import sha256
 
 from consumers.shipping import LogShipper, Pause, Source
+from consumers.starting import RETRY_SECONDS, insistently
 from domain.errors import EngineDown, EngineTimeout
 from domain.ports.logkeeping import LogStream
 from domain.ports.running import Containers, Found
@@ -14,7 +17,10 @@ CAP = 10 << 20
 """Bytes of both streams together that are kept of a run."""
 HELD_BACK = 256 << 10
 """Bytes of stderr kept for the digest, which wants them after the last of stdout; beyond, they are read again."""
-RETRY_SECONDS = 1.0
+PATIENCE = 10
+"""Tries, a second apart, before output of a container that has ended counts as lost."""
+
+log = logging.getLogger(__name__)
 
 
 class Capture:
@@ -31,6 +37,7 @@ class Capture:
         self._containers, self._shipper, self._source, self._id = containers, shipper, source, id
         self._sizes: dict[LogStream, int] = {"stdout": 0, "stderr": 0}
         self._out, self._errors = sha256(), bytearray()
+        self._truncated = False
 
     @property
     def size(self) -> int:
@@ -39,25 +46,37 @@ class Capture:
 
     async def until_end(self) -> Found | None:
         """The container as it ended, None if it is gone. All its output up to the cap has been handed over then."""
-        complete = False
+        if not await self._readable(self._pass):
+            self._truncated = True
+        while (found := await insistently(lambda: self._containers.ended(self._id), self._pause)) is not None:
+            if found.state != "running":
+                break
+        await self._close()
+        return found
+
+    async def end(self) -> LogEnd | None:
+        """Bytes and digest of what was captured, once it has ended. None: they cannot be told any more."""
+        if len(self._errors) < self._sizes["stderr"] and not await self._readable(self._read_errors_again):
+            return None
+        digest = self._out.copy()
+        digest.update(self._errors)
+        return LogEnd(bytes=self.size, sha256=digest.hexdigest(), truncated=self._truncated or None)
+
+    async def _readable(self, read: Callable[[], Awaitable[None]]) -> bool:
+        """Read to the end, again after each failure. False: the container has ended, and its output is lost."""
+        failures = 0
         while True:
             try:
-                if not complete:
-                    await self._pass()
-                    complete = True
-                found = await self._containers.ended(self._id)
-            except (EngineDown, EngineTimeout):
-                await self._pause(RETRY_SECONDS)
-                continue
-            if found is None or found.state != "running":
-                await self._close()
-                return found
-
-    async def end(self) -> LogEnd:
-        """Bytes and digest of what was captured, once it has ended. Raises EngineDown, EngineTimeout."""
-        digest = self._out.copy()
-        digest.update(self._errors if len(self._errors) == self._sizes["stderr"] else await self._errors_again())
-        return LogEnd(bytes=self.size, sha256=digest.hexdigest())
+                await read()
+            except (EngineDown, EngineTimeout) as error:
+                log.warning("container %s: %s", self._id[:12], error)
+            else:
+                return True
+            await self._pause(RETRY_SECONDS)
+            found = await insistently(lambda: self._containers.inspect(self._id), self._pause)
+            failures += found is not None and found.state != "running"
+            if found is None or failures == PATIENCE:
+                return False
 
     async def _pass(self) -> None:
         """Read from the first byte; take what lies beyond what is known. Raises EngineDown, EngineTimeout."""
@@ -66,9 +85,11 @@ class Capture:
             async for piece in output:
                 known = self._sizes[piece.stream] - seen[piece.stream]
                 seen[piece.stream] += len(piece.data)
-                if new := piece.data[max(known, 0) :][: CAP - self.size]:
-                    await self._take(piece.stream, new)
-                elif self.size >= CAP:
+                new = piece.data[max(known, 0) :]
+                if kept := new[: CAP - self.size]:
+                    await self._take(piece.stream, kept)
+                if len(kept) < len(new):
+                    self._truncated = True
                     return
 
     async def _take(self, stream: LogStream, data: bytes) -> None:
@@ -85,12 +106,15 @@ class Capture:
             if size:
                 await self._shipper.put(self._source, stream, size, b"", last=True)
 
-    async def _errors_again(self) -> bytearray:
-        data = bytearray()
+    async def _read_errors_again(self) -> None:
+        """Have all of stderr at hand. Raises EngineDown, EngineTimeout."""
+        data, wanted = bytearray(), self._sizes["stderr"]
         async with aclosing(self._containers.output(self._id)) as output:
             async for piece in output:
                 if piece.stream == "stderr":
                     data += piece.data
-                if len(data) >= self._sizes["stderr"]:
+                if len(data) >= wanted:
                     break
-        return data[: self._sizes["stderr"]]
+        if len(data) < wanted:
+            raise EngineDown(f"output: {wanted - len(data)} bytes of it are gone")
+        self._errors = data[:wanted]

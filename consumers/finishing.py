@@ -14,7 +14,7 @@ _DEEPEST = 5
 """Objects and lists around a result in the message that carries it."""
 
 
-def ended(held: Held, found: Found | None, log: LogEnd) -> RunFinish:
+def ended(held: Held, found: Found | None, log: LogEnd | None) -> RunFinish:
     """A container was started, and is as `found` now. Not exited, or gone: then what became of it is not known."""
     exited = found is not None and found.state == "exited"
     return RunFinish(

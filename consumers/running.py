@@ -116,7 +116,7 @@ class Runs:
         finally:
             stopper.cancel()
         held.log_bytes = capture.size
-        finish = ended(held, found, await insistently(capture.end, self.pause))
+        finish = ended(held, found, await capture.end())
         if labels.result is None or found is None or found.exit_code is None:
             return finish
         return finish.model_copy(update=await self._result(found, labels.result))

@@ -77,10 +77,14 @@ class RunStart(Message):
 
 
 class LogEnd(Value):
-    """The end of a run's output: bytes of both streams together, SHA-256 of stdout then stderr."""
+    """The end of a run's output: bytes of both streams together, SHA-256 of stdout then stderr.
+
+    `truncated`: the run printed more, beyond what is kept or lost with the engine; absent: this is all of it.
+    """
 
     bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    truncated: bool | None = None
 
 
 class RunFinish(Message):

@@ -19,6 +19,7 @@ class RunView(NamedTuple):
 
     `number` counts from 1 in its task; `fence`, `worker_id` and `leased_at` are of its latest lease. `version`
     and `position`: of the last event in it. `signal`: what the worker sent. `error`: JSON text with code and detail.
+    `log_truncated`: it printed more than the `log_bytes` that were kept.
     """
 
     id: UUID
@@ -43,6 +44,7 @@ class RunView(NamedTuple):
     error: str | None = None
     log_bytes: int | None = None
     log_sha256: str | None = None
+    log_truncated: bool | None = None
 
 
 def run_key(recorded: Recorded, event: e.Event) -> UUID:
@@ -119,7 +121,10 @@ def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:
 
 
 def _log(log: LogEnd | None) -> Changes:
-    return {"log_bytes": min(log.bytes, MAX_BIGINT), "log_sha256": log.sha256} if log else {}
+    if log is None:
+        return {}
+    kept = {"log_bytes": min(log.bytes, MAX_BIGINT), "log_sha256": log.sha256}
+    return {**kept, "log_truncated": bool(log.truncated)}
 
 
 _CHANGES: Mapping[type[e.Event], Callable[[RunView, datetime, Any], Changes]] = {

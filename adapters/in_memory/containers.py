@@ -101,7 +101,9 @@ class InMemoryContainers:
 
     async def output(self, id: str) -> AsyncGenerator[Output, None]:
         self._check_up("output")
-        container, seen = self._all[id], 0
+        if (container := self._all.get(id)) is None:
+            raise EngineDown("output: HTTPError")
+        seen = 0
         while container.found.state != "exited" or seen < len(container.printed):
             async with container.changed:
                 while container.found.state != "exited" and seen == len(container.printed):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog
@@ -14,7 +15,7 @@ from domain.folding import task_of, workflow_of
 from domain.messages import Cause, Json, is_uuid
 from domain.ports.log import NewId
 from domain.recorded import new_events
-from domain.reports import RunError, RunFinish, RunStart
+from domain.reports import LogEnd, RunError, RunFinish, RunStart
 from domain.specs import TaskSpec
 from domain.submitting import submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Task
@@ -27,13 +28,17 @@ GRANT = task.Grant("memory", 1, 1, timedelta(0))
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a container ends, and what it prints. `error`: the code of what kept it from starting."""
+    """How a container ends, and what it prints. `error`: the code of what kept it from starting.
+
+    `truncated`: it prints more than is kept.
+    """
 
     exit_code: int | None = 0
     stdout: bytes = b""
     stderr: bytes = b""
     result: Json = None
     error: str | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +168,21 @@ class Decisions:
         return {name: stream for (space, name), stream in self.names.items() if space == namespace}
 
 
+def _log(ending: Ending) -> LogEnd:
+    printed = ending.stdout + ending.stderr
+    return LogEnd(bytes=len(printed), sha256=sha256(printed).hexdigest(), truncated=ending.truncated or None)
+
+
 def _run(state: Held, ending: Ending | None) -> RunStart | RunFinish | None:
     task_id, run_id, fence = state.id, state.lease.run_id, state.lease.fence
     if isinstance(state, Leased) and (ending is None or ending.error is None):
         return RunStart(task_id=task_id, run_id=run_id, fence=fence, container_id=run_id.hex)
     if ending is not None:
-        error = None if ending.error is None else RunError(code=ending.error)
-        code = None if error else ending.exit_code
-        return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=code, result=ending.result, error=error)
+        finish = RunFinish(task_id=task_id, run_id=run_id, fence=fence)
+        if ending.error is not None:
+            return finish.model_copy(update={"error": RunError(code=ending.error)})
+        log = _log(ending) if ending.exit_code is not None else None
+        return finish.model_copy(update={"exit_code": ending.exit_code, "result": ending.result, "log": log})
     if isinstance(state, Cancelling):
         return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=143, signal="TERM")
     return None

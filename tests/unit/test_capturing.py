@@ -10,7 +10,7 @@ from consumers.capturing import CAP, HELD_BACK, Capture
 from consumers.shipping import CHUNK, LogShipper, Source
 from domain.errors import EngineDown, Unavailable
 from domain.ports.broker import Outgoing
-from domain.ports.running import Output
+from domain.ports.running import Found, Output
 from domain.reports import LogEnd
 from tests.support import runs
 from tests.support.docks import Ids, Pauses, Platform, soon
@@ -32,6 +32,24 @@ class Lossy(InMemoryContainers):
                 raise EngineDown("output: it is gone")
 
 
+class Unreadable(InMemoryContainers):
+    """An engine that has lost what containers print after its first piece, and answers everything else."""
+
+    async def output(self, id: str) -> AsyncGenerator[Output, None]:
+        async for piece in super().output(id):
+            yield piece
+            raise EngineDown("output: HTTPError")
+
+
+class Removed(Unreadable):
+    """As above, because somebody removes the container by hand."""
+
+    async def output(self, id: str) -> AsyncGenerator[Output, None]:
+        async for piece in super().output(id):
+            yield piece
+            await self.remove(id)
+
+
 @asynccontextmanager
 async def shipping(platform: Platform) -> AsyncGenerator[LogShipper]:
     shipper = LogShipper(platform, Ids("shipper"), Pauses())
@@ -41,17 +59,26 @@ async def shipping(platform: Platform) -> AsyncGenerator[LogShipper]:
     task.cancel()
 
 
-async def captured(*printed: Output, engine: type[InMemoryContainers] = InMemoryContainers) -> tuple[Platform, LogEnd]:
-    """What is published of a container that prints this, and its end as it is reported."""
-    platform, containers = Platform(), engine({runs.TRUE: Program(prints=printed)}, [BUSYBOX])
+async def started(
+    *printed: Output, engine: type[InMemoryContainers] = InMemoryContainers
+) -> tuple[InMemoryContainers, Found]:
+    """A container that has printed this and ended."""
+    containers = engine({runs.TRUE: Program(prints=printed)}, [BUSYBOX])
     found = await containers.create(runs.planned(runs.TRUE))
     await containers.start(found.id, runs.nothing_against_it)
+    return containers, found
+
+
+async def captured(*printed: Output, engine: type[InMemoryContainers] = InMemoryContainers) -> tuple[Platform, LogEnd]:
+    """What is published of a container that prints this, and its end as it is reported."""
+    platform, (containers, found) = Platform(), await started(*printed, engine=engine)
     async with shipping(platform) as shipper:
         capture = Capture(containers, shipper, SOURCE, found.id, Pauses())
         ended = await capture.until_end()
         end = await capture.end()
     assert ended is not None
     assert ended.exit_code == 0
+    assert end is not None
     return platform, end
 
 
@@ -79,11 +106,38 @@ async def test_an_engine_lost_in_the_middle_costs_no_byte_and_repeats_none() -> 
     assert end.bytes == 7
 
 
-async def test_output_beyond_the_cap_is_left_out() -> None:
+async def test_output_beyond_the_cap_is_left_out_and_its_end_says_so() -> None:
     megabyte = bytes(1 << 20)
     platform, end = await captured(*[Output("stdout", megabyte)] * 11, Output("stderr", b"unheard"))
     assert len(platform.logs()["stdout"]) == CAP == end.bytes
     assert set(platform.logs()) == {"stdout"}
+    assert end.truncated
+
+
+async def test_output_up_to_the_cap_is_whole_even_if_the_engine_is_lost_at_its_last_byte() -> None:
+    platform, end = await captured(Output("stdout", bytes(CAP)), engine=Lossy)
+    assert (len(platform.logs()["stdout"]), end.bytes, end.truncated) == (CAP, CAP, None)
+
+
+async def test_a_run_whose_output_the_engine_has_lost_ends_all_the_same_and_says_that_some_is_missing() -> None:
+    platform, end = await captured(Output("stdout", b"one "), Output("stdout", b"two"), engine=Unreadable)
+    assert platform.logs() == {"stdout": b"one "}
+    assert end == LogEnd(bytes=4, sha256=sha256(b"one ").hexdigest(), truncated=True)
+
+
+async def test_a_long_stderr_that_cannot_be_read_again_leaves_the_end_of_the_output_unknown() -> None:
+    containers, found = await started(Output("stderr", bytes(HELD_BACK)), Output("stderr", b"x"))
+    async with shipping(Platform()) as shipper:
+        capture = Capture(containers, shipper, SOURCE, found.id, Pauses())
+        await capture.until_end()
+        await containers.remove(found.id)
+        assert await capture.end() is None
+
+
+async def test_a_container_that_somebody_removes_while_it_is_read_is_gone() -> None:
+    containers, found = await started(Output("stdout", b"one "), engine=Removed)
+    async with shipping(Platform()) as shipper:
+        assert await Capture(containers, shipper, SOURCE, found.id, Pauses()).until_end() is None
 
 
 async def test_chunks_are_bounded_and_the_last_says_so() -> None:

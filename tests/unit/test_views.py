@@ -141,7 +141,11 @@ RUNS: list[tuple[list[e.Event], dict[str, Any]]] = [
     ),
     (
         [leased(), started(), FAILED_RUN.model_copy(update={"log": LogEnd(bytes=5120, sha256=SHA)})],
-        {"status": "failed", "reason": "oom", "oom_killed": True, "log_bytes": 5120, "log_sha256": SHA},
+        {"status": "failed", "oom_killed": True, "log_bytes": 5120, "log_sha256": SHA, "log_truncated": False},
+    ),
+    (
+        [leased(), run_succeeded().model_copy(update={"log": LogEnd(bytes=5120, sha256=SHA, truncated=True)})],
+        {"status": "succeeded", "log_bytes": 5120, "log_truncated": True},
     ),
     (
         [leased(), FAILED_RUN.model_copy(update={"error": RunError(code="pull-failed", detail="no such image")})],
