@@ -1,21 +1,21 @@
 """`tally`: the console script. Nothing heavy is imported before a command asks for it."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
 from api.cli.app import client_app, with_command_apart
-from api.cli.exits import INTERRUPTED, Exit, exit_code, explain
+from api.cli.exits import INTERRUPTED, USAGE, Exit, exit_code, explain, leave_unwritten
 from api.cli.parameters import Connect
 
 if TYPE_CHECKING:
     from api.client import Client
-
-USAGE = 2
 
 
 def connect(namespace: str | None) -> "AbstractAsyncContextManager[Client]":
@@ -73,12 +73,13 @@ def run(words: Sequence[str], connect: Connect = connect) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        leave_unwritten()
         return 0
     except Exception as error:
         if not expected(error):
             raise
         explain(error)
+        leave_unwritten()
         return exit_code(error)
 
 
@@ -87,11 +88,14 @@ def expected(error: Exception) -> bool:
     from domain.errors import TallyportError
     from infra.dev.errors import DevError
 
-    return isinstance(error, TallyportError | DevError | TimeoutError | Exit)
+    return isinstance(error, TallyportError | DevError | OSError | Exit)
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. A stream that the caller has closed is one that nobody reads."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the program's end
     sys.exit(run(sys.argv[1:]))
 
 

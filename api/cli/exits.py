@@ -4,9 +4,11 @@
 platform could not run it · 130 interrupted; with `--wait`, the container's own.
 """
 
+import os
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +54,21 @@ def exit_code(error: BaseException) -> int:
 
 def say(message: str) -> None:
     """A line for people."""
-    sys.stderr.write(message + "\n")
+    try:
+        sys.stderr.write(message + "\n")
+    except BrokenPipeError:
+        leave_unwritten()
+
+
+def leave_unwritten() -> None:
+    """What stdout and stderr still hold goes nowhere: else Python says at its end that it could not be written."""
+    with Path(os.devnull).open("wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                with suppress(OSError):
+                    os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def explain(error: BaseException) -> None:

@@ -1,0 +1,127 @@
+"""How `tally` gets rid of what it has to say: to readers that go, disks that are full, forms that were asked for."""
+
+import asyncio
+import errno
+import io
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.in_memory.deciding import Ending
+from adapters.in_memory.platform import MemoryPlatform
+from api.cli import following
+from api.client import Outcome
+from domain.errors import NotAllowed, Refused
+from domain.ports.platform import Output
+from tests.support.ended_tasks import Hands
+from tests.support.terminal import Terminal
+
+SOON = 0.2
+
+
+@pytest.fixture
+def tally(capsysbinary: pytest.CaptureFixture[bytes]) -> Terminal:
+    return Terminal(capsysbinary)
+
+
+class Failing(io.RawIOBase):
+    """A stream that takes nothing."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object) -> int:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Failing(number)), encoding="utf-8"))
+
+
+class Printed(MemoryPlatform):
+    """A platform whose output comes slowly, or is refused."""
+
+    __slots__ = ("refused",)
+
+    def __init__(self, endings: dict[str, Ending | None], refused: Refused | None = None) -> None:
+        super().__init__(Hands(), endings)
+        self.refused = refused
+
+    async def output(self, run_id: str, follow: bool, tail: int | None = None) -> AsyncIterator[Output]:
+        if self.refused:
+            raise self.refused
+        for part in (b"a", b"b", b"c", b"d"):
+            await asyncio.sleep(SOON / 2)
+            yield Output("stdout", part)
+
+
+def test_a_reader_that_goes_changes_no_exit_code_of_a_container(
+    tally: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally.endings["T1"] = Ending(3, b"to nobody\n")
+    failing(monkeypatch, errno.EPIPE)
+    assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 3
+    assert tally.err == ""
+
+
+def test_a_reader_that_goes_is_no_failure_of_a_list(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally("run", "busybox")
+    failing(monkeypatch, errno.EPIPE)
+    assert tally("ls") == 0
+    assert tally.err == ""
+
+
+def test_a_full_disk_is_said_so(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally("run", "busybox")
+    failing(monkeypatch, errno.ENOSPC)
+    assert tally("ls") == 1
+    assert tally.err == "tally: [Errno 28] No space left on device\n"
+
+
+def test_output_that_is_refused_is_said_so(tally: Terminal) -> None:
+    tally.platform = Printed(tally.endings, Refused(NotAllowed("logs:read is needed").problem()))
+    assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 4
+    assert "logs:read is needed" in tally.err
+
+
+def test_output_is_waited_for_as_long_as_it_comes(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SILENT_SECONDS", SOON)
+    tally.platform = Printed(tally.endings)
+    assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 0
+    assert (tally.out, tally.err) == ("abcd", "")
+
+
+def test_output_that_does_not_come_is_not_waited_for(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SILENT_SECONDS", SOON / 10)
+    tally.platform = Printed(tally.endings)
+    assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 0
+    assert tally.err == "tally: the rest of the output is not stored yet; see: tally logs T1\n"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome("succeeded", 0), 0),
+        (Outcome("succeeded"), 0),
+        (Outcome("failed", 3), 3),
+        (Outcome("failed", 0, reason="timeout"), 125),
+        (Outcome("cancelled", 143), 143),
+        (Outcome("skipped"), 125),
+    ],
+)
+def test_only_a_task_that_succeeded_ends_with_0(outcome: Outcome, code: int) -> None:
+    assert following.container_code(outcome) == code
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_streams_that_the_caller_has_closed_are_missed_by_nobody(closed: int) -> None:
+    command = [sys.executable, "-m", "infra.main", "config", "show"]
+    program = f"import os; os.close({closed}); os.execv({sys.executable!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
