@@ -46,10 +46,10 @@ class PgQueries:
     async def tasks(self, wanted: TaskFilter) -> Listed:
         """A page of tasks, without spec, result and dependencies."""
         tail, key, parameters = listing(wanted)
-        rows = await self._rows(query_texts.task_page(tail, key), *parameters)
+        rows, head = await self._headed(query_texts.task_page(tail, key), *parameters)
         shown = rows[: wanted.limit]
         more = cursor(wanted.sort, shown[-1][1], shown[-1][2]) if len(rows) > wanted.limit else None
-        return Listed(_array(shown), len(shown), more, await self._head_of(shown, 3))
+        return Listed(_array(shown), len(shown), more, head)
 
     async def task(self, id: UUID, allowed: Allowed) -> Found | None:
         """All that is known of a task."""
@@ -115,10 +115,10 @@ class PgQueries:
         where.within("w.namespace", allowed)
         if cursor is not None:
             where.add("w.id < %s::uuid", read_cursor(cursor, "workflows")[1])
-        rows = await self._rows(query_texts.workflow_page(where.text()), *where.parameters, limit + 1)
+        rows, head = await self._headed(query_texts.workflow_page(where.text()), *where.parameters, limit + 1)
         shown = rows[:limit]
         more = _workflow_cursor(shown[-1][1]) if len(rows) > limit else None
-        return Listed(_array(shown), len(shown), more, await self._head_of(shown, 2))
+        return Listed(_array(shown), len(shown), more, head)
 
     async def workflow(self, id: UUID, allowed: Allowed) -> Found | None:
         """A workflow with its graph: every task, its status and what it needs."""
@@ -147,8 +147,7 @@ class PgQueries:
 
     async def projections(self) -> Listed:
         """Every follower of the log: its position, and how far and how long it is behind."""
-        rows = await self._rows(query_texts.PROJECTIONS)
-        return Listed(_array(rows), len(rows), None, await self._head_of(rows, 1))
+        return await self._all(query_texts.PROJECTIONS)
 
     async def head(self) -> int:
         """The projector's position: what is at or below it is in the views."""
@@ -160,11 +159,17 @@ class PgQueries:
         return Found(*rows[0]) if rows else None
 
     async def _all(self, text: str, *parameters: object) -> Listed:
-        rows = await self._rows(text, *parameters)
-        return Listed(_array(rows), len(rows), None, await self._head_of(rows, 3))
+        rows, head = await self._headed(text, *parameters)
+        return Listed(_array(rows), len(rows), None, head)
 
-    async def _head_of(self, rows: Sequence[tuple[Any, ...]], column: int) -> int:
-        return rows[0][column] if rows else await self.head()
+    async def _headed(self, text: str, *parameters: object) -> tuple[list[tuple[Any, ...]], int]:
+        """Rows whose last column is the projector's position, and that position."""
+        rows = await self._rows(text, *parameters)
+        if rows:
+            return rows, rows[0][-1]
+        # No row tells it, and views may move meanwhile: what is read after a position is never older than that.
+        head = await self.head()
+        return await self._rows(text, *parameters), head
 
 
 def _where(table: str, id: UUID, allowed: Allowed) -> Where:

@@ -39,6 +39,7 @@ _EDGES = (
     "ORDER BY n.place, d.place), '[]') FROM json_array_elements(w.nodes::json) WITH ORDINALITY AS n(node, place), "
     "json_array_elements_text(n.node->'depends_on') WITH ORDINALITY AS d(needs, place)) AS edges"
 )
+_NEWEST = "greatest(w.position, (SELECT max(t.position) FROM tasks t WHERE t.workflow = w.id))"
 _BEAT = (
     "(SELECT json_build_object('beat', b.beat, 'received_at', b.received_at, "
     "'age_seconds', round(extract(epoch FROM clock_timestamp() - b.received_at)::numeric, 3), "
@@ -90,9 +91,9 @@ def workflow_page(where: str) -> str:
 
 
 def one_workflow(where: str) -> str:
-    """(JSON, version, position, head)."""
+    """(JSON, version, position of the newest event in it, its tasks' too, head)."""
     columns = f"{_WORKFLOW}, {_NODES}, {_EDGES}"
-    return f"SELECT {_json(columns)}, w.version, w.position, {HEAD} FROM workflows w WHERE {where}"
+    return f"SELECT {_json(columns)}, w.version, {_NEWEST}, {HEAD} FROM workflows w WHERE {where}"
 
 
 def workers(where: str, namespaces: str) -> str:

@@ -1,6 +1,7 @@
 """The queries in memory: the same answers, without the columns that only a database can know (ages, lags)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -111,7 +112,9 @@ class MemoryQueries:
 
     async def workflow(self, id: UUID, allowed: Allowed) -> Found | None:
         """A workflow with its graph: every task, its status and what it needs."""
-        return self._found(self._seen("workflows", allowed), id, lambda row: self._graph(cast("WorkflowView", row)))
+        found = self._found(self._seen("workflows", allowed), id, lambda row: self._graph(cast("WorkflowView", row)))
+        own = [task.position for task in self._tasks(None) if task.workflow == id]
+        return found and replace(found, position=max(found.position, *own))
 
     async def workers(self, allowed: Allowed) -> Listed:
         """Every worker; beats and leases are not known here."""

@@ -9,20 +9,25 @@ from starlette.responses import Response
 from domain.ports.querying import Found, Listed, Read
 
 
-def one(request: Request, found: Found) -> Response:
-    """One thing with its ETag `"v<version>"`; 304 when the caller has that version."""
-    headers = {"ETag": tag(found.version), "X-Position": str(found.head)}
-    if matches(request, found.version):
+def one(request: Request, found: Found, mark: str, body: str | bytes | None = None) -> Response:
+    """One thing with its ETag; 304 when the caller has it as it is. `body`: what to say of it, if not all."""
+    headers = {"ETag": mark, "X-Position": str(found.head)}
+    if matches(request, mark):
         return Response(status_code=304, headers=headers)
-    return Response(found.body, 200, headers, "application/json")
+    return Response(found.body if body is None else body, 200, headers, "application/json")
 
 
 def many(request: Request, listed: Listed) -> Response:
-    """A page, with the address of the next one; 304 when the caller has this page of these views."""
-    mark = f'W/"p{listed.head}"'
-    headers = {"ETag": mark, "X-Position": str(listed.head)}
-    if mark in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+    """A page of views; 304 when the caller has this page of these views."""
+    mark = f'"p{listed.head}"'
+    answer = Response(status_code=304) if matches(request, mark) else page(request, listed)
+    answer.headers.update({"ETag": f"W/{mark}", "X-Position": str(listed.head)})
+    return answer
+
+
+def page(request: Request, listed: Listed) -> Response:
+    """A page of what changes without the views, so it has no ETag; with the address of the next one."""
+    headers = {"X-Position": str(listed.head)}
     if listed.next is not None:
         headers["Link"] = f'<{_with(request, cursor=listed.next)}>; rel="next"'
     return Response(listed.body, 200, headers, "application/json")
@@ -34,15 +39,20 @@ def log_page(request: Request, read: Read, parameter: str) -> Response:
     return Response(read.body, 200, headers, "application/json")
 
 
-def tag(version: int) -> str:
-    """The ETag of a version."""
-    return f'"v{version}"'
+def tag(found: Found) -> str:
+    """The ETag of what has but one stream of events: its version."""
+    return f'"v{found.version}"'
 
 
-def matches(request: Request, version: int) -> bool:
-    """Whether the caller says he has this version."""
+def graph_tag(found: Found) -> str:
+    """The ETag of a workflow: its tasks, which it shows, change without its own version."""
+    return f'"p{found.position}"'
+
+
+def matches(request: Request, mark: str) -> bool:
+    """Whether the caller says he has what `mark` marks."""
     given = (part.strip() for part in request.headers.get("if-none-match", "").split(","))
-    return any(part.removeprefix("W/") == tag(version) for part in given)
+    return any(part.removeprefix("W/") in (mark, "*") for part in given)
 
 
 def _with(request: Request, **changes: object) -> str:

@@ -23,8 +23,7 @@ router = protected()
 @router.get("/v1/workers", openapi_extra=READS)
 async def workers(request: Request) -> Response:
     """Every worker, with the runs it holds in the namespaces of the token."""
-    listed = await api_of(request).queries.workers(principal_of(request).namespaces)
-    return Response(listed.body, 200, {"X-Position": str(listed.head)}, "application/json")
+    return answers.page(request, await api_of(request).queries.workers(principal_of(request).namespaces))
 
 
 @router.get("/v1/workers/{worker_id}", openapi_extra=READS)
@@ -39,8 +38,7 @@ async def worker(request: Request, worker_id: str) -> Response:
 @router.get("/v1/projections", openapi_extra=READS)
 async def projections(request: Request) -> Response:
     """Every follower of the log: its position, and how far and how long it is behind."""
-    listed = await api_of(request).queries.projections()
-    return Response(listed.body, 200, {"X-Position": str(listed.head)}, "application/json")
+    return answers.page(request, await api_of(request).queries.projections())
 
 
 @router.get("/v1/dead-letters", openapi_extra=READS)
@@ -51,8 +49,7 @@ async def dead_letters(
 ) -> Response:
     """Messages that could not be judged, the newest first. They belong to no namespace: `ns:*` is needed."""
     _reaches_all(request)
-    listed = await api_of(request).dead_letters.listed(limit, cursor)
-    return answers.many(request, listed)
+    return answers.page(request, await api_of(request).dead_letters.listed(limit, cursor))
 
 
 @router.get("/v1/dead-letters/{letter_id}", openapi_extra=READS)
@@ -63,7 +60,7 @@ async def dead_letter(request: Request, letter_id: str) -> Response:
     found = await api_of(request).dead_letters.one(letter) if letter else None
     if found is None:
         raise NotFound(NOT_FOUND)
-    return answers.one(request, found)
+    return answers.one(request, found, answers.tag(found))
 
 
 def _reaches_all(request: Request) -> None:

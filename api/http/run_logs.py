@@ -59,7 +59,8 @@ async def run(
 ) -> Response:
     """One run."""
     await caught_up(api_of(request), after_position, None)
-    return answers.one(request, (await _run(request, run_id, namespace))[1])
+    found = (await _run(request, run_id, namespace))[1]
+    return answers.one(request, found, answers.tag(found))
 
 
 @router.get(

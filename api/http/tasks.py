@@ -1,5 +1,6 @@
 """Tasks and workflows: lists, one, its events, runs and result."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import orjson
@@ -32,6 +33,7 @@ from domain.ports.querying import MAX_EVENTS, MAX_TASKS, Allowed, Found, Kind, R
 READS = needs("tasks:read")
 router = protected()
 Limit = Annotated[Whole, Field(ge=1, le=MAX_TASKS)]
+MARKS: Mapping[Kind, Callable[[Found], str]] = {"task": answers.tag, "workflow": answers.graph_tag}
 
 
 class TaskQuery(BaseModel):
@@ -166,7 +168,7 @@ async def result(request: Request, task_id: str, namespace: InNamespace = None, 
         raise NotYet(f"the task is {whole['status']}; its result comes with its end; add wait=PT30S")
     said = {"task_id": whole["task_id"], "id": whole["id"], "status": whole["status"]}
     content = orjson.dumps({**said, "exit_code": whole["exit_code"], "result": whole["result"]})
-    return Response(content, 200, {"ETag": answers.tag(found.version)}, "application/json")
+    return answers.one(request, found, answers.tag(found), content)
 
 
 async def _one(
@@ -174,7 +176,8 @@ async def _one(
 ) -> Response:
     wait, after_position = waits
     await caught_up(api_of(request), after_position, wait)
-    return answers.one(request, await _found(request, kind, ref, namespace, wait))
+    found = await _found(request, kind, ref, namespace, wait)
+    return answers.one(request, found, MARKS[kind](found))
 
 
 async def _found(request: Request, kind: Kind, ref: str, namespace: str | None, wait: Wait) -> Found:
@@ -187,7 +190,7 @@ async def _found(request: Request, kind: Kind, ref: str, namespace: str | None, 
 
     def enough(found: Found | None) -> bool:
         known = "if-none-match" in request.headers
-        return found is None or (known and not answers.matches(request, found.version)) or _has_ended(found)
+        return found is None or (known and not answers.matches(request, MARKS[kind](found))) or _has_ended(found)
 
     found = await until(api, look, enough, wait)
     if found is None:

@@ -348,6 +348,7 @@ async def test_a_workflow_shows_its_graph_and_how_its_tasks_stand(queries: Queri
     ]
     assert shown["edges"] == [{"from": "T1", "to": "T2"}]
     assert (shown["workflow_id"], shown["status"], shown["counts"]) == ("F1", "running", {"blocked": 1})
+    assert (found.version, found.position) == (1, 9)  # the newest event of its tasks is in it
     assert ids(listed) == [WORKFLOW]
     assert ids(await queries.workflows(frozenset({"other"}))) == []
 
