@@ -1,7 +1,6 @@
 """A page of tasks as SQL: conditions, order, and the place where the last page ended."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -84,7 +83,7 @@ def read_cursor(text: str, sort: str) -> tuple[str, str]:
     """The sort value and the id that `cursor` wrote. Raises BadQuery."""
     try:
         made_for, value, last = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, TypeError):
         raise BadQuery("cursor: it was not given out here; begin again without one") from None
     if made_for != sort:
         raise BadQuery(f"cursor: it continues sort={made_for}; keep that sort, or begin again without a cursor")

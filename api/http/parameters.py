@@ -12,6 +12,7 @@ from domain.messages import Namespace
 
 DECIMAL = re.compile(r"[0-9]{1,19}")
 WITH_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:")
+YEARS = range(1971, 9999)
 LONGEST_WAIT = timedelta(minutes=1)
 
 
@@ -30,6 +31,8 @@ def _written_out(value: Any) -> Any:
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("say the time zone, such as Z")
+    if value.year not in YEARS:
+        raise ValueError(f"say a year from {YEARS[0]} to {YEARS[-1]}")
     return value.astimezone(UTC)
 
 
