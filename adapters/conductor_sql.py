@@ -1,5 +1,7 @@
 """The statements of the conductor's rows: one for all that a step of a round reads or changes."""
 
+from adapters.event_log import COLUMNS
+
 ADD_WORKERS = """
 INSERT INTO conductor_workers (worker_id, stream, generation, pool, slots, executors, since)
 SELECT %b, %b, %b, %b, %b, %b, seconds FROM lease_clock
@@ -86,12 +88,17 @@ UNION ALL
 (SELECT 'due', task, NULL, NULL, NULL, NULL, due, fence
  FROM conductor_timers WHERE due <= %b ORDER BY due LIMIT %b)
 """
-CLOCK = """
-SELECT EXISTS (SELECT FROM conductor_queue), seconds, advanced_at, probe, probe_sent_at, answered, answered_at
-FROM lease_clock
+STANDING = """
+SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,
+  (SELECT min(due) FROM conductor_timers), hosts.*
+FROM lease_clock c LEFT JOIN (
+  SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at, b.heard,
+    w.granted_at
+  FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
+  LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
+  WHERE NOT w.lost) AS hosts ON true
 """
 SET_CLOCK = "UPDATE lease_clock SET seconds = %b, advanced_at = %b, probe = %b, probe_sent_at = %b"
-NEXT_DUE = "SELECT min(due) FROM conductor_timers"
 
 # Never waits: a lease that a beat is renewing, or a report is closing, at this moment has not expired.
 EXPIRED = """
@@ -103,18 +110,20 @@ SELECT w.stream, w.worker_id, w.generation,
 FROM conductor_workers w LEFT JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
 WHERE NOT w.lost AND greatest(w.since, b.heard) + %b <= %b LIMIT %b
 """
-HOSTS = """
-SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at,
-  b.heard, w.granted_at
-FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
-LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
-WHERE NOT w.lost
-"""
-WAITING = """
-SELECT first.key, first.position, first.task, first.pool, first.executor
-FROM unnest(%b::text[], %b::text[], %b::int[]) AS room (pool, executor, slots), LATERAL (
+# Workers that have fallen silent since count as well: they are looked at again when the tasks are given out.
+WAITING = f"""
+WITH room AS (
+  SELECT w.pool, executor, least(sum(greatest(w.slots - coalesce(l.held, 0), 0)), %b) AS slots
+  FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
+  LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
+  CROSS JOIN unnest(w.executors) AS executor
+  WHERE NOT w.lost AND b.heard + %b > (SELECT seconds FROM lease_clock) AND EXISTS (SELECT FROM conductor_queue)
+  GROUP BY w.pool, executor)
+SELECT first.key, first.position, first.pool, first.executor, {", ".join(f"events.{c}" for c in COLUMNS.split(", "))}
+FROM room, LATERAL (
   SELECT * FROM conductor_queue q WHERE q.pool = room.pool AND q.executor = room.executor
   ORDER BY q.key, q.position LIMIT room.slots) AS first
+JOIN events ON events.originator_id = first.task ORDER BY first.key, first.position, events.originator_version
 """
 
 DEAL = """
@@ -129,12 +138,13 @@ WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%b::uuid[])),
     UPDATE conductor_workers w SET lost = true
     FROM unnest(%b::text[], %b::int[]) AS l (worker_id, generation)
     WHERE w.worker_id = l.worker_id AND w.generation = l.generation)
-DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])
+SELECT
 """
 LEASE = """
-WITH chosen AS (
-  UPDATE conductor_workers w SET granted_at = c.at FROM unnest(%b::text[], %b::timestamptz[]) AS c (id, at)
-  WHERE w.worker_id = c.id)
+WITH unqueued AS (DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])),
+  chosen AS (
+    UPDATE conductor_workers w SET granted_at = c.at FROM unnest(%b::text[], %b::timestamptz[]) AS c (id, at)
+    WHERE w.worker_id = c.id)
 INSERT INTO leases (run_id, fence, task, worker_id, generation, until)
 SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::int[], %b::float8[]) AS l (run_id)
 ORDER BY run_id

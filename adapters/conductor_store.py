@@ -1,19 +1,18 @@
 """The conductor's rows on PostgreSQL."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncCursor
 
 from adapters import conductor_sql as sql
-from adapters.event_log import PgSeat, PgTurn
+from adapters.event_log import PgTurn, recorded
 from domain.dispatching import Host, Waiting
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey, Timer
+from domain.recorded import Recorded
 
 
 class ConductorPgTurn(PgTurn):
@@ -51,25 +50,22 @@ class ConductorPgTurn(PgTurn):
         if members := {row[1]: row[2] for row in touched if row[0]}:
             await self._do(sql.COMPLETE, list(members), list(members.values()))
 
-    async def survey(self, limit: int) -> Survey:
-        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers."""
-        agenda, clock, hosts = (
+    async def survey(self, limit: int, grants: int) -> Survey:
+        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
+        most `grants` waiting tasks of a pool and executor."""
+        agenda, standing, waiting = (
             await self._sent(sql.AGENDA, limit, limit, limit, self.now, limit),
-            await self._sent(sql.CLOCK),
-            await self._sent(sql.HOSTS),
+            await self._sent(sql.STANDING),
+            await self._sent(sql.WAITING, grants, LEASE_TERM),
         )
-        [(queued, *standing)] = await clock.fetchall()
-        return Survey(_agenda(await agenda.fetchall()), LeaseClock(*standing), _hosts(await hosts.fetchall()), queued)
+        hosts = await standing.fetchall()
+        *clock, next_due = hosts[0][:7]
+        first, streams = _waiting(await waiting.fetchall())
+        return Survey(_agenda(await agenda.fetchall()), LeaseClock(*clock), next_due, _hosts(hosts), first, streams)
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
         await self._do(sql.SET_CLOCK, clock.seconds, clock.advanced_at, clock.probe, clock.sent_at)
-
-    async def next_due(self) -> datetime | None:
-        """When the next timer is due."""
-        rows = await self._all(sql.NEXT_DUE)
-        due: datetime | None = rows[0][0]
-        return due
 
     async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
         """Leases over at `clock` that no beat is renewing at this moment: locked, by run id."""
@@ -79,29 +75,26 @@ class ConductorPgTurn(PgTurn):
         """Workers not yet lost that have neither registered nor beaten for a lease term."""
         return [Silent(*row) for row in await self._all(sql.SILENT, LEASE_TERM, clock, limit)]
 
-    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
-        """The least queued tasks of each (pool, executor), as many as it has room for."""
-        wanted = _columns([(*kind, slots) for kind, slots in room.items()])
-        return [Waiting(*row) for row in await self._all(sql.WAITING, *wanted)]
-
     async def deal(self, dealt: Dealt) -> None:
         """Take away the rows that are dealt with, store the new leases."""
-        await self._do(
-            sql.DEAL,
-            list(dealt.settled),
-            list(dealt.settled),
-            list(dealt.cancelled),
-            list(dealt.complete),
-            list(dealt.complete),
-            list(dealt.timed),
-            list(dealt.closed),
-            [worker_id for worker_id, _ in dealt.lost],
-            [generation for _, generation in dealt.lost],
-            list(dealt.unqueued),
-        )
-        if dealt.leases:
+        if not dealt.grants_alone:
+            await self._do(
+                sql.DEAL,
+                list(dealt.settled),
+                list(dealt.settled),
+                list(dealt.cancelled),
+                list(dealt.complete),
+                list(dealt.complete),
+                list(dealt.timed),
+                list(dealt.closed),
+                [worker_id for worker_id, _ in dealt.lost],
+                [generation for _, generation in dealt.lost],
+            )
+        if dealt.unqueued:
             rows = [(one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until) for one in dealt.leases]
-            await self._do(sql.LEASE, list(dealt.granted), list(dealt.granted.values()), *_columns(rows))
+            columns = _columns(rows) if rows else [[] for _ in range(6)]
+            granted = list(dealt.granted), list(dealt.granted.values())
+            await self._do(sql.LEASE, list(dealt.unqueued), *granted, *columns)
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
@@ -116,20 +109,6 @@ class ConductorPgTurn(PgTurn):
     async def _sent(self, query: LiteralString, *values: object) -> AsyncCursor[tuple[Any, ...]]:
         """In a pipeline the rows need not be there yet: several may be on their way at once."""
         return await self.connection.cursor(binary=True).execute(query, values, prepare=True)
-
-
-class ConductorPgSeat(PgSeat[ConductorPgTurn]):
-    """The conductor's place. The statements of a turn go out in a pipeline: only an answer that is needed is waited
-    for."""
-
-    def __init__(self, dsn: str) -> None:
-        super().__init__(dsn, "conductor", ConductorPgTurn)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[ConductorPgTurn]:
-        """One fenced transaction. Raises Superseded when another process has taken the seat."""
-        async with super().turn() as turn, turn.connection.pipeline():
-            yield turn
 
 
 def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
@@ -153,8 +132,20 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
 def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
     return [
         Host(worker_id, generation, pool, frozenset(executors), *rest)
-        for worker_id, generation, pool, executors, *rest in rows
+        for worker_id, generation, pool, executors, *rest in (row[7:] for row in rows)
+        if worker_id is not None
     ]
+
+
+def _waiting(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Waiting], dict[UUID, list[Recorded]]]:
+    first: list[Waiting] = []
+    streams: dict[UUID, list[Recorded]] = {}
+    for key, position, pool, executor, *event in rows:
+        one = recorded(tuple(event))
+        if one.stream not in streams:
+            first.append(Waiting(key, position, one.stream, pool, executor))
+        streams.setdefault(one.stream, []).append(one)
+    return first, streams
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Notify
 from uuid_utils.compat import uuid7
 
 from domain.errors import Superseded
@@ -45,6 +45,10 @@ _END_STALE = (
     "ON a.pid = c.holder_pid AND a.backend_start = c.holder_started "
     "WHERE c.name = %s AND c.stamped_at < clock_timestamp() - interval '10 seconds'"
 )
+_TURN = (
+    "UPDATE consumers SET turn = turn + 1, position = greatest(position, %s) WHERE name = %s AND turn = %s "
+    "RETURNING clock_timestamp()"
+)
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
 BEHIND = 0.02
@@ -73,12 +77,10 @@ async def load_streams(connection: Connection, streams: Sequence[UUID]) -> dict[
     return loaded
 
 
-async def append_events(connection: Connection, events: Sequence[NewEvent]) -> Appended:
-    """Append inside the open transaction, as its last statement: the log's lock is held to its end."""
-    if not events:
-        return Appended((), frozenset())
+def event_columns(events: Sequence[NewEvent]) -> tuple[list[Any], ...]:
+    """The eleven arrays that `append_events` takes in PostgreSQL."""
     causes = [new.cause for new in events]
-    columns = (
+    return (
         [new.stream for new in events],
         [new.version for new in events],
         [new.event.TYPE for new in events],
@@ -91,8 +93,14 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> A
         [cause.traceparent for cause in causes],
         [cause.tracestate for cause in causes],
     )
+
+
+async def append_events(connection: Connection, events: Sequence[NewEvent]) -> Appended:
+    """Append inside the open transaction, as its last statement: the log's lock is held to its end."""
+    if not events:
+        return Appended((), frozenset())
     async with connection.cursor(binary=True) as cursor:
-        await cursor.execute(_APPEND, columns, prepare=True)
+        await cursor.execute(_APPEND, event_columns(events), prepare=True)
         row = await cursor.fetchone()
     assert row is not None, "append_events returns one row"
     return Appended(tuple(row[0]), frozenset(row[1]))
@@ -103,18 +111,10 @@ class PgTurn:
 
     def __init__(self, connection: Connection, name: str, now: datetime) -> None:
         self.connection, self.name, self._now = connection, name, now
-        self.moved_to = 0
 
     @property
     def now(self) -> datetime:
         return self._now
-
-    async def move_to(self, position: int) -> None:
-        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
-        self.moved_to = max(self.moved_to, position)
-        await self.connection.execute(
-            "UPDATE consumers SET position = %s WHERE name = %s AND position < %s", (position, self.name, position)
-        )
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
@@ -132,8 +132,9 @@ class PgSeat(Generic[T]):
     """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
 
     `channels` are the NOTIFY channels that `wait` listens to; after a hint it goes on for `gather` seconds, so that
-    what comes right behind is dealt with at once. A turn that raises is rolled back, and may be begun
-    again; once the connection has failed, end, and take the seat anew.
+    what comes right behind is dealt with at once. A turn's statements go out in a pipeline: only an answer that is
+    asked for is waited for. A turn that raises is rolled back, and may be begun again; once the connection has failed,
+    end, and take the seat anew.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class PgSeat(Generic[T]):
         self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
         self._hint = asyncio.Event()
         self._heard: set[str] = set()
+        self._types: frozenset[str] | None = None
         self._stack = AsyncExitStack()
         self._turn = self._position = 0
 
@@ -163,6 +165,7 @@ class PgSeat(Generic[T]):
             for channel in self._channels:
                 await self._ears.execute(f'LISTEN "{channel}"'.encode())
             await self._take()
+            self._pid = self._work.info.backend_pid
             self._listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
             stack.push_async_callback(_cancelled, self._listening)
             self._stack = stack.pop_all()
@@ -174,6 +177,7 @@ class PgSeat(Generic[T]):
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
         """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
         self._hint.clear()
+        self._types = None if types is None else frozenset(types)
         heard, self._heard = frozenset(self._heard), set()
         async with self._work.cursor(binary=True) as cursor:
             if types is None:
@@ -187,19 +191,27 @@ class PgSeat(Generic[T]):
         return Page(events, events[-1].position if len(events) == limit else end, heard)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[T]:
-        """One fenced transaction. Raises Superseded when another process has taken the seat."""
-        async with self._work.transaction():
-            cursor = await self._work.execute(
-                "UPDATE consumers SET turn = turn + 1 WHERE name = %s AND turn = %s RETURNING clock_timestamp()",
-                (self.name, self._turn),
-            )
-            row = await cursor.fetchone()
-            if row is None:
-                raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
-            turn = self._make_turn(self._work, self.name, row[0])
-            yield turn
-        self._turn, self._position = self._turn + 1, max(self._position, turn.moved_to)
+    async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
+        """One fenced transaction, with which every event up to `up_to` is dealt with. Raises Superseded when another
+        process has taken the seat."""
+        try:
+            async with self._work.pipeline():
+                yield self._make_turn(self._work, self.name, await self._begin(up_to))
+                await self._work.execute("COMMIT")
+        except BaseException:
+            with suppress(psycopg.Error):
+                await self._work.rollback()
+            raise
+        self._turn, self._position = self._turn + 1, max(self._position, up_to)
+
+    async def _begin(self, up_to: int) -> datetime:
+        await self._work.execute("BEGIN")
+        cursor = await self._work.execute(_TURN, (up_to, self.name, self._turn), prepare=True)
+        row = await cursor.fetchone()
+        if row is None:
+            raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
+        now: datetime = row[0]
+        return now
 
     async def wait(self, seconds: float) -> None:
         """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.
@@ -232,11 +244,17 @@ class PgSeat(Generic[T]):
         stamp_at = loop.time() + STAMP_SECONDS
         while True:
             async for notice in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
-                self._heard.add(notice.channel)
-                self._hint.set()
+                if self._concerns(notice):
+                    self._heard.add(notice.channel)
+                    self._hint.set()
             if loop.time() >= stamp_at:
                 await self._ears.execute(_STAMP, (self.name, self._turn))
                 stamp_at = loop.time() + STAMP_SECONDS
+
+    def _concerns(self, notice: Notify) -> bool:
+        """Whether it tells of others' doing, and names, if any, a type that was last asked for."""
+        types = notice.payload.split()
+        return notice.pid != self._pid and (not types or self._types is None or not self._types.isdisjoint(types))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import orjson
 import psycopg
+from psycopg.errors import SerializationFailure
 
-from adapters.event_log import Connection, append_events, load_streams
+from adapters.event_log import Connection, event_columns, load_streams
 from domain.errors import Unavailable
-from domain.ports.handling import CommandKey, Named, NameKey, Outcome, Writes
+from domain.ports.handling import CommandKey, DeadLetter, Named, NameKey, Outcome, Writes
 from domain.recorded import Recorded
 from domain.work import Reply
 
@@ -25,18 +26,10 @@ _NAMED = (
     "FROM unnest(%b::text[], %b::text[], %b::text[]) AS k(namespace, kind, name) "
     "JOIN names n USING (namespace, kind, name)"
 )
-_OUTCOMES_IN = (
-    "INSERT INTO inbox (command_id, principal, digest, type, reply, stream, version) "
-    "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::uuid[], %b::bigint[]) "
-    "ON CONFLICT DO NOTHING"
-)
-_NAMES_IN = (
-    "INSERT INTO names (namespace, kind, name, stream, digest) "
-    "SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[]) ON CONFLICT DO NOTHING"
-)
-_LEASES_OUT = (
-    "DELETE FROM leases WHERE run_id IN (SELECT l.run_id FROM leases l "
-    "JOIN unnest(%b::uuid[], %b::int[]) AS k(run_id, fence) USING (run_id, fence) ORDER BY l.run_id FOR UPDATE OF l)"
+_STORE = (
+    "SELECT store_batch(%b::uuid[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::uuid[], %b::bigint[], "
+    "%b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[], %b::uuid[], %b::int[], %b::uuid[], %b::bigint[], "
+    "%b::text[], %b::bytea[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
 )
 _DEAD_IN = (
     "INSERT INTO dead_letters (id, queue, reason, detail, body, digest, sender, message_id, headers) "
@@ -49,10 +42,6 @@ _REDELIVERED = (
     "RETURNING message_id, times"
 )
 _FORGET = "DELETE FROM redeliveries WHERE message_id = ANY(%b::text[])"
-
-
-class Conflict(Exception):
-    """Something that the batch was decided on has changed since."""
 
 
 class PgHandlerStore:
@@ -104,68 +93,55 @@ class PgHandlerStore:
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""
         try:
-            async with unavailable(), self._connection.transaction():
-                await self._write_outcomes(writes.outcomes)
-                await self._write_names(writes)
-                await self._write_rest(writes)
-                appended = await append_events(self._connection, writes.events)
-                if appended.moved:
-                    raise Conflict
-        except Conflict:
+            async with unavailable():
+                if not writes.dead_letters:
+                    return await self._store(writes)
+                async with self._connection.transaction():
+                    await self._bury(writes.dead_letters)
+                    return await self._store(writes)
+        except SerializationFailure:
             return None
-        return appended.positions
 
-    async def _write_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        if not outcomes:
-            return
-        rows = sorted(outcomes, key=lambda outcome: outcome.key)
+    async def _store(self, writes: Writes) -> Sequence[int]:
+        outcomes = sorted(writes.outcomes, key=lambda outcome: outcome.key)
+        names = sorted(writes.names.items(), key=lambda row: row[0])
         columns = (
-            [row.key.command_id for row in rows],
-            [row.key.principal for row in rows],
-            [row.digest for row in rows],
-            [row.type for row in rows],
-            [row.reply.body().decode() for row in rows],
-            [row.stream for row in rows],
-            [row.version for row in rows],
+            [row.key.command_id for row in outcomes],
+            [row.key.principal for row in outcomes],
+            [row.digest for row in outcomes],
+            [row.type for row in outcomes],
+            [row.reply.body().decode() for row in outcomes],
+            [row.stream for row in outcomes],
+            [row.version for row in outcomes],
+            [key.namespace for key, _ in names],
+            [key.kind for key, _ in names],
+            [key.name for key, _ in names],
+            [named.stream for _, named in names],
+            [named.digest for _, named in names],
+            [run for run, _ in writes.closed],
+            [fence for _, fence in writes.closed],
+            *event_columns(writes.events),
         )
-        await self._all(_OUTCOMES_IN, columns, len(rows))
+        async with self._connection.cursor(binary=True) as cursor:
+            await cursor.execute(_STORE, columns, prepare=True)
+            row = await cursor.fetchone()
+        assert row is not None, "store_batch returns one row"
+        positions: list[int] = row[0]
+        return positions
 
-    async def _write_names(self, writes: Writes) -> None:
-        if not writes.names:
-            return
-        rows = sorted(writes.names.items(), key=lambda row: row[0])
+    async def _bury(self, dead: Sequence[DeadLetter]) -> None:
         columns = (
-            [key.namespace for key, _ in rows],
-            [key.kind for key, _ in rows],
-            [key.name for key, _ in rows],
-            [named.stream for _, named in rows],
-            [named.digest for _, named in rows],
+            [letter.id for letter in dead],
+            [letter.queue for letter in dead],
+            [letter.reason for letter in dead],
+            [letter.detail for letter in dead],
+            [letter.body for letter in dead],
+            [letter.digest for letter in dead],
+            [letter.user for letter in dead],
+            [letter.message_id for letter in dead],
+            [orjson.dumps(letter.headers).decode() for letter in dead],
         )
-        await self._all(_NAMES_IN, columns, len(rows))
-
-    async def _write_rest(self, writes: Writes) -> None:
-        if writes.closed:
-            columns = [run for run, _ in writes.closed], [fence for _, fence in writes.closed]
-            await self._connection.execute(_LEASES_OUT, columns, prepare=True)
-        if writes.dead_letters:
-            dead = writes.dead_letters
-            rows = (
-                [letter.id for letter in dead],
-                [letter.queue for letter in dead],
-                [letter.reason for letter in dead],
-                [letter.detail for letter in dead],
-                [letter.body for letter in dead],
-                [letter.digest for letter in dead],
-                [letter.user for letter in dead],
-                [letter.message_id for letter in dead],
-                [orjson.dumps(letter.headers).decode() for letter in dead],
-            )
-            await self._connection.execute(_DEAD_IN, rows, prepare=True)
-
-    async def _all(self, statement: str, columns: Sequence[Any], expected: int) -> None:
-        cursor = await self._connection.execute(statement.encode(), columns, prepare=True)
-        if cursor.rowcount != expected:
-            raise Conflict
+        await self._connection.execute(_DEAD_IN, columns, prepare=True)
 
     async def _rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         async with unavailable(), self._connection.cursor(binary=True) as cursor:
@@ -178,6 +154,8 @@ async def unavailable() -> AsyncGenerator[None]:
     """Say Unavailable where the database is down, out of space, or gone before it answered."""
     try:
         yield
+    except SerializationFailure:
+        raise
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unavailable(f"database: {error}") from error
 

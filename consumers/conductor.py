@@ -14,11 +14,10 @@ from uuid import UUID
 
 from consumers import dispatcher, saga, timekeeper
 from consumers.deciding import Draft, Wish
-from consumers.dispatcher import Offering
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
 from domain.events import RunLeased
-from domain.ports.conducting import Agenda, ConductorTurn, Dealt
+from domain.ports.conducting import ConductorTurn, Dealt, Survey
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
 
@@ -89,11 +88,9 @@ class Conductor:
         left: frozenset[UUID] = frozenset()
         while True:
             try:
-                async with self.seat.turn() as turn:
+                async with self.seat.turn(page.up_to) as turn:
                     overdue, dealt = await self._round(turn, page, left)
                     self._now = turn.now
-                    if dealt.nothing:
-                        self._next_due = await turn.next_due()
                 break
             except StreamsMoved as moved:
                 left |= moved.streams
@@ -107,15 +104,13 @@ class Conductor:
     async def _round(self, turn: ConductorTurn, page: Page, left: frozenset[UUID]) -> tuple[Overdue, Dealt]:
         if page.events:
             await turn.note(await notes_of(turn, page.events))
-        await turn.move_to(page.up_to)
-        survey = await turn.survey(AGENDA_LIMIT)
-        agenda = survey.agenda
+        survey = await turn.survey(AGENDA_LIMIT, GRANT_LIMIT)
+        self._next_due = survey.next_due
         overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
-        offering = await dispatcher.look(turn, survey, overdue.clock, GRANT_LIMIT)
-        needs = saga.needs(agenda) | timekeeper.needs(agenda, overdue) | offering.needs
-        loaded = await turn.load(sorted(needs))
+        needs = saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
+        loaded = {**survey.streams, **await turn.load(sorted(needs - survey.streams.keys()))}
         draft = Draft(loaded, left, turn.now, self.traces)
-        dealt = _decide(draft, agenda, overdue, offering)
+        dealt = _decide(draft, survey, overdue)
         if dealt.nothing:
             return overdue, dealt
         await turn.deal(dealt)
@@ -136,16 +131,16 @@ class Conductor:
         return min(max((self._next_due - self._now).total_seconds(), 0.0), IDLE_SECONDS)
 
 
-def _decide(draft: Draft, agenda: Agenda, overdue: Overdue, offering: Offering) -> Dealt:
+def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
     """Cancellations first, so that nothing cancelled is freed or granted; grants last, so that they reach the freed."""
-    loaded = draft.loaded
+    agenda, loaded = survey.agenda, draft.loaded
     cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
     settled = _dealt(draft, ((one, saga.settlement(one, loaded)) for one in agenda.settled))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
     timed = _dealt(draft, ((one, timekeeper.timeout(one, loaded)) for one in agenda.due))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
-    granted = dispatcher.grant(draft, offering, overdue.clock, GRANT_LIMIT)
+    granted = dispatcher.grant(draft, survey, overdue.clock, GRANT_LIMIT)
     return Dealt(
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],

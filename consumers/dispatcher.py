@@ -6,25 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from consumers.deciding import Draft
-from domain.dispatching import Host, Waiting, dispatch, last_grants, queue_key, room
+from domain.dispatching import Waiting, dispatch, last_grants, queue_key
 from domain.events import RunLeased
 from domain.lease_clock import LeaseClock, offer_until
-from domain.ports.conducting import ConductorTurn, NewLease, Survey
+from domain.ports.conducting import NewLease, Survey
 
 END_OF_LOG = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Offering:
-    """The free slots there are, and the tasks that come first."""
-
-    hosts: Sequence[Host] = ()
-    waiting: Sequence[Waiting] = ()
-
-    @property
-    def needs(self) -> set[UUID]:
-        """The streams that grants are decided on."""
-        return {task.task for task in self.waiting}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +23,11 @@ class Granted:
     chosen: dict[str, datetime]
 
 
-async def look(turn: ConductorTurn, survey: Survey, clock: LeaseClock, limit: int) -> Offering:
-    """What could be granted now, at most `limit` tasks of a pool and executor."""
-    free = {kind: min(slots, limit) for kind, slots in room(survey.hosts, clock.seconds).items()}
-    return Offering(survey.hosts, await turn.waiting(free) if free and survey.queued else ())
-
-
-def grant(draft: Draft, offering: Offering, clock: LeaseClock, limit: int) -> Granted:
+def grant(draft: Draft, survey: Survey, clock: LeaseClock, limit: int) -> Granted:
     """Lease queued and just freed tasks to free slots. A task that is queued no longer leaves the queue unleased."""
-    waiting = [*offering.waiting, *(_just_freed(draft, task) for task in draft.freed)]
+    waiting = [*survey.waiting, *(_just_freed(draft, task) for task in draft.freed)]
     first = sorted(task for task in waiting if draft.open(task.task))[:limit]
-    given = dispatch(first, offering.hosts, draft.now, clock.seconds)
+    given = dispatch(first, survey.hosts, draft.now, clock.seconds)
     until = offer_until(clock, draft.now)
     leases: list[NewLease] = []
     unqueued: list[UUID] = []

@@ -45,14 +45,14 @@ class Messenger:
         """Send what the page's events and the unanswered beats call for. True: there may be more.
 
         Raises Unavailable, with nothing noted, if the broker does not confirm. What others log is no reason to begin a
-        transaction: the position then stays behind until the next beat.
+        transaction: the position then stays behind until the next beat. Nor is it one to look for beats.
         """
         if not page.events and page.heard == LOG_ALONE:
             return False
         orders = [(recorded, _order(recorded)) for recorded in page.events]
-        async with self.seat.turn() as turn:
+        async with self.seat.turn(page.up_to) as turn:
             tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
-            beats = await turn.unanswered(BEATS_AT_ONCE)
+            beats = await turn.unanswered(BEATS_AT_ONCE) if page.heard != LOG_ALONE else ()
             listed = [lease for beat, standing in beats for lease in open_leases(beat, standing)]
             told = {recorded.position for recorded in page.events}
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
@@ -65,7 +65,6 @@ class Messenger:
                     await self.publisher.publish(messages)
             if beats:
                 await turn.answered([beat for beat, _ in beats])
-            await turn.move_to(page.up_to)
         return len(page.events) >= PAGE or len(beats) == BEATS_AT_ONCE
 
     def _offers_and_stops(

@@ -59,13 +59,12 @@ class Notifier:
         tried = [one.result() for one in self.sending.values() if one.done()]
         for notification, *_ in tried:
             del self.sending[notification.key]
-        async with self.seat.turn() as turn:
+        async with self.seat.turn(page.up_to) as turn:
             settled = [(settle(one, outcome, turn.now, self.share()), cause) for one, outcome, cause in tried]
             await turn.settle([one for one, _ in settled])
             named = await turn.channels_named({event.stream for event in page.events})
             await turn.add(notifications(page.events, named, self.rules))
             due = await turn.due(self._room(), self.sending.keys())
-            await turn.move_to(page.up_to)
             await turn.append([event for one, cause in settled for event in _facts(one, cause)])
         for notification in due:
             self.sending[notification.key] = asyncio.create_task(self._send(notification))

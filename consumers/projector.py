@@ -24,9 +24,8 @@ class Project:
     async def __call__(self, page: Page) -> bool:
         if not page.events:
             return False
-        async with self.seat.turn() as turn:
+        async with self.seat.turn(page.up_to) as turn:
             await project(turn, page.events, list(VIEWS))
-            await turn.move_to(page.up_to)
         return len(page.events) >= following.PAGE
 
 

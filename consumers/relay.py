@@ -43,8 +43,8 @@ class Relay:
         if not page.events:
             return False
         await self._send(page.events)
-        async with self.seat.turn() as turn:
-            await turn.move_to(page.up_to)
+        async with self.seat.turn(page.up_to):
+            pass
         return True
 
     async def _send(self, events: Sequence[Recorded]) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.dispatching import Host, Waiting
+from domain.dispatching import Host, Waiting, room
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey
@@ -77,9 +77,15 @@ class ConductorMemoryTurn(MemoryTurn):
     def _ends(self, downstream: UUID) -> set[str | None]:
         return {end for (one, _), (_, end) in self._rows.edges.items() if one == downstream}
 
-    async def survey(self, limit: int) -> Survey:
-        """What is to be decided now; the lease clock; the workers."""
-        return Survey(self._agenda(limit), self._rows.clock, self._hosts(), bool(self._rows.queue))
+    async def survey(self, limit: int, grants: int) -> Survey:
+        """What is to be decided now; the lease clock; the workers; the waiting tasks that there is room for."""
+        rows, hosts = self._rows, self._hosts()
+        due = min((timer.due for timer in rows.timers.values()), default=None)
+        queue, first = sorted(rows.queue.values()), list[Waiting]()
+        for kind, slots in room(hosts, rows.clock.seconds).items():
+            first += [task for task in queue if (task.pool, task.executor) == kind][: min(slots, grants)]
+        streams = self.log.load([task.task for task in first])
+        return Survey(self._agenda(limit), rows.clock, due, hosts, first, streams)
 
     def _agenda(self, limit: int) -> Agenda:
         rows = self._rows
@@ -104,10 +110,6 @@ class ConductorMemoryTurn(MemoryTurn):
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer."""
         self._rows.clock = clock
-
-    async def next_due(self) -> datetime | None:
-        """When the next timer is due."""
-        return min((timer.due for timer in self._rows.timers.values()), default=None)
 
     async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
         """Leases over at `clock`, by run id."""
@@ -148,14 +150,6 @@ class ConductorMemoryTurn(MemoryTurn):
     def _beat(self, row: WorkerRow) -> LastBeat | None:
         beat = self._rows.beats.get(row.registered.worker_id)
         return beat if beat and beat.generation == row.registered.generation else None
-
-    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
-        """The least queued tasks of each (pool, executor), as many as it has room for."""
-        queue = sorted(self._rows.queue.values())
-        first: list[Waiting] = []
-        for kind, slots in room.items():
-            first += [task for task in queue if (task.pool, task.executor) == kind][:slots]
-        return first
 
     async def deal(self, dealt: Dealt) -> None:
         """Take away the rows that are dealt with, store the new leases."""

@@ -64,16 +64,11 @@ class MemoryTurn:
 
     def __init__(self, log: MemoryLog, name: str, now: datetime) -> None:
         self.log, self.name, self._now = log, name, now
-        self.position = log.seats[name][1]
         self.effects: list[Callable[[], object]] = []
 
     @property
     def now(self) -> datetime:
         return self._now
-
-    async def move_to(self, position: int) -> None:
-        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
-        self.position = max(self.position, position)
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
@@ -112,8 +107,9 @@ class MemorySeat(Generic[T]):
         return Page(events, events[-1].position if len(events) == limit else end)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[T]:
-        """One fenced transaction. Raises Superseded when another process has taken the seat."""
+    async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
+        """One fenced transaction, with which every event up to `up_to` is dealt with. Raises Superseded when another
+        process has taken the seat."""
         if self.log.seats[self.name][0] != self._turn:
             raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
         turn = self._make_turn(self.log, self.name, self.log.clock.now())
@@ -121,7 +117,7 @@ class MemorySeat(Generic[T]):
         for effect in turn.effects:
             effect()
         self._turn += 1
-        self.log.seats[self.name] = (self._turn, turn.position)
+        self.log.seats[self.name] = (self._turn, max(self.position, up_to))
 
     async def wait(self, seconds: float) -> None:
         """Return when the log may have grown; at the latest after `seconds`."""

@@ -10,6 +10,7 @@ from domain.dispatching import Host, Waiting
 from domain.events import WorkerRegistered
 from domain.lease_clock import LeaseClock
 from domain.ports.log import AppendingTurn
+from domain.recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,15 @@ class Agenda:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Where things stand at the beginning of a round. `hosts`: the workers that are not lost and have beaten in their
-    current generation. `queued`: whether any task is."""
+    current generation. `waiting`: the least queued tasks of each (pool, executor), as many as there is room for.
+    `streams`: the events of these tasks. `next_due`: when the next timer is due."""
 
     agenda: Agenda
     clock: LeaseClock
-    hosts: Sequence[Host]
-    queued: bool
+    next_due: datetime | None = None
+    hosts: Sequence[Host] = ()
+    waiting: Sequence[Waiting] = ()
+    streams: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict[UUID, Sequence[Recorded]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +147,18 @@ class Dealt:
     granted: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
 
     @property
+    def grants_alone(self) -> bool:
+        """Whether nothing is dealt with but tasks that leave the queue."""
+        return not any((self.settled, self.cancelled, self.complete, self.timed, self.closed, self.lost))
+
+    @property
     def nothing(self) -> bool:
         """Whether no row is dealt with."""
         return not any(getattr(self, each.name) for each in fields(self))
 
     def only_grants(self, limit: int) -> bool:
         """Whether runs were granted, fewer than `limit`, and nothing else was done."""
-        others = (self.settled, self.cancelled, self.complete, self.timed, self.closed, self.lost)
-        return 0 < len(self.leases) < limit and not any(others)
+        return 0 < len(self.leases) < limit and self.grants_alone
 
 
 class ConductorTurn(AppendingTurn, Protocol):
@@ -164,16 +172,13 @@ class ConductorTurn(AppendingTurn, Protocol):
         """
         ...
 
-    async def survey(self, limit: int) -> Survey:
-        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers."""
+    async def survey(self, limit: int, grants: int) -> Survey:
+        """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
+        most `grants` waiting tasks of a pool and executor."""
         ...
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
-        ...
-
-    async def next_due(self) -> datetime | None:
-        """When the next timer is due."""
         ...
 
     async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
@@ -182,10 +187,6 @@ class ConductorTurn(AppendingTurn, Protocol):
 
     async def silent(self, clock: float, limit: int) -> Sequence[Silent]:
         """Workers not yet lost that have neither registered nor beaten for a lease term."""
-        ...
-
-    async def waiting(self, room: Mapping[tuple[str, str], int]) -> Sequence[Waiting]:
-        """The least queued tasks of each (pool, executor), as many as it has room for."""
         ...
 
     async def deal(self, dealt: Dealt) -> None:

@@ -46,15 +46,11 @@ class Appended:
 class Turn(Protocol):
     """One transaction of a fenced follower: effects and position together, or nothing.
 
-    `now` is the database's clock at its begin, UTC. Raises Superseded when another instance has the turn.
+    `now` is the database's clock at its begin, UTC.
     """
 
     @property
     def now(self) -> datetime: ...
-
-    async def move_to(self, position: int) -> None:
-        """Every event up to `position` is dealt with once this transaction commits. Never goes back."""
-        ...
 
 
 class AppendingTurn(Turn, Protocol):
@@ -79,8 +75,12 @@ class Seat(Protocol[T_co]):
         """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
         ...
 
-    def turn(self) -> AbstractAsyncContextManager[T_co]:
-        """One transaction: commits at the end of the block, rolls back if it raises."""
+    def turn(self, up_to: int = 0) -> AbstractAsyncContextManager[T_co]:
+        """One transaction: commits at the end of the block, rolls back if it raises.
+
+        Every event up to position `up_to` is dealt with once it commits; a position never goes back. Raises Superseded
+        when another instance has the turn.
+        """
         ...
 
     async def wait(self, seconds: float) -> None:

@@ -5,7 +5,8 @@ import asyncio
 from uuid_utils.compat import uuid7
 
 from adapters import broker
-from adapters.conductor_store import ConductorPgSeat
+from adapters.conductor_store import ConductorPgTurn
+from adapters.event_log import PgSeat
 from consumers.conductor import Conductor
 from consumers.timekeeper import Probes
 from domain.ports.tracing import Traces
@@ -16,6 +17,6 @@ async def main(settings: Settings, traces: Traces) -> None:
     """One loop, one seat; probes go out beside it."""
     async with (
         broker.connect(settings.amqp.url.get_secret_value(), "conductor") as amqp,
-        ConductorPgSeat(settings.database.dsn()) as seat,
+        PgSeat(settings.database.dsn(), "conductor", ConductorPgTurn) as seat,
     ):
         await Conductor(seat, traces, Probes(amqp.publisher(), uuid7)).run(asyncio.Event())

@@ -117,9 +117,8 @@ async def test_rows_and_position_move_together_or_not_at_all(place: Place) -> No
     page = await place.seat.page(1000)
 
     async def fails_late() -> None:
-        async with place.seat.turn() as turn:
+        async with place.seat.turn(page.up_to) as turn:
             await turn.store({"tasks": folded("tasks", page.events)})
-            await turn.move_to(page.up_to)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -73,8 +73,8 @@ async def test_a_reader_never_misses_an_event_while_many_write(pg: Database) -> 
         async with PgSeat(pg.app, "reader", PgTurn) as seat, asyncio.timeout(60):
             while len(seen) < total:
                 page = await seat.page(7)
-                async with seat.turn() as turn:
-                    await turn.move_to(page.up_to)
+                async with seat.turn(page.up_to):
+                    pass
                 seen += [recorded.position for recorded in page.events]
                 if not page.events:
                     await seat.wait(1.0)
@@ -123,8 +123,8 @@ async def test_positions_are_given_in_the_order_of_commits(pg: Database) -> None
 async def test_a_standby_takes_over_when_the_holder_is_gone(pg: Database) -> None:
     async with PgSeat(pg.app, "projector", PgTurn) as first:
         standby = asyncio.create_task(PgSeat(pg.app, "projector", PgTurn).__aenter__())
-        async with first.turn() as turn:
-            await turn.move_to(7)
+        async with first.turn(7):
+            pass
         done, _ = await asyncio.wait([standby], timeout=1.5)
         assert not done
 
@@ -166,8 +166,8 @@ async def test_a_turn_that_was_overtaken_changes_nothing(pg: Database) -> None:
         await thief.execute("UPDATE consumers SET turn = turn + 1")
 
         with pytest.raises(Superseded):
-            async with seat.turn() as turn:
-                await turn.move_to(9)
+            async with seat.turn(9):
+                pass
 
         cursor = await thief.execute("SELECT position FROM consumers")
         assert await cursor.fetchone() == (0,)

@@ -201,9 +201,8 @@ async def test_characters_that_postgresql_has_not_stop_no_projector(pg: Database
 async def _killed_before_commit(seat: PgSeat[ProjectorPgTurn], pg: Database) -> None:
     page = await seat.page(1000)
     with suppress(psycopg.OperationalError):
-        async with seat.turn() as turn:
+        async with seat.turn(page.up_to) as turn:
             await project(turn, page.events, list(VIEWS))
-            await turn.move_to(page.up_to)
             with psycopg.connect(pg.owner, autocommit=True) as killer:
                 killer.execute("SELECT pg_terminate_backend(%s)", (turn.connection.info.backend_pid,))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from adapters.conductor_store import ConductorPgSeat
-from adapters.event_log import Connection, append_events, load_streams
+from adapters.conductor_store import ConductorPgTurn
+from adapters.event_log import Connection, PgSeat, append_events, load_streams
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.conductor_rows import LastBeat, Rows
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
@@ -229,7 +229,7 @@ class PgWorld(World):
 
     @asynccontextmanager
     async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
-        async with ConductorPgSeat(self.dsn) as seat:
+        async with PgSeat(self.dsn, "conductor", ConductorPgTurn) as seat:
             yield seat
 
     async def append(self, events: Sequence[NewEvent]) -> None:

@@ -60,8 +60,8 @@ class FusedSeat:
         return await self.seat.page(limit, types)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[Any]:
-        async with self.seat.turn() as turn:
+    async def turn(self, up_to: int = 0) -> AsyncGenerator[Any]:
+        async with self.seat.turn(up_to) as turn:
             yield FusedTurn(turn, self.fuse)
         self.fuse.burn()
 
