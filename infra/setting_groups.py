@@ -3,8 +3,9 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret, field_validator
 
 from domain.errors import TallyportError
 
@@ -27,6 +28,16 @@ def _seconds(value: Any) -> Any:
     return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _scheme(url: str, *schemes: str) -> None:
+    """Raises ValueError, without the address: it may hold a password."""
+    if urlsplit(url).scheme not in schemes:
+        raise ValueError(f"an address that begins with {' or '.join(f'{one}://' for one in schemes)} is needed")
+
+
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 Url = Secret[str]
@@ -42,6 +53,12 @@ class Group(BaseModel):
 class Amqp(Group):
     url: Url = Field(default=Secret("amqp://localhost"), description="The broker, with user, password and virtual host")
     prefetch: int = Field(default=200, ge=1, le=2000, description="Messages in flight to one consumer")
+
+    @field_validator("url")
+    @classmethod
+    def _amqp(cls, url: Url) -> Url:
+        _scheme(url.get_secret_value(), "amqp", "amqps")
+        return url
 
 
 class Database(Group):
@@ -105,7 +122,9 @@ class Otel(Group):
 
 
 class Log(Group):
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written")
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="Least severity written"
+    )
     format: Literal["json", "console"] | None = Field(
         default=None, description="Left out: `console` on a terminal, else `json`"
     )
@@ -190,3 +209,17 @@ class Client(Group):
     api_url: str | None = Field(default=None, description="Where the CLI asks; left out: from `dev.json`")
     amqp_url: Url | None = Field(default=None, description="Where the CLI publishes; left out: by POST")
     token_file: Path | None = Field(default=None, description="A file that holds a bearer token")
+
+    @field_validator("api_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None:
+            _scheme(url, "http", "https")
+        return url
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _amqp(cls, url: Url | None) -> Url | None:
+        if url is not None:
+            _scheme(url.get_secret_value(), "amqp", "amqps")
+        return url

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, Secret, ValidationError
@@ -13,6 +14,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -70,13 +72,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = Path(os.environ.get("TALLY_CONFIG", "tally.toml"))
         return (
             init_settings,
             _Environment(settings_cls),
             _Given(settings_cls, _aliases(os.environ)),
             _Given(settings_cls, _secret_files(os.environ)),
-            TomlConfigSettingsSource(settings_cls, file),
+            TomlConfigSettingsSource(settings_cls, _file(os.environ)),
         )
 
 
@@ -106,6 +107,8 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
 
     Raises MissingSetting with one line for each setting that is wrong: its key, the problem, never the value.
     """
+    if unknown := _unknown(os.environ):
+        raise groups.MissingSetting("; ".join(f"{name}: no such setting" for name in unknown))
     nested: dict[str, Any] = {}
     for key, value in (flags or {}).items():
         _put(nested, key, value)
@@ -113,6 +116,10 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**nested)
     except ValidationError as invalid:
         raise groups.MissingSetting("; ".join(map(_said, invalid.errors(include_input=False)))) from None
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        raise groups.MissingSetting(f"{_file(os.environ)}: {error}") from None
+    except SettingsError as error:
+        raise groups.MissingSetting(f"{error}: write lists and objects as JSON") from None
 
 
 def fields() -> Iterator[tuple[str, FieldInfo]]:
@@ -145,6 +152,32 @@ def _said(error: ErrorDetails) -> str:
     return f"{key}: {error['msg']}; set {env_name(key)}"
 
 
+def _file(environ: Mapping[str, str]) -> Path:
+    """The file of settings, which need not be there unless it is named. Raises MissingSetting."""
+    named = environ.get("TALLY_CONFIG")
+    if named and not Path(named).is_file():
+        raise groups.MissingSetting(f"TALLY_CONFIG: {named}: no such file")
+    return Path(named or "tally.toml")
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    """Variables that are written like a setting, of a group that does not exist."""
+    known = {f"TALLY_{group.upper()}" for group in Settings.model_fields}
+    return [
+        name
+        for name in environ
+        if name.startswith("TALLY_") and "__" in name and name.split("__")[0].upper() not in known
+    ]
+
+
+def _secret(path: Path) -> str:
+    """What a file holds. Raises MissingSetting."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise groups.MissingSetting(f"{path}: cannot be read as a secret: {error}") from None
+
+
 def _aliases(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, key in ALIASES.items():
@@ -162,11 +195,11 @@ def _secret_files(environ: Mapping[str, str]) -> dict[str, Any]:
         named = environ.get(env_name(key) + "_FILE")
         file = Path(named) if named else Path(folder) / env_name(key).lower() if folder else None
         if file is not None and (named or file.is_file()):
-            _put(values, key, file.read_text().strip())
+            _put(values, key, _secret(file))
     for name, path in environ.items():
         if name.startswith("TALLY_NOTIFY__") and name.endswith(("__URL_FILE", "__SECRET_FILE")):
             key = name.removeprefix("TALLY_").removesuffix("_FILE").lower().replace("__", ".")
-            _put(values, key, Path(path).read_text().strip())
+            _put(values, key, _secret(Path(path)))
     return values
 
 

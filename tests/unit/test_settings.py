@@ -38,7 +38,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
 @pytest.mark.parametrize("alias", sorted(ALIASES))
 def test_an_alias_is_its_setting(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     group, key = ALIASES[alias].split(".")
-    value = {"log.level": "debug", "metrics.enabled": "false"}.get(ALIASES[alias], "2")
+    value = {"log.level": "debug", "metrics.enabled": "false", "amqp.url": "amqp://2"}.get(ALIASES[alias], "2")
     monkeypatch.setenv(alias, value)
 
     by_alias = getattr(getattr(load(), group), key)
@@ -88,6 +88,55 @@ def test_an_unknown_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TALLY_API__PROT", "1")
     with pytest.raises(MissingSetting, match=r"api\.prot: no such setting"):
         load()
+
+
+def test_a_group_that_does_not_exist_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_WORKERS__SLOTS", "8")
+    with pytest.raises(MissingSetting, match="TALLY_WORKERS__SLOTS: no such setting"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("TALLY_CONFIG", "TALLY_CONFIG: .*/nowhere: no such file"),
+        ("TALLY_AMQP__URL_FILE", "/nowhere: cannot be read as a secret"),
+        ("TALLY_NOTIFY__OPS__SECRET_FILE", "/nowhere: cannot be read as a secret"),
+    ],
+)
+def test_a_file_that_is_named_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    with pytest.raises(MissingSetting, match=says):
+        load()
+
+
+def test_a_file_that_is_no_toml_is_refused_by_name() -> None:
+    Path("tally.toml").write_text("x = [")
+    with pytest.raises(MissingSetting, match=r"tally\.toml: Invalid value"):
+        load()
+
+
+def test_a_list_that_is_no_json_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_COMMANDS__PRINCIPALS", "alice=analytics")
+    with pytest.raises(MissingSetting, match="commands.*as JSON"):
+        load()
+
+
+@pytest.mark.parametrize("variable", ["TALLY_AMQP__URL", "TALLY_CLIENT__AMQP_URL", "TALLY_CLIENT__API_URL"])
+def test_an_address_of_another_kind_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "ftp://user:hunter2@host")
+    with pytest.raises(MissingSetting, match="an address that begins with") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_levels_are_taken_as_loudly_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "INFO")
+    assert load().log.level == "info"
 
 
 def test_a_setting_that_is_needed_and_missing_says_how_to_give_it() -> None:
