@@ -1,6 +1,7 @@
-"""compose.yaml brings up the whole system from images made here, and it runs a task."""
+"""The page on bare machines brings up compose.yaml's whole system from images made here, and it runs a task."""
 
 import json
+import os
 import secrets
 import subprocess
 import sysconfig
@@ -8,20 +9,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pika
 import pytest
 
-from infra.dev import engine_api, server_images
+from infra.dev import engine_api, images, server_images
 from infra.dev.children import free_ports
 from infra.dev.folders import DEV
+from tests.support.pages import ROOT, blocks
 from tests.support.stack import Servers
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
 COMPOSE = Path(sysconfig.get_path("scripts")) / "docker-compose"
+PAGE = "docs/how-to/bare-machine.md"
+IMAGES = (images.BUSYBOX, images.PYTHON, server_images.POSTGRES, server_images.RABBITMQ, server_images.APP)
 PASSWORD = "only-for-this-test"
+Environment: TypeAlias = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +38,53 @@ class Composed:
 
 
 @pytest.fixture(scope="module")
-def images(docker_host: str) -> Iterator[None]:
-    made = server_images.ensure(docker_host)
-    yield
-    if not docker_host.startswith(f"unix://{DEV}"):
-        for name in made:
-            engine_api.remove_image(docker_host, name)
-
-
-@pytest.fixture(scope="module")
-def composed(
-    images: None, servers: Servers, docker_host: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Composed]:
-    address = servers.engine()[1]
+def environment(servers: Servers, docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """A terminal with a `docker compose` of its own project and ports. Images that were missing are removed after."""
+    folder = tmp_path_factory.mktemp("compose")
+    (folder / "docker").write_text(f'#!/bin/sh\nshift\nexec {COMPOSE} "$@"\n')
+    (folder / "docker").chmod(0o755)
     amqp, management, issuer, api = free_ports(4)
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path_factory.mktemp("home")),
+    missing = [name for name in IMAGES if not engine_api.has_image(docker_host, name)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    yield {
+        **kept,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "HOME": str(folder),
         "DOCKER_HOST": docker_host,
         "COMPOSE_PROJECT_NAME": f"tallyport-{secrets.token_hex(3)}",
-        "TALLY_BIND": "127.0.0.1" if address == "127.0.0.1" else "0.0.0.0",
+        "TALLY_BIND": "127.0.0.1" if servers.engine()[1] == "127.0.0.1" else "0.0.0.0",
         "TALLY_AMQP_PORT": str(amqp),
         "TALLY_MANAGEMENT_PORT": str(management),
         "TALLY_ISSUER_PORT": str(issuer),
         "TALLY_API_PORT": str(api),
         "TALLY_PASSWORD": PASSWORD,
         "TALLY_DOCKER_SOCKET": docker_host.removeprefix("unix://"),
-        "TALLY_IMAGE_POSTGRES": server_images.POSTGRES,
-        "TALLY_IMAGE_RABBITMQ": server_images.RABBITMQ,
-        "TALLY_IMAGE_APP": server_images.APP,
-        "TALLY_IMAGE_BUSYBOX": "tallyport/busybox:dev",
     }
+    if not docker_host.startswith(f"unix://{DEV}"):
+        for name in missing:
+            engine_api.remove_image(docker_host, name)
 
+
+@pytest.fixture(scope="module")
+def composed(servers: Servers, environment: Environment) -> Iterator[Composed]:
     def run(*words: str) -> str:
-        command = [str(COMPOSE), *words]
-        told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert told.returncode == 0, f"{words}: {told.stderr[-2000:]}\n{logs(environment)}"
-        return told.stdout
+        return typed(environment, str(COMPOSE), *words)
 
-    run("up", "-d", "--wait", "--wait-timeout", "240", "--pull", "never", "--no-build")
-    yield Composed(run, f"amqp://client:{PASSWORD}@{address}:{amqp}/tally")
-    run("down", "-v", "--timeout", "5")
+    try:
+        typed(environment, "bash", "-euo", "pipefail", "-c", blocks(PAGE, "sh")[1].text)
+        host, port = servers.engine()[1], environment["TALLY_AMQP_PORT"]
+        yield Composed(run, f"amqp://client:{PASSWORD}@{host}:{port}/tally")
+    finally:
+        run("down", "-v", "--timeout", "5")
 
 
-def logs(environment: dict[str, str]) -> str:
+def typed(environment: Environment, *words: str) -> str:
+    told = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert told.returncode == 0, f"{words}: {told.stderr[-2000:]}\n{logs(environment)}"
+    return told.stdout
+
+
+def logs(environment: Environment) -> str:
     command = [str(COMPOSE), "logs", "--no-color", "--tail", "20"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stdout
 

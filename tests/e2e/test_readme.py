@@ -1,31 +1,26 @@
-"""Every block of the README does what it says."""
+"""Every block of the README, and of the how-to on tokens, does what it says beside a running `tally dev`."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from infra.dev import fetch
 from tests.support.broker import Vhost
 from tests.support.database import Database
+from tests.support.pages import ROOT, blocks, script
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = {"text", "console", "sh", "python"}
-
-
-def blocks() -> list[tuple[str, str]]:
-    return BLOCK.findall((ROOT / "README.md").read_text())
+README, AUTHENTICATION = "README.md", "docs/how-to/authentication.md"
 
 
 @contextmanager
@@ -54,34 +49,16 @@ def dev(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         child.wait(60)
 
 
-def test_the_readme_s_commands_for_make_are_targets_that_ci_runs() -> None:
-    wanted = {
-        line.removeprefix("$ make ") for kind, text in blocks() if kind == "console" for line in text.splitlines()
-    }
-
-    help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    ci = (ROOT / ".ci/run").read_text()
-
-    assert wanted == {"demo", "test"}
-    for target in wanted:
-        assert f"make {target} " in help_text
-        assert f"make {target}\n" in ci
-
-
-def test_every_block_is_of_a_kind_that_is_run() -> None:
-    assert {kind for kind, _ in blocks()} == KINDS
-
-
-def test_the_readme_s_blocks_run_one_after_the_other(
-    pg: Database, vhost: Vhost, docker_host: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def environment(pg: Database, vhost: Vhost, docker_host: str, tmp_path: Path) -> dict[str, str]:
+    """A terminal that has `amqp-publish`; `tally dev` in it uses the servers of the tests."""
     program, libraries = fetch.amqp_publish()
     tools = tmp_path / "bin"
     tools.mkdir()
     exports = "".join(f"export {name}={value}\n" for name, value in libraries.items())
     (tools / "amqp-publish").write_text(f'#!/bin/sh\n{exports}exec {program} "$@"\n')
     (tools / "amqp-publish").chmod(0o755)
-    environment = {
+    return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
         "TALLY_DATABASE__OWNER_URL": pg.owner,
@@ -93,36 +70,43 @@ def test_the_readme_s_blocks_run_one_after_the_other(
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "NO_COLOR": "1",
     }
-    shell = [text for kind, text in blocks() if kind == "sh"]
-    python = [text for kind, text in blocks() if kind == "python"]
+
+
+def typed(folder: Path, environment: dict[str, str], *words: str) -> str:
+    """What a command that succeeds prints."""
+    ran = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+def test_the_readme_s_commands_for_make_are_targets_that_ci_runs() -> None:
+    lines = [line for block in blocks(README, "console") for line in block.text.splitlines()]
+
+    help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ci = (ROOT / ".ci/run").read_text()
+
+    assert lines == ["$ make demo", "$ make test"]
+    for target in ("demo", "test"):
+        assert f"make {target} " in help_text
+        assert f"make {target}\n" in ci
+
+
+def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[str, str]) -> None:
+    shell = ("bash", "-euo", "pipefail", "-c")
+    [python] = blocks(README, "python")
 
     with dev(tmp_path, environment):
-        began = time.monotonic()
-        told = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", "\n".join(shell)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert told.returncode == 0, f"{told.stdout}\n{told.stderr}"
-        for text in python:
-            ran = subprocess.run(
-                [sys.executable, "-c", text],
-                cwd=tmp_path,
-                env={**environment, "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert ran.returncode == 0, ran.stderr
-            assert "status='succeeded'" in ran.stdout
-            assert "task.run-started.v1" in ran.stdout
+        told = typed(tmp_path, environment, *shell, script(README))
+        ran = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", python.text)
+        granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
+        api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
+        bearer = {"Authorization": f"Bearer {granted['access_token']}"}
+        found = httpx2.get(f"{api_url}/v1/tasks/hello?namespace=default", headers=bearer, trust_env=False)
 
-    assert told.stdout.startswith("hello\n")
-    assert "task.run-succeeded" in told.stdout or "run-succeeded" in told.stdout
-    assert '"status":"succeeded"' in told.stdout.replace(": ", ":")
-    assert time.monotonic() - began < 240
+    assert told.startswith("hello\n")
+    assert "run-succeeded" in told
+    assert '"status":"succeeded"' in told.replace(": ", ":")
+    assert "status='succeeded'" in ran
+    assert "task.run-started.v1" in ran
+    assert granted["scope"] == "tasks:read ns:default"
+    assert (found.status_code, found.json()["status"]) == (200, "succeeded")
