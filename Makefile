@@ -40,12 +40,15 @@ test-integration: venv ## Run the tests of each port and adapter on real servers
 test-e2e: venv ## Run the tests of the whole system
 	$(PYTEST) tests/e2e
 
-lint: venv ## Check style, types, import rules and the schemas of messages
+lint: venv ## Check style, types, import rules, migrations and the schemas of messages
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	@for file in infra/migrations/*.sql; do \
+	  sed '/^-- migrate:down/,$$d' $$file | $(BIN)/squawk --stdin-filepath $$file || exit 1; \
+	done
 	$(BIN)/python -m infra.schemas --check
 	$(BIN)/python -m infra.definitions --check
 
