@@ -15,6 +15,7 @@ from domain.specs import memory_bytes
 
 PREFIX = "tally."
 UNPRIVILEGED = "65534"
+SCRATCH = PurePosixPath("/tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,16 @@ def to_create(planned: Planned, limits: Limits) -> dict[str, Any]:
     if spec.workdir is not None:
         body["WorkingDir"] = spec.workdir
     if spec.result is not None:
-        body["Volumes"] = {str(PurePosixPath(spec.result).parent): {}}
+        body["Volumes"] = {_folder_of(spec.result): {}}
     return body
+
+
+def _folder_of(result: str) -> str:
+    """A volume, so that it can be read when the container has ended. Raises CannotRun container-refused."""
+    folder = PurePosixPath(result).parent
+    if SCRATCH in (folder, *folder.parents):
+        raise CannotRun("container-refused", f"result {result}: {SCRATCH} ends with the container; name another folder")
+    return str(folder)
 
 
 def _host_config(planned: Planned, limits: Limits) -> dict[str, Any]:
@@ -90,7 +99,7 @@ def _host_config(planned: Planned, limits: Limits) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={limits.scratch},mode=1777"},
+        "Tmpfs": {str(SCRATCH): f"rw,noexec,nosuid,nodev,size={limits.scratch},mode=1777"},
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": int((spec.cpus or limits.cpus) * 1_000_000_000),

@@ -58,15 +58,18 @@ class DockerEngine:
                 self._images.forget(planned.container.image)
             if refused.code != "name-clash":
                 raise
-            return await self._take_over(planned, refused)
+            return await self._take_over(planned, body, refused)
 
     def _create(self, body: dict[str, Any], name: str) -> str:
         made = str(self._client.create_container_from_config(body, name)["Id"])
-        for folder, archive in place_for(body):
-            self._client.put_archive(made, folder, archive)
+        self._place(made, body)
         return made
 
-    async def _take_over(self, planned: Planned, refused: CannotRun) -> Found:
+    def _place(self, id: str, body: dict[str, Any]) -> None:
+        for folder, archive in place_for(body):
+            self._client.put_archive(id, folder, archive)
+
+    async def _take_over(self, planned: Planned, body: dict[str, Any], refused: CannotRun) -> Found:
         labels = planned.labels
         there = await self.inspect(name_of(labels.run))
         if there is None:
@@ -75,6 +78,8 @@ class DockerEngine:
         if (theirs.installation, theirs.worker, theirs.run) != (labels.installation, labels.worker, labels.run):
             raise refused
         if theirs.fence == labels.fence:
+            if there.state == "created":  # perhaps by a call that was cut off before it placed anything
+                await self._call(f"create {name_of(labels.run)}", CREATE, self._place, there.id, body)
             return there
         if there.state != "created" or not await self.remove(there.id):
             raise refused
@@ -184,7 +189,8 @@ class DockerEngine:
     async def labelled(self, installation: UUID, worker: str) -> Sequence[Found]:
         wanted = {"label": [f"tally.installation={installation}", f"tally.worker={worker}"]}
         listed = await self._ask("list", self._client.containers, all=True, filters=wanted)
-        found = [await self.inspect(summary["Id"]) for summary in listed]
+        ours = [summary["Id"] for summary in listed if from_labels(summary["Labels"]) is not None]
+        found = [await self.inspect(one) for one in ours]
         return [container for container in found if container is not None]
 
     async def _ask(self, what: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

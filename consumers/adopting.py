@@ -31,7 +31,7 @@ async def adopt(runs: Runs, installation: UUID) -> list[Coroutine[Any, Any, None
     for found in await insistently(lambda: runs.containers.labelled(installation, runs.worker_id), runs.pause):
         labels = found.labels
         held = runs.holdings.runs.get(labels.run) or Held(labels.task, labels.run, labels.fence)
-        held.labels, held.container = labels, found.id
+        held.labels, held.container, held.asked = labels, found.id, True
         if held.finish is None and found.state == "created":
             left.append(_remove_unless_started(runs, held, found))
             continue

@@ -29,6 +29,7 @@ LISTED = 5_000
 class Held:
     """One run. `start_by`: on the boot clock, 0 for one that has started. `labels` None: it has no container.
 
+    `asked`: the engine was asked for a container, which may be there although `container` is not known.
     `finish`: its report, once made; `log_bytes`: what must be stored before its container may go; `quiet_until`: boot
     time up to which its offer alone keeps its lease, so that no beat need list it.
     """
@@ -42,6 +43,7 @@ class Held:
     state: RunState = "accepted"
     cause: Cause | None = None
     container: str | None = None
+    asked: bool = False
     image: str | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     grace: timedelta = timedelta(0)

@@ -137,7 +137,7 @@ class Orders:
         finishes = await self.reporter.settle(sync.committed)
         for held in self.holdings.settle(finishes, sync.logs_stored):
             self.holdings.forget(held)
-            if self.runs is not None and held.container is not None:
+            if self.runs is not None and held.asked:
                 self.spawn(self.runs.clear_away(held))
 
     def _finish(self, held: Held, finish: RunFinish) -> None:

@@ -68,12 +68,21 @@ class Runs:
 
     async def clear_away(self, held: Held) -> None:
         """Remove the container of a run of which nothing is needed any more, or which was never started."""
-        if held.container is None:
+        made = held.container or await self._created_unseen(held)
+        if made is None:
             return
-        remove, kill = partial(self.containers.remove, held.container), partial(self.containers.signal, held.container)
+        remove, kill = partial(self.containers.remove, made), partial(self.containers.signal, made)
         while not await insistently(remove, self.pause):
             await insistently(partial(kill, "KILL"), self.pause)
             await self.pause(1.0)
+
+    async def _created_unseen(self, held: Held) -> str | None:
+        """The container of a run whose creation failed half-way, or was not answered."""
+        if held.labels is None:
+            return None
+        labelled = partial(self.containers.labelled, held.labels.installation, self.worker_id)
+        found = await insistently(labelled, self.pause)
+        return next((one.id for one in found if one.labels.run == held.run), None)
 
     def report_start(self, held: Held) -> None:
         """Tell that its container was started."""

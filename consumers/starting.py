@@ -63,6 +63,7 @@ class Start:
         held.image = None
         image = patiently(lambda: self.containers.ensure_image(planned.container.image, within), self.pause)
         held.image = await unless_stopped(held, image)
+        held.asked = True
         return await patiently(lambda: self.containers.create(planned), self.pause)
 
     def labels(self, offered: OfferedRun, fence: int) -> RunLabels:

@@ -126,6 +126,17 @@ async def test_an_image_that_cannot_be_had_is_pull_failed(yard: Yard) -> None:
     assert (finish.error.code, finish.container_id, finish.exit_code) == ("pull-failed", None, None)
 
 
+async def test_a_container_that_was_created_by_half_is_removed(yard: Yard) -> None:
+    platform, run = Platform(), runs.fresh_run()
+    async with yard.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, run, result="/tally/" + "x" * 300)))
+        report = await platform.finish_report(run)
+        before = await yard.left()
+        platform.tell(sync(committed=[report.id]))
+        await soon(yard.empty)
+    assert (report.data.exit_code, report.data.container_id, before) == (None, None, ["created"])
+
+
 async def test_a_worker_killed_in_the_middle_finds_the_same_container_and_every_line(yard: Yard) -> None:
     platform, run = Platform(generation=4), runs.fresh_run()
     arguments = (yard.host, yard.worker_id, str(yard.disk), str(run), *COUNT)

@@ -3,11 +3,14 @@
 import pytest
 
 from adapters.in_memory.containers import InMemoryContainers, Program
-from domain.errors import CannotRun
+from domain.errors import CannotRun, EngineTimeout
+from domain.ids import derived_id
 from domain.ports.running import Found, Output, Planned
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, sync
-from tests.support.runs import BUSYBOX, RUN
+from tests.support.runs import BUSYBOX, RUN, TASK
+
+OTHER = derived_id(TASK, "run:other")
 
 
 async def test_a_run_in_a_container_is_started_followed_and_reported_raw() -> None:
@@ -120,6 +123,31 @@ async def test_an_engine_that_stays_away_fails_a_run_that_has_not_started() -> N
         finish = await platform.finish()
     assert finish.error is not None
     assert (finish.error.code, finish.container_id) == ("engine-down", None)
+
+
+async def _only(dock: Dock, found: Found) -> bool:
+    return await dock.left() == [found]
+
+
+class Unanswering(InMemoryContainers):
+    """An engine that creates containers and never says so."""
+
+    async def create(self, planned: Planned) -> Found:
+        await super().create(planned)
+        raise EngineTimeout("create: no answer")
+
+
+async def test_a_container_whose_creation_was_never_answered_is_removed_when_the_end_is_committed() -> None:
+    platform, dock = Platform(), Dock(Unanswering(runs.PROGRAMS, [BUSYBOX]))
+    async with dock.worker(platform):
+        other = await InMemoryContainers.create(dock.containers, runs.planned(runs.TRUE, run=OTHER))
+        platform.tell(offer(offered(runs.TRUE)))
+        report = await platform.finish_report()
+        assert len(await dock.left()) == 2
+        platform.tell(sync(committed=[report.id]))
+        await soon(lambda: _only(dock, other))
+    assert report.data.error is not None
+    assert (report.data.error.code, dock.containers.started) == ("engine-timeout", [])
 
 
 async def test_output_is_followed_while_it_comes() -> None:
