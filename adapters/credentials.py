@@ -1,6 +1,7 @@
 """Bearer tokens for clients: from a file, or by OAuth client credentials with renewal."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from domain.errors import PROBLEMS, Refused, Unavailable
 from domain.work import Problem
 
 SPARE_SECONDS = 60.0
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,14 @@ class TokenFile:
     path: Path
 
     async def token(self, renewed: bool = False) -> str | None:
-        """What the file holds now."""
+        """What the file holds now. Raises Refused."""
         try:
-            return self.path.read_text().strip()
+            held = self.path.read_text(encoding="latin-1").strip()
         except OSError as error:
-            raise Unavailable(f"client.token_file: {self.path}: {error.strerror}") from error
+            raise no_token(f"client.token_file: {self.path}: {error.strerror}") from error
+        if not _TOKEN.fullmatch(held):
+            raise no_token(f"client.token_file: {self.path}: holds no token, or more than that")
+        return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class ClientCredentials:
         """The issuer's answer to a request for a token (RFC 6749 section 5.1). Raises Refused, Unavailable."""
         try:
             async with httpx2.AsyncClient(timeout=10, trust_env=False) as client:
-                about = await client.get(f"{self.issuer}/.well-known/openid-configuration")
+                about = await client.get(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
                 form = {"grant_type": "client_credentials", **({"scope": self.scope} if self.scope else {})}
                 endpoint = cast("dict[str, str]", about.raise_for_status().json())["token_endpoint"]
                 answer = await client.post(endpoint, data=form, auth=(self.client_id, self.secret))
@@ -71,8 +76,7 @@ class ClientCredentials:
         except (httpx2.HTTPError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise Unavailable(f"issuer {self.issuer} is not reached: {str(error) or type(error).__name__}") from error
         if refused is not None:
-            detail = f"the issuer refused client {self.client_id}: {refused}"
-            raise Refused(Problem(type=PROBLEMS + "no-token", title="No token", detail=detail, code="no-token"))
+            raise no_token(f"the issuer refused client {self.client_id}: {refused}")
         return said
 
     def _kept(self) -> str | None:
@@ -88,6 +92,11 @@ class ClientCredentials:
 
     def _who(self) -> list[str | None]:
         return [self.issuer, self.client_id, self.scope]
+
+
+def no_token(detail: str) -> Refused:
+    """There is no token to be had."""
+    return Refused(Problem(type=PROBLEMS + "no-token", title="No token", detail=detail, code="no-token"))
 
 
 def write_private(path: Path, data: dict[str, Any]) -> None:

@@ -7,13 +7,19 @@ import sysconfig
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from domain.errors import TallyportError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class MigrationFailed(TallyportError):
+    """The schema is not up to date."""
 
 
 def migrate(owner_dsn: str) -> None:
     """Apply what is missing, as a role that may create roles and tables, then make this quarter's partitions.
 
-    Raises RuntimeError with dbmate's own words when a file fails; files before it stay applied.
+    Raises MigrationFailed with dbmate's own words when a file fails; files before it stay applied.
     """
     import psycopg
 
@@ -25,7 +31,7 @@ def migrate(owner_dsn: str) -> None:
         check=False,
     )
     if run.returncode != 0:
-        raise RuntimeError(f"migration failed: {run.stderr.strip() or run.stdout.strip()}")
+        raise MigrationFailed(f"migration failed: {run.stderr.strip() or run.stdout.strip()}")
     with psycopg.connect(owner_dsn) as connection:
         connection.execute("SELECT make_event_partitions()")
 

@@ -44,7 +44,9 @@ class Common:
 
     @property
     def color(self) -> bool:
-        return not self.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
+        """Not where NO_COLOR is set to anything (no-color.org), nor on a terminal that has none."""
+        plain = self.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return not plain and sys.stdout.isatty()
 
 
 COMMON = Common()
@@ -75,9 +77,11 @@ def rows(
         document(list(found), common)
 
 
-def document(data: Any, common: Common) -> None:
-    """One object or list as JSON, JSON lines or YAML."""
-    if common.output == "yaml":
+def document(data: Any, common: Common, name: str = "id") -> None:
+    """One object or list as JSON, JSON lines or YAML. `name`: the field that stands for it in the form `name`."""
+    if common.output == "name" and name in data:
+        write(f"{data[name]}\n")
+    elif common.output == "yaml":
         import yaml
 
         write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
@@ -140,9 +144,13 @@ def moment(name: str) -> Callable[[View, bool], str]:
     return lambda row, wide: "-" if not row.get(name) else str(row[name]) if wide else f"{age(str(row[name]))} ago"
 
 
-def span(begin: str, end: str) -> Callable[[View, bool], str]:
-    """The time between two of a row's times; up to now while the second is missing."""
-    return lambda row, wide: "-" if not row.get(begin) else age(str(row[begin]), row.get(end))
+def span(begin: str, *ends: str) -> Callable[[View, bool], str]:
+    """The time from one of a row's times to the first of others that is there; up to now while none is."""
+
+    def value(row: View, wide: bool) -> str:
+        return "-" if not row.get(begin) else age(str(row[begin]), next(filter(None, map(row.get, ends)), None))
+
+    return value
 
 
 def short(ident: str) -> str:

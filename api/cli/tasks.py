@@ -28,7 +28,7 @@ TASKS = (
     Column("ID", ident("id")),
     Column("NAME", field("name")),
     Column("STATUS", field("status")),
-    Column("WAITED", span("created_at", "started_at")),
+    Column("WAITED", span("created_at", "started_at", "completed_at")),
     Column("TOOK", span("started_at", "completed_at")),
     Column("RUNS", field("runs")),
     Column("EXIT", field("exit_code")),
@@ -146,7 +146,7 @@ class TaskCommands:
         async with self.connect(common.namespace) as client:
             view = await client.reading.workflow(ref, client.namespace)
         if not common.people:
-            document(view, common)
+            document(view, common, name="workflow_id")
             return 0
         counts = " ".join(f"{count} {status}" for status, count in sorted(view["counts"].items()))
         write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}\n\n")

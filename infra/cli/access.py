@@ -72,7 +72,7 @@ def whoami(*, common: Common = COMMON) -> int:
     if common.people:
         write("".join(f"{name:<9} {value or '-'}\n" for name, value in said.items()))
     else:
-        document(said, common)
+        document(said, common, name="client")
     return 0
 
 

@@ -1,15 +1,19 @@
 """`tally projection rebuild` and `verify`: straight on the database, without the API."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any, TypeVar
 from uuid import UUID
 
-from api.cli.exits import FAILED, REFUSED, Exit, say
+from api.cli.exits import FAILED, USAGE, Exit, say
 from api.cli.output import write
+from domain.errors import Unavailable
 from infra.settings import Settings, load
 
+Done = TypeVar("Done")
 
-def rebuild(name: str) -> int:
+
+def rebuild(name: str, /) -> int:
     """Fold a view anew from the whole log, and put it in the place of the live one, which goes on serving till then.
 
     Parameters
@@ -19,13 +23,14 @@ def rebuild(name: str) -> int:
     """
     from infra.projections import rebuild_views
 
-    done = asyncio.run(rebuild_views(_database(load()), _known(name)))
+    known = _known(name)
+    done = _done(rebuild_views(_database(load()), known))
     _show(done.differing)
     say(f"{done.events} events, up to position {done.position}")
     return 0
 
 
-def verify(name: str = "all") -> int:
+def verify(name: str = "all", /) -> int:
     """Fold the log, read by the library's recorder, and compare; changes nothing. Ends with 1 if rows differ.
 
     Parameters
@@ -35,10 +40,21 @@ def verify(name: str = "all") -> int:
     """
     from infra.projections import verify_views
 
-    done = asyncio.run(verify_views(_database(load()), _known(name)))
+    known = _known(name)
+    done = _done(verify_views(_database(load()), known))
     _show(done.differing)
     say(f"{done.events} events, up to position {done.position}")
     return 0 if done.equal else FAILED
+
+
+def _done(work: Coroutine[Any, Any, Done]) -> Done:
+    """Raises Unavailable."""
+    from psycopg import OperationalError
+
+    try:
+        return asyncio.run(work)
+    except OperationalError as error:
+        raise Unavailable(f"database: {error}") from error
 
 
 def _known(name: str) -> str:
@@ -47,7 +63,7 @@ def _known(name: str) -> str:
     try:
         views_named(name)
     except NoSuchView as unknown:
-        raise Exit(REFUSED, str(unknown)) from None
+        raise Exit(USAGE, str(unknown)) from None
     return name
 
 

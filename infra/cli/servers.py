@@ -4,10 +4,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from api.cli.exits import say
+from api.cli.exits import USAGE, Exit, say
 
 
-def serve(name: str) -> int:
+def serve(name: str, /) -> int:
     """Run one process of the platform until it is told to end.
 
     Parameters
@@ -15,9 +15,13 @@ def serve(name: str) -> int:
     name
         api, issuer, handler, conductor, messenger, projector, relay, notifier, logkeeper or worker.
     """
+    from infra.processes.serve import NoSuchProcess
     from infra.processes.serve import serve as run
 
-    run(name)
+    try:
+        run(name)
+    except NoSuchProcess as unknown:
+        raise Exit(USAGE, str(unknown)) from None
     return 0
 
 

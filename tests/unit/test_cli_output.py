@@ -3,19 +3,23 @@
 import asyncio
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from adapters.in_memory.deciding import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from api.cli import following
+from api.cli.output import Common, span
 from api.client import Outcome
 from domain.errors import NotAllowed, Refused
 from domain.ports.platform import Output
+from infra.dev.children import free_ports
 from tests.support.ended_tasks import Hands
 from tests.support.terminal import Terminal
 
@@ -117,6 +121,56 @@ def test_output_that_does_not_come_is_not_waited_for(tally: Terminal, monkeypatc
 )
 def test_only_a_task_that_succeeded_ends_with_0(outcome: Outcome, code: int) -> None:
     assert following.container_code(outcome) == code
+
+
+@pytest.mark.parametrize(
+    ("variables", "colored"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colors_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], colored: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, value in {"NO_COLOR": "", "TERM": "xterm", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert Common().color is colored
+    assert not Common(no_color=True).color
+
+
+@pytest.mark.parametrize(("words", "name"), [(("status", "T1"), "T1"), (("workflow", "F1"), "F1")])
+def test_one_thing_has_a_name_too(tally: Terminal, tmp_path: Path, words: tuple[str, ...], name: str) -> None:
+    (tmp_path / "flow.json").write_text('{"workflow_id": "F1", "tasks": [{"task_id": "T1", "executor": "noop"}]}')
+    tally("submit", str(tmp_path / "flow.json"))
+    assert tally(*words, "-o", "name") == 0
+    ident = tally.out.strip()
+    assert tally(*words, "-o", "json") == 0
+    assert ident == json.loads(tally.out)["workflow_id" if name == "F1" else "id"]
+
+
+def test_what_never_started_has_waited_until_it_ended() -> None:
+    row = {"created_at": "2026-11-21T10:00:00+00:00", "started_at": None, "completed_at": "2026-11-21T10:00:03+00:00"}
+    assert span("created_at", "started_at", "completed_at")(row, False) == "3.0s"
+    assert span("started_at", "completed_at")(row, False) == "-"
+
+
+@pytest.mark.parametrize(
+    "words", [("serve", "bogus"), ("projection", "rebuild", "bogus"), ("projection", "verify", "x")]
+)
+def test_a_part_that_does_not_exist_is_a_mistake_in_typing(tally: Terminal, words: tuple[str, ...]) -> None:
+    assert tally(*words) == 2
+    assert "; one of " in tally.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("projection", "verify"), 6), (("projection", "rebuild", "tasks"), 6), (("db", "migrate"), 1)]
+)
+def test_a_database_that_is_not_reached_is_said_so(
+    tally: Terminal, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setenv("TALLY_DATABASE__URL", f"postgresql://tally_app:hunter2@127.0.0.1:{free_ports(1)[0]}/tally")
+    assert tally(*words) == code
+    assert "refused" in tally.err
+    assert "hunter2" not in tally.err
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])

@@ -134,5 +134,18 @@ async def test_a_token_file_is_read_each_time_it_is_asked_for(tmp_path: Path) ->
 
 
 async def test_a_token_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"client\.token_file: .*absent: No such file"):
+    with pytest.raises(Refused, match=r"client\.token_file: .*absent: No such file"):
         await TokenFile(tmp_path / "absent").token()
+
+
+@pytest.mark.parametrize("held", [b"", b"a\nb", b"\xff", b"a b"])
+async def test_a_token_file_that_holds_something_else_is_named(tmp_path: Path, held: bytes) -> None:
+    (tmp_path / "token").write_bytes(held)
+    with pytest.raises(Refused, match="holds no token") as caught:
+        await TokenFile(tmp_path / "token").token()
+    assert caught.value.problem.code == "no-token"
+
+
+async def test_an_issuers_address_may_end_with_a_slash() -> None:
+    async with granting() as issuer:
+        assert await ClientCredentials(issuer.url + "/", "reader", "secret").token() == "token 1"

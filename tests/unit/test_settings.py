@@ -120,7 +120,7 @@ def test_a_file_that_is_no_toml_is_refused_by_name() -> None:
 
 def test_a_list_that_is_no_json_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TALLY_COMMANDS__PRINCIPALS", "alice=analytics")
-    with pytest.raises(MissingSetting, match="commands.*as JSON"):
+    with pytest.raises(MissingSetting, match=r"commands.*as JSON"):
         load()
 
 
