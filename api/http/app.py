@@ -64,14 +64,13 @@ def create_app(api: Api) -> FastAPI:
     )
     app.state.api, app.state.rates = api, Rates(api.bounds)
     app.state.published, app.state.started = commands.Published(), False
-    for router in (tasks.router, run_logs.router, log.router, commands.router, operations.router, about.router):
+    routers = [tasks.router, run_logs.router, log.router, commands.router, operations.router, about.router]
+    for router in routers if api.desk is None else [*routers, commands.posting]:
         app.include_router(router)
-    if api.desk is not None:
-        app.include_router(commands.posting)
     app.add_api_route("/openapi.json", _openapi_route(app), include_in_schema=False)
+    app.state.methods = _methods(app)
     app.add_exception_handler(RequestValidationError, problems.of_validation)
     app.add_exception_handler(HTTPException, problems.of_http)
-    app.add_exception_handler(Exception, problems.of_defect)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     app.add_middleware(Edge, api)
     return app
@@ -99,6 +98,13 @@ def _without_unused_answers(document: dict[str, Any]) -> None:
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"].get("schemas", {}).pop(name, None)
+
+
+def _methods(app: FastAPI) -> dict[str, str]:
+    """What `Allow` says of each path: routes of several routers may share one."""
+    paths = openapi(app)["paths"].items()
+    methods = {path: {method.upper() for method in operations_of} for path, operations_of in paths}
+    return {path: ", ".join(sorted(own | {"HEAD"} if "GET" in own else own)) for path, own in methods.items()}
 
 
 def _openapi_route(app: FastAPI) -> Any:

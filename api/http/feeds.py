@@ -1,10 +1,11 @@
 """Server-sent events: a generator of frames becomes an answer that keeps itself alive and counts as an open feed."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.http.access import api_rates
 from api.http.context import api_of, principal_of
@@ -32,18 +33,35 @@ def feed(request: Request, frames: AsyncGenerator[bytes]) -> StreamingResponse:
     rates, subject = api_rates(request), principal_of(request).subject
     rates.open_feed(subject)
 
-    async def kept() -> AsyncIterator[bytes]:
+    async def kept() -> AsyncGenerator[bytes]:
         try:
             async for part in frames:
                 yield part
         except (Unavailable, Rejected):
             return
-        finally:
-            rates.close_feed(subject)
-            await frames.aclose()
 
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(kept(), 200, headers, "text/event-stream")
+    async def close() -> None:
+        rates.close_feed(subject)
+        await whole.aclose()
+        await frames.aclose()
+
+    whole = kept()
+    return Feed(whole, close)
+
+
+class Feed(StreamingResponse):
+    """An event stream that is closed however it ends, and even if it never begins."""
+
+    def __init__(self, frames: AsyncIterator[bytes], close: Callable[[], Awaitable[None]]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(frames, 200, headers, "text/event-stream")
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._close()
 
 
 class Quiet:

@@ -23,6 +23,7 @@ from domain.errors import (
     TooLarge,
     Unavailable,
     Unreadable,
+    Unroutable,
 )
 from domain.work import Problem
 
@@ -88,10 +89,10 @@ def problem(status: int, what: Problem, trace_id: str) -> Response:
     return Response(orjson.dumps(body), status, {"Cache-Control": "no-store"}, "application/problem+json")
 
 
-def of_error(request: Request, error: Rejected | Unreadable | Unavailable) -> Response:
+def of_error(request: Request, error: Rejected | Unreadable | Unavailable | Unroutable) -> Response:
     """The answer to a request that failed so."""
     trace_id = trace_id_of(request)
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | Unroutable):
         answer = problem(503, said("unavailable", "Try again later", str(error)), trace_id)
         answer.headers["Retry-After"] = "1"
         return answer
@@ -101,6 +102,8 @@ def of_error(request: Request, error: Rejected | Unreadable | Unavailable) -> Re
     answer = problem(status, error.problem(), trace_id)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.after)
+    if isinstance(error, TooLarge):
+        answer.headers["Connection"] = "close"
     if isinstance(error, RangeNotSatisfiable):
         answer.headers["Content-Range"] = f"bytes */{error.size}"
     return answer
@@ -122,10 +125,13 @@ def of_http(request: Request, error: Exception) -> Response:
     detail = f"{request.method} {request.url.path:.200}: {title.lower()}; see /openapi.json"
     answer = problem(failed.status_code, said(code, title, detail), trace_id_of(request))
     answer.headers.update(failed.headers or {})
+    route = getattr(request.scope.get("route"), "path_format", "")
+    if failed.status_code == 405 and route in request.app.state.methods:
+        answer.headers["Allow"] = request.app.state.methods[route]
     return answer
 
 
-def of_defect(request: Request, error: Exception) -> Response:
+def of_defect(request: Request) -> Response:
     """A defect of ours: nothing about it leaves the process but the trace id."""
     return problem(500, said("defect", "Defect", "this is our fault; tell us the trace id"), trace_id_of(request))
 

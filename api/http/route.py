@@ -1,18 +1,19 @@
 """A route enforces what its OpenAPI entry says: its scope, its parameters and no others; and it is a span."""
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.http.access import MissingScope, api_rates, authorise, refused
 from api.http.context import api_of, principal_of
 from api.http.problems import of_error, problem, said, trace_id_of
-from domain.errors import InvalidToken, Rejected, Unavailable, Unreadable
+from domain.errors import InvalidToken, Rejected, Unavailable, Unreadable, Unroutable
 from domain.messages import Cause
 
 SCHEME = "oauth2"
@@ -87,20 +88,22 @@ async def _answered(request: Request, scope: str | None, known: set[str], handle
         answer = await handle(request)
     except (InvalidToken, MissingScope) as error:
         return refused(request, error)
-    except (Rejected, Unreadable, Unavailable) as error:
+    except (Rejected, Unreadable, Unavailable, Unroutable) as error:
         answer = of_error(request, error)
+    except ClientDisconnect:
+        return Response(status_code=400)  # to nobody
     if hasattr(request.state, "principal"):
         await _say_rate(request, answer)
     return answer
 
 
 def _wrong_parameters(request: Request, known: set[str]) -> Response | None:
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in given.items():
         why = None
         if name not in known:
             why = f"{name:.80}: no such parameter; known: {', '.join(sorted(known)) or 'none'}"
-        elif given.count(name) > 1 and name not in REPEATABLE:
+        elif times > 1 and name not in REPEATABLE:
             why = f"{name}: given more than once; give it once"
         if why:
             errors = ({"field": name[:80], "problem": why},)

@@ -130,7 +130,7 @@ async def test_a_query_is_asked_with_get(api: Running, method: str) -> None:
     headers = {**api.bearer(), "X-HTTP-Method-Override": "GET"}
     refused = await api.client.request(method, "/v1/events", headers=headers)
     assert refused.status_code == 405
-    assert refused.headers["allow"] == "GET"
+    assert refused.headers["allow"] == "GET, HEAD"
     assert refused.headers["content-type"] == "application/problem+json"
 
 
