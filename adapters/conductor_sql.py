@@ -86,7 +86,7 @@ UNION ALL
  ) AS members)
 UNION ALL
 (SELECT 'due', task, NULL, NULL, NULL, NULL, due, fence
- FROM conductor_timers WHERE due <= %b ORDER BY due LIMIT %b)
+ FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,

@@ -54,7 +54,7 @@ class ConductorPgTurn(PgTurn):
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a pool and executor."""
         agenda, standing, waiting = (
-            await self._sent(sql.AGENDA, limit, limit, limit, self.now, limit),
+            await self._sent(sql.AGENDA, limit, limit, limit, limit),
             await self._sent(sql.STANDING),
             await self._sent(sql.WAITING, grants, LEASE_TERM),
         )
@@ -92,9 +92,8 @@ class ConductorPgTurn(PgTurn):
             )
         if dealt.unqueued:
             rows = [(one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until) for one in dealt.leases]
-            columns = _columns(rows) if rows else [[] for _ in range(6)]
             granted = list(dealt.granted), list(dealt.granted.values())
-            await self._do(sql.LEASE, list(dealt.unqueued), *granted, *columns)
+            await self._do(sql.LEASE, list(dealt.unqueued), *granted, *_columns(rows, 6))
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
@@ -148,5 +147,6 @@ def _waiting(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Waiting], dict[UUID,
     return first, streams
 
 
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: Sequence[tuple[object, ...]], width: int = 0) -> list[list[object]]:
+    """One list a column; `width` empty ones when there are no rows."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

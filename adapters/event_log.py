@@ -8,7 +8,8 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, Notify
+from psycopg import AsyncConnection, AsyncCursor, Notify
+from psycopg.errors import ObjectNotInPrerequisiteState
 from uuid_utils.compat import uuid7
 
 from domain.errors import Superseded
@@ -45,10 +46,7 @@ _END_STALE = (
     "ON a.pid = c.holder_pid AND a.backend_start = c.holder_started "
     "WHERE c.name = %s AND c.stamped_at < clock_timestamp() - interval '10 seconds'"
 )
-_TURN = (
-    "UPDATE consumers SET turn = turn + 1, position = greatest(position, %s) WHERE name = %s AND turn = %s "
-    "RETURNING clock_timestamp()"
-)
+_TURN = "SELECT take_turn(%s, %s, %s)"
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
 BEHIND = 0.02
@@ -107,14 +105,21 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> A
 
 
 class PgTurn:
-    """One transaction of the follower `name` on `connection`, begun at `now` (the database's clock)."""
+    """One transaction of the follower `name` on `connection`. `begun`: the statement that took the turn, on its way."""
 
-    def __init__(self, connection: Connection, name: str, now: datetime) -> None:
-        self.connection, self.name, self._now = connection, name, now
+    def __init__(self, connection: Connection, name: str, begun: AsyncCursor[Any]) -> None:
+        self.connection, self.name, self._begun = connection, name, begun
+        self._now: datetime | None = None
 
-    @property
-    def now(self) -> datetime:
-        return self._now
+    async def now(self) -> datetime:
+        """The database's clock at its begin, UTC."""
+        if self._now is not None:
+            return self._now
+        row = await self._begun.fetchone()
+        assert row is not None, "take_turn returns one row"
+        now: datetime = row[0]
+        self._now = now
+        return now
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
@@ -141,7 +146,7 @@ class PgSeat(Generic[T]):
         self,
         dsn: str,
         name: str,
-        make_turn: Callable[[Connection, str, datetime], T],
+        make_turn: Callable[[Connection, str, AsyncCursor[Any]], T],
         channels: Sequence[str] = ("tally_log",),
         gather: float = 0.0,
     ) -> None:
@@ -193,25 +198,20 @@ class PgSeat(Generic[T]):
     @asynccontextmanager
     async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
         """One fenced transaction, with which every event up to `up_to` is dealt with. Raises Superseded when another
-        process has taken the seat."""
+        process has taken the seat: at the first answer, at the latest at the end."""
         try:
             async with self._work.pipeline():
-                yield self._make_turn(self._work, self.name, await self._begin(up_to))
+                await self._work.execute("BEGIN")
+                begun = await self._work.execute(_TURN, (self.name, self._turn, up_to), prepare=True)
+                yield self._make_turn(self._work, self.name, begun)
                 await self._work.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             with suppress(psycopg.Error):
                 await self._work.rollback()
+            if isinstance(error, ObjectNotInPrerequisiteState):
+                raise Superseded(str(error)) from error
             raise
         self._turn, self._position = self._turn + 1, max(self._position, up_to)
-
-    async def _begin(self, up_to: int) -> datetime:
-        await self._work.execute("BEGIN")
-        cursor = await self._work.execute(_TURN, (up_to, self.name, self._turn), prepare=True)
-        row = await cursor.fetchone()
-        if row is None:
-            raise Superseded(f"consumer {self.name}: another process has taken turn {self._turn + 1}")
-        now: datetime = row[0]
-        return now
 
     async def wait(self, seconds: float) -> None:
         """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.

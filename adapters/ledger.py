@@ -70,7 +70,7 @@ class NotifierPgTurn(PgTurn):
             [one.event.stream for one in notifications],
             [one.event.version for one in notifications],
         )
-        await self.connection.execute(_ADD, (self.now, self.now, *columns))
+        await self.connection.execute(_ADD, (await self.now(), await self.now(), *columns))
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """Note each try: due again at `again_at`, or never."""
@@ -83,12 +83,12 @@ class NotifierPgTurn(PgTurn):
             [one.again_at for one in settled],
             [one.problem for one in settled],
         )
-        await self.connection.execute(_SETTLE, (self.now, *columns))
+        await self.connection.execute(_SETTLE, (await self.now(), *columns))
 
     async def due(self, room: Mapping[str, int], but: Collection[tuple[UUID, str]]) -> Sequence[Notification]:
         """What is to be sent now, at most `room[channel]` a channel, those due longest first."""
         given = {
-            "now": self.now,
+            "now": await self.now(),
             "channels": list(room),
             "rooms": list(room.values()),
             "but": [event_id for event_id, _ in but],

@@ -90,7 +90,7 @@ class Conductor:
             try:
                 async with self.seat.turn(page.up_to) as turn:
                     overdue, dealt = await self._round(turn, page, left)
-                    self._now = turn.now
+                    self._now = await turn.now()
                 break
             except StreamsMoved as moved:
                 left |= moved.streams
@@ -109,7 +109,7 @@ class Conductor:
         overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
         needs = saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
         loaded = {**survey.streams, **await turn.load(sorted(needs - survey.streams.keys()))}
-        draft = Draft(loaded, left, turn.now, self.traces)
+        draft = Draft(loaded, left, await turn.now(), self.traces)
         dealt = _decide(draft, survey, overdue)
         if dealt.nothing:
             return overdue, dealt
@@ -123,7 +123,7 @@ class Conductor:
         if self._partitions_due is None or (self._now is not None and self._now >= self._partitions_due):
             async with self.seat.turn() as turn:
                 await turn.make_partitions()
-                self._partitions_due = turn.now + PARTITIONS_EVERY
+                self._partitions_due = await turn.now() + PARTITIONS_EVERY
 
     def _idle_seconds(self) -> float:
         if self._next_due is None or self._now is None:

@@ -60,7 +60,8 @@ class Notifier:
         for notification, *_ in tried:
             del self.sending[notification.key]
         async with self.seat.turn(page.up_to) as turn:
-            settled = [(settle(one, outcome, turn.now, self.share()), cause) for one, outcome, cause in tried]
+            now = await turn.now()
+            settled = [(settle(one, outcome, now, self.share()), cause) for one, outcome, cause in tried]
             await turn.settle([one for one, _ in settled])
             named = await turn.channels_named({event.stream for event in page.events})
             await turn.add(notifications(page.events, named, self.rules))

@@ -30,7 +30,7 @@ class Overdue:
 
 async def look(turn: ConductorTurn, before: LeaseClock, limit: int, again: bool) -> Overdue:
     """Advance the lease clock, and see what it leaves behind: whenever it has moved, or `again`."""
-    clock = tick(before, turn.now)
+    clock = tick(before, await turn.now())
     if clock != before:
         await turn.set_clock(clock)
     if clock.seconds == before.seconds and not again:

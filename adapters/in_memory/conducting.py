@@ -90,7 +90,7 @@ class ConductorMemoryTurn(MemoryTurn):
     def _agenda(self, limit: int) -> Agenda:
         rows = self._rows
         open_workflows = {workflow for workflow, end in rows.members.values() if end is None}
-        due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self.now)[:limit]
+        due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self._now)[:limit]
         return Agenda(
             cancels=list(rows.cancels.items())[:limit],
             settled=[self._settled(task, cause) for task, cause in list(rows.settled.items())[:limit]],

@@ -66,8 +66,8 @@ class MemoryTurn:
         self.log, self.name, self._now = log, name, now
         self.effects: list[Callable[[], object]] = []
 
-    @property
-    def now(self) -> datetime:
+    async def now(self) -> datetime:
+        """The clock at its begin."""
         return self._now
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:

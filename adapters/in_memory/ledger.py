@@ -49,7 +49,7 @@ class NotifierMemoryTurn(MemoryTurn):
     async def add(self, notifications: Sequence[Notification]) -> None:
         """Make these due now. One that is there already stays as it is."""
         for one in notifications:
-            self._rows.setdefault(one.key, Row(one, self.now))
+            self._rows.setdefault(one.key, Row(one, self._now))
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """Note each try: due again at `again_at`, or never."""
@@ -62,7 +62,7 @@ class NotifierMemoryTurn(MemoryTurn):
     async def due(self, room: Mapping[str, int], but: Collection[tuple[UUID, str]]) -> Sequence[Notification]:
         """What is to be sent now, at most `room[channel]` a channel, those due longest first."""
         waiting = [row for row in self._rows.values() if row.next_at is not None and row.notification.key not in but]
-        ready = sorted((row.next_at, n) for n, row in enumerate(waiting) if row.next_at and row.next_at <= self.now)
+        ready = sorted((row.next_at, n) for n, row in enumerate(waiting) if row.next_at and row.next_at <= self._now)
         due: list[Notification] = []
         for one in (waiting[n].notification for _, n in ready):
             if sum(other.channel == one.channel for other in due) < room.get(one.channel, 0):

@@ -44,13 +44,11 @@ class Appended:
 
 
 class Turn(Protocol):
-    """One transaction of a fenced follower: effects and position together, or nothing.
+    """One transaction of a fenced follower: effects and position together, or nothing."""
 
-    `now` is the database's clock at its begin, UTC.
-    """
-
-    @property
-    def now(self) -> datetime: ...
+    async def now(self) -> datetime:
+        """The database's clock at its begin, UTC."""
+        ...
 
 
 class AppendingTurn(Turn, Protocol):

@@ -125,6 +125,17 @@ CREATE TABLE consumers (
   stamped_at timestamptz
 );
 
+-- Every transaction of a consumer begins here. Raises object_not_in_prerequisite_state when another has the turn.
+CREATE FUNCTION take_turn(consumer text, mine bigint, up_to bigint) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE consumers SET turn = turn + 1, position = greatest(position, up_to) WHERE name = consumer AND turn = mine;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'consumer %: another process has taken turn %', consumer, mine + 1
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN clock_timestamp();
+END $$;
+
 -- The names that users chose, and the commands that were decided: both written in the transaction of their events.
 CREATE TABLE names (
   namespace text NOT NULL,
@@ -181,5 +192,5 @@ RESET ROLE;
 -- migrate:down
 SET ROLE tally_owner;
 DROP TABLE events, consumers, names, inbox, dead_letters, redeliveries, installation;
-DROP FUNCTION append_events, refuse_change, make_event_partitions, uuid_floor;
+DROP FUNCTION append_events, take_turn, refuse_change, make_event_partitions, uuid_floor;
 RESET ROLE;

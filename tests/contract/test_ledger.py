@@ -96,9 +96,9 @@ async def test_a_failed_try_is_due_again_at_its_time_and_counts(place: Place) ->
     ops = Notification(end, "ops")
     async with place.seat.turn() as turn:
         await turn.add([ops])
-        await turn.settle([settle(ops, Tried("answered 500"), turn.now, 0.0)])
+        await turn.settle([settle(ops, Tried("answered 500"), await turn.now(), 0.0)])
         assert await turn.due(ROOM, ()) == [Notification(end, "ops", tries=1)]
-        await turn.settle([Settled(ops, "answered 500", turn.now + timedelta(minutes=1), None)])
+        await turn.settle([Settled(ops, "answered 500", await turn.now() + timedelta(minutes=1), None)])
         assert await turn.due(ROOM, ()) == []
 
 
@@ -108,7 +108,7 @@ async def test_what_is_settled_is_never_due_again(place: Place, outcome: Tried) 
     ops = Notification(end, "ops")
     async with place.seat.turn() as turn:
         await turn.add([ops])
-        await turn.settle([settle(ops, outcome, turn.now, 1.0)])
+        await turn.settle([settle(ops, outcome, await turn.now(), 1.0)])
     async with place.seat.turn() as turn:
         await turn.add([ops])
         assert await turn.due(ROOM, ()) == []

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from domain.ports.conducting import ConductorTurn
@@ -33,9 +34,8 @@ class FusedTurn:
     def __init__(self, turn: ConductorTurn, fuse: Fuse) -> None:
         self._turn, self._fuse = turn, fuse
 
-    @property
-    def now(self) -> Any:
-        return self._turn.now
+    async def now(self) -> datetime:
+        return await self._turn.now()
 
     def __getattr__(self, name: str) -> Any:
         self._fuse.burn()
