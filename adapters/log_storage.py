@@ -72,7 +72,7 @@ class LogFiles:
         file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
         try:
             for chunk in chunks:
-                os.pwrite(file, chunk.data, chunk.offset)
+                _write_at(file, chunk.offset, chunk.data)
             os.fsync(file)
         finally:
             os.close(file)
@@ -118,6 +118,14 @@ def _read(path: Path, start: int, limit: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
         return file.read(limit)
+
+
+def _write_at(file: int, offset: int, data: bytes) -> None:
+    """All of `data`: a disk that is almost full takes a part first, and refuses with the next call."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, offset)
+        left, offset = left[written:], offset + written
 
 
 def _sync(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from adapters.threads import Threads
+from domain.errors import Unavailable
 from domain.reports import FinishReport
 
 
@@ -19,13 +20,22 @@ class ReportSpool:
         self._folder, self._threads = folder, Threads(1, "report spool")
 
     async def keep(self, reports: Sequence[FinishReport]) -> None:
-        await self._threads.call(self._keep, reports)
+        with self._on_disk():
+            await self._threads.call(self._keep, reports)
 
     async def drop(self, ids: Sequence[UUID]) -> None:
-        await self._threads.call(self._drop, ids)
+        with self._on_disk():
+            await self._threads.call(self._drop, ids)
 
     async def load(self) -> Sequence[FinishReport]:
         return await self._threads.call(self._load)
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unavailable(f"report spool {self._folder}: {error.strerror or error}") from error
 
     def _keep(self, reports: Sequence[FinishReport]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

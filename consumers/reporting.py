@@ -35,7 +35,10 @@ class Waiting:
 
 @dataclass(slots=True)
 class Reporter:
-    """Sends reports in order. What tells of a container is on disk before it is sent, so that a kill loses nothing."""
+    """Sends reports in order. What tells of a container is on disk before it is sent, so that a kill loses nothing.
+
+    A disk that takes nothing delays no report.
+    """
 
     worker_id: str
     publisher: Publisher
@@ -83,8 +86,15 @@ class Reporter:
         """These reports are committed. Returns the finishes among them."""
         settled = [waiting for known in ids if (waiting := self.waiting.pop(known, None))]
         if on_disk := [waiting.report.id for waiting in settled if waiting.on_disk]:
-            await self.spool.drop(on_disk)
+            await self._forget(on_disk)
         return [waiting.report for waiting in settled if isinstance(waiting.report, FinishReport)]
+
+    async def _forget(self, ids: Sequence[UUID]) -> None:
+        """What stays on disk is told again by the next process, and has no power then."""
+        try:
+            await self.spool.drop(ids)
+        except Unavailable as error:
+            log.warning("%d reports stay on disk: %s", len(ids), error)
 
     async def sent(self) -> None:
         """Wait until every report was sent at least once."""
@@ -134,8 +144,13 @@ class Reporter:
             for report in batch
             if outlives(report) and (waiting := self.waiting.get(report.id)) and not waiting.on_disk
         ]
-        if new:
+        if not new:
+            return
+        try:
             await self.spool.keep([waiting.report for waiting in new if isinstance(waiting.report, FinishReport)])
+        except Unavailable as error:  # the container is there until the report is committed: it can be told anew
+            log.warning("%d reports are sent without being on disk: %s", len(new), error)
+            return
         for waiting in new:
             waiting.on_disk = True
 

@@ -138,11 +138,11 @@ class Spool(Protocol):
     """Finish reports on the worker's own disk, until they are committed: they outlive the process."""
 
     async def keep(self, reports: Sequence[FinishReport]) -> None:
-        """Return when the reports would survive a power cut."""
+        """Return when the reports would survive a power cut. Raises Unavailable if the disk does not take them."""
         ...
 
     async def drop(self, ids: Sequence[UUID]) -> None:
-        """Forget reports; unknown ids change nothing."""
+        """Forget reports; unknown ids change nothing. Raises Unavailable if the disk does not let them go."""
         ...
 
     async def load(self) -> Sequence[FinishReport]:

@@ -1,6 +1,8 @@
 """What every log storage promises the log keeper and the API."""
 
-from collections.abc import AsyncGenerator
+import resource
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,7 +13,9 @@ from adapters.event_log import connect
 from adapters.in_memory.log_storage import MemoryLogs
 from adapters.log_storage import LogFiles, LogReader
 from adapters.reading import open_reader
+from domain.errors import Unavailable
 from domain.ports.logkeeping import LogChunk, LogReading, LogStorage, LogStream, StreamEnd
+from tests.support.database import Database
 
 RUN, OTHER = uuid4(), uuid4()
 
@@ -87,3 +91,26 @@ async def test_reading_beyond_the_end_and_of_the_unknown_is_empty(logs: Logs) ->
     assert await logs.reading.read(RUN, "stdout", 3, 100) == b""
     assert await logs.reading.read(OTHER, "stdout", 0, 100) == b""
     assert await logs.reading.ends(OTHER) == {}
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Generator[None]:
+    """A disk on which files have no room beyond this: a write takes what fits, and says how much that was."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.integration
+async def test_bytes_that_the_disk_has_no_room_for_are_not_counted_as_stored(pg: Database, tmp_path: Path) -> None:
+    async with await connect(pg.app, "test") as connection, open_reader(pg.read, 1) as reader:
+        storage, reading = LogFiles(tmp_path, connection), LogReader(tmp_path, reader.rows)
+        with files_of_at_most(1000), pytest.raises(Unavailable):
+            await storage.store([chunk(0, bytes(1500))])
+        assert await reading.ends(RUN) == {}
+
+        await storage.store([chunk(0, b"x" * 1500)])
+        assert await reading.read(RUN, "stdout", 0, 2000) == b"x" * 1500

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.in_memory.spool import MemorySpool
 from adapters.report_spool import ReportSpool
+from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.ports.running import Spool
 from domain.reports import FinishReport, LogEnd, RunFinish
@@ -65,3 +66,12 @@ async def test_a_file_cut_short_by_a_crash_harms_nothing(tmp_path: Path) -> None
     (tmp_path / f"{report(2).id}.part").write_bytes(b'{"type":"run.fin')
     (tmp_path / f"{report(3).id}.json").write_bytes(b"")
     assert list(await spool.load()) == [report(1)]
+
+
+async def test_a_disk_that_takes_no_reports_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="Not a directory"):
+        await ReportSpool(tmp_path / "file" / "w1").keep([report(1)])
+    (tmp_path / "w1" / f"{report(1).id}.json").mkdir(parents=True)
+    with pytest.raises(Unavailable, match="Is a directory"):
+        await ReportSpool(tmp_path / "w1").drop([report(1).id])

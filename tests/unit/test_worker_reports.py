@@ -1,8 +1,14 @@
 """What a worker tells of its runs: on disk before it is heard, until it is committed, under the fence that counts."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import pytest
 
+from adapters.in_memory.spool import MemorySpool
+from domain.errors import Unavailable
 from domain.messages import Message
+from domain.reports import FinishReport
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import RUN
@@ -31,6 +37,40 @@ async def test_a_report_is_on_disk_before_it_is_heard() -> None:
         platform.tell(offer(offered(runs.TRUE)))
         await soon(lambda: bool(dock.spool.reports))
     assert not platform.finishes
+
+
+class Full(MemorySpool):
+    """A disk without room."""
+
+    async def keep(self, reports: Sequence[FinishReport]) -> None:
+        raise Unavailable("no space left on device")
+
+
+class ReadOnly(MemorySpool):
+    """A disk from which nothing can be deleted any more."""
+
+    async def drop(self, ids: Sequence[UUID]) -> None:
+        raise Unavailable("read-only file system")
+
+
+async def test_a_report_that_the_disk_does_not_take_is_heard_all_the_same() -> None:
+    platform, dock = Platform(), Dock(spool=Full())
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        report = await platform.finish_report()
+        platform.tell(sync(committed=[report.id]))
+        await soon(dock.empty)
+    assert report.data.exit_code == 0
+
+
+async def test_a_report_that_cannot_be_deleted_keeps_no_container() -> None:
+    platform, dock = Platform(), Dock(spool=ReadOnly())
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        report = await platform.finish_report()
+        platform.tell(sync(committed=[report.id]))
+        await soon(dock.empty)
+    assert report.data.exit_code == 0
 
 
 async def test_a_container_stays_until_its_report_is_committed_and_its_output_stored() -> None:
