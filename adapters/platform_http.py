@@ -102,12 +102,18 @@ class HttpPlatform:
 
     async def events(self, namespace: str | None, after: int, types: Sequence[str], limit: int) -> Sequence[View]:
         """The log after a position, in order; `types` empty: all."""
-        params = {"after": str(after), "limit": str(min(limit, EVENTS))}
+        params = {} if namespace is None else {"namespace": namespace}
         if types:
             params["types"] = ",".join(types)
-        if namespace is not None:
-            params["namespace"] = namespace
-        return cast("list[View]", await self.api.get("/v1/events", params))
+        found: list[View] = []
+        while True:
+            asked = min(limit - len(found), EVENTS)
+            where = {**params, "after": str(after), "limit": str(asked)}
+            page = cast("list[View]", await self.api.get("/v1/events", where))
+            found += page
+            if len(page) < asked or len(found) >= limit:
+                return found
+            after = page[-1]["position"]
 
     async def workflow(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
         """One workflow with its graph, `wait`ing for its end. `after`: a position that the answer must hold."""

@@ -20,6 +20,7 @@ def client_app(connect: Connect, version: str) -> App:
         help="Run tasks in containers and never forget what happened.",
         version=version,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     submits, tasks, history = SubmitCommands(connect), TaskCommands(connect), HistoryCommands(connect)
     operations = OperationCommands(connect)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from api.cli.exits import NOT_FOUND, Exit
+from api.cli.exits import NOT_FOUND, Exit, say
 from api.cli.output import (
     COMMON,
     Column,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from api.client import Client
 
 PAUSE_SECONDS = 0.5
+SUBJECTS = ("task_id", "workflow_id", "worker_id")
 EVENTS = (
     Column("POSITION", field("position")),
     Column("VER", field("version")),
@@ -33,7 +34,9 @@ EVENTS = (
     Column("EVENT", field("type")),
     Column(
         "OF",
-        lambda row, wide: short(str(row["data"].get("task_id") or row["data"].get("workflow_id") or row["stream"])),
+        lambda row, wide: short(
+            str(next((row["data"][name] for name in SUBJECTS if row["data"].get(name)), row["stream"]))
+        ),
     ),
     Column("BY", field("actor")),
     Column("CAUSED BY", ident("causation_id"), wide=True),
@@ -56,7 +59,7 @@ class Asked:
     type
         Only events of this type, such as task.failed.v1; may be given again.
     limit
-        How many of the log at most.
+        How many of the log at most; with --follow, at a time.
     """
 
     follow: Follow = False
@@ -110,7 +113,7 @@ class HistoryCommands:
         run
             Number of the run; left out, the latest.
         """
-        from api.cli.following import output
+        from api.cli.following import NOT_ALL_KEPT, output
         from api.client import ENDED
 
         async with self.connect(common.namespace) as client:
@@ -123,28 +126,36 @@ class HistoryCommands:
             if not wanted:
                 raise Exit(NOT_FOUND, f"{ref} has no run{'' if run is None else f' {run}'} yet; wait for one with -f")
             await output(client, wanted[-1]["run_id"], follow, tail)
+            now = await client.reading.runs(ref, client.namespace) if follow else wanted
+            if any(one["run_id"] == wanted[-1]["run_id"] and one.get("log_truncated") for one in now):
+                say(NOT_ALL_KEPT)
         return 0
 
 
 async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:
+    from api.client import patiently
+
+    page = await client.reading.events(namespace, asked.after, asked.type, asked.limit)
+    yield page
     after = asked.after
-    while True:
-        page = await client.reading.events(namespace, after, asked.type, asked.limit)
-        yield page
-        if not asked.follow:
-            return
+    while asked.follow:
         after = page[-1]["position"] if page else after
         if not page:
             await asyncio.sleep(PAUSE_SECONDS)
+        page = await patiently(client.reading.events, namespace, after, asked.type, asked.limit)
+        yield page
 
 
 async def _task(client: "Client", ref: str, asked: Asked) -> AsyncIterator[Sequence[View]]:
-    from api.client import ENDS, LOOK
+    from api.client import ENDS, LOOK, patiently
 
-    version, wait = 0, LOOK if asked.follow else None
-    while True:
-        page = await client.reading.task_events(ref, client.namespace, version, wait)
-        yield [one for one in page if one["position"] > asked.after and (not asked.type or one["type"] in asked.type)]
-        if not asked.follow or any(one["type"] in ENDS for one in page):
-            return
+    def wanted(page: Sequence[View]) -> Sequence[View]:
+        return [one for one in page if one["position"] > asked.after and (not asked.type or one["type"] in asked.type)]
+
+    page = await client.reading.task_events(ref, client.namespace)
+    yield wanted(page)
+    version = 0
+    while asked.follow and not any(one["type"] in ENDS for one in page):
         version = page[-1]["version"] if page else version
+        page = await patiently(client.reading.task_events, ref, client.namespace, version, LOOK)
+        yield wanted(page)

@@ -142,6 +142,17 @@ async def test_a_list_is_read_through_its_pages_up_to_the_limit(session: Session
     assert second.url.params["cursor"] == "2"
 
 
+async def test_the_log_is_read_through_its_pages_up_to_the_limit(session: Session) -> None:
+    log = [{"position": position} for position in range(1, 1501)]
+    api, server = session(answer(200, log[:1000]), answer(200, log[1000:]))
+
+    assert await HttpPlatform(api).events("default", 0, ["task.failed.v1"], 1500) == log
+
+    first, second = (dict(request.url.params) for request in server.asked)
+    assert first == {"namespace": "default", "types": "task.failed.v1", "after": "0", "limit": "1000"}
+    assert second == {**first, "after": "1000", "limit": "500"}
+
+
 async def test_a_feed_that_breaks_is_taken_up_where_it_broke(session: Session) -> None:
     sse = {"content-type": "text/event-stream"}
     api, server = session(

@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from adapters.in_memory.platform import MemoryPlatform
 from api.cli import following
 from api.cli.output import Common, span
 from api.client import Outcome
-from domain.errors import NotAllowed, Refused
-from domain.ports.platform import Output
+from domain.errors import NotAllowed, Refused, Unavailable
+from domain.ports.platform import Output, View
 from infra.dev.children import free_ports
 from tests.support.ended_tasks import Hands
 from tests.support.terminal import Terminal
@@ -63,6 +64,49 @@ class Printed(MemoryPlatform):
         for part in (b"a", b"b", b"c", b"d"):
             await asyncio.sleep(SOON / 2)
             yield Output("stdout", part)
+
+
+class Away(MemoryPlatform):
+    """A platform that is away each second time it is asked for events, and interrupted when there are no more."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, endings: dict[str, Ending | None]) -> None:
+        super().__init__(Hands(), endings)
+        self.asked = 0
+
+    async def events(self, namespace: str | None, after: int, types: Sequence[str], limit: int) -> Sequence[View]:
+        self._be_away()
+        page = await super().events(namespace, after, types, limit)
+        if not page:
+            raise KeyboardInterrupt
+        return page
+
+    async def task_events(
+        self, ref: str, namespace: str, after_version: int = 0, wait: timedelta | None = None
+    ) -> Sequence[View]:
+        self._be_away()
+        return (await super().task_events(ref, namespace, after_version, wait))[:2]
+
+    def _be_away(self) -> None:
+        self.asked += 1
+        if self.asked % 2 == 0:
+            raise Unavailable("API is not reached")
+
+
+def test_the_log_is_followed_by_position_through_an_outage(tally: Terminal) -> None:
+    tally.platform = Away(tally.endings)
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("events", "-f", "--limit", "2", "-o", "jsonl") == 130
+    positions = [json.loads(line)["position"] for line in tally.out.splitlines()]
+    assert positions == list(range(1, len(tally.platform.log.events) + 1))
+
+
+def test_a_task_is_followed_by_version_through_an_outage(tally: Terminal) -> None:
+    tally.platform = Away(tally.endings)
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("events", "T1", "-f", "-o", "jsonl") == 0
+    assert [json.loads(line)["version"] for line in tally.out.splitlines()] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_reader_that_goes_changes_no_exit_code_of_a_container(
