@@ -31,7 +31,7 @@ class Held:
 
     `asked`: the engine was asked for a container, which may be there although `container` is not known.
     `finish`: its report, once made; `log_bytes`: what must be stored before its container may go; `quiet_until`: boot
-    time up to which its offer alone keeps its lease, so that no beat need list it.
+    time up to which its offer alone keeps its lease, so that no beat need list it. `unleased`: its lease is gone.
     """
 
     task: UUID
@@ -46,6 +46,7 @@ class Held:
     asked: bool = False
     image: str | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    unleased: bool = False
     grace: timedelta = timedelta(0)
     signal: Signal | None = None
     finish: FinishReport | None = None
@@ -60,6 +61,11 @@ class Held:
             own = self.labels.stop if self.labels else timedelta(0)
             self.grace = own if grace is None else grace
             self.stopping.set()
+
+    def lease_gone(self) -> None:
+        """Ask for its end, of which nobody needs to be told if it has not started."""
+        self.unleased = not self.stopping.is_set()
+        self.stop(None)
 
     def raise_fence(self, fence: int) -> None:
         """The same run under a newer lease."""
@@ -79,6 +85,7 @@ class Holdings:
     def __init__(self) -> None:
         self.runs: dict[UUID, Held] = {}
         self._ended: OrderedDict[UUID, int] = OrderedDict()
+        self._given_back: OrderedDict[UUID, int] = OrderedDict()
         self._beats: OrderedDict[int, tuple[float, frozenset[UUID]]] = OrderedDict()
 
     def beat_sent(self, beat: int, at: float, listed: Iterable[UUID]) -> None:
@@ -101,7 +108,7 @@ class Holdings:
                     renewed.append(held)
                 continue
             start_by = self._start_by(offer)
-            if now < start_by and self._ended.get(offer.run_id, 0) < offer.fence:
+            if now < start_by and not self.has_ended(offer.run_id, offer.fence) and not self._is_back(offer):
                 held = Held(offer.task_id, offer.run_id, offer.fence, offer, start_by=start_by)
                 self.runs[held.run] = held
                 new.append(held)
@@ -123,15 +130,21 @@ class Holdings:
         self.runs.pop(held.run, None)
         self.note_ended(held.run, held.fence)
 
+    def give_back(self, held: Held) -> None:
+        """Hold a run no more that has not started; under this fence it never does, and no report has said so."""
+        self.runs.pop(held.run, None)
+        _remember(self._given_back, held.run, held.fence)
+
     def note_ended(self, run: UUID, fence: int) -> None:
         """Nothing of this run may start under this fence."""
-        self._ended[run] = max(fence, self._ended.pop(run, 0))
-        while len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
+        _remember(self._ended, run, fence)
 
     def has_ended(self, run: UUID, fence: int) -> bool:
         """Whether this run's end, under this fence or a newer one, was reported."""
         return self._ended.get(run, 0) >= fence
+
+    def _is_back(self, offer: OfferedRun) -> bool:
+        return self._given_back.get(offer.run_id, 0) >= offer.fence
 
     def listed(self, now: float) -> tuple[HeldRun, ...]:
         """What a beat says of the runs held: those under way first."""
@@ -150,3 +163,9 @@ class Holdings:
             if held := self.runs.get(run):
                 held.log_stored = max(held.log_stored, bytes_stored)
         return [held for held in self.runs.values() if held.done]
+
+
+def _remember(fences: OrderedDict[UUID, int], run: UUID, fence: int) -> None:
+    fences[run] = max(fence, fences.pop(run, 0))
+    while len(fences) > REMEMBERED:
+        fences.popitem(last=False)

@@ -130,7 +130,7 @@ class Orders:
         self.holdings.renew(sync.beat, sync.valid)
         for run in sync.stop:
             if held := self.holdings.runs.get(run):
-                held.stop(None)
+                held.lease_gone()
         self.spawn(self._settle(sync))
 
     async def _settle(self, sync: WorkerSync) -> None:

@@ -49,6 +49,9 @@ class Runs:
         except CannotRun as refused:
             self._send(held, never_started(held, refused.code, refused.detail))
             return
+        except TooLate:
+            self.holdings.give_back(held)
+            return
         try:
             await self._live(held, held.labels, start)
         finally:
@@ -68,7 +71,7 @@ class Runs:
 
     async def clear_away(self, held: Held) -> None:
         """Remove the container of a run of which nothing is needed any more, or which was never started."""
-        made = held.container or await self._created_unseen(held)
+        made = held.container or (await self._created_unseen(held) if held.asked else None)
         if made is None:
             return
         remove, kill = partial(self.containers.remove, made), partial(self.containers.signal, made)
@@ -82,7 +85,8 @@ class Runs:
             return None
         labelled = partial(self.containers.labelled, held.labels.installation, self.worker_id)
         found = await insistently(labelled, self.pause)
-        return next((one.id for one in found if one.labels.run == held.run), None)
+        own = (one.id for one in found if one.labels.run == held.run and one.labels.fence <= held.fence)
+        return next(own, None)
 
     def report_start(self, held: Held) -> None:
         """Tell that its container was started."""
@@ -105,8 +109,8 @@ class Runs:
                 self.report_start(held)
                 self._send(held, await self._until_end(held, labels))
         except TooLate:
-            log.warning("run %s: given back, its time to start is over", held.run)
-            self.holdings.forget(held)
+            log.warning("run %s: given back, it may not start any more", held.run)
+            self.holdings.give_back(held)
             await self.clear_away(held)
         except CannotRun as refused:
             started = held.state == "running"

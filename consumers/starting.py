@@ -87,7 +87,7 @@ class Start:
     def _check_may_start(self, held: Held) -> None:
         """The last step before the start, in the thread that asks the engine: calls wait for a thread."""
         if held.stopping.is_set():
-            raise stopped()
+            raise stopped(held)
         if self.clock() >= held.start_by:
             raise TooLate
 
@@ -117,17 +117,20 @@ def environment(held: Held) -> dict[str, str]:
     return env
 
 
-def stopped() -> CannotRun:
+def stopped(held: Held) -> CannotRun | TooLate:
+    if held.unleased:
+        return TooLate()
     return CannotRun("stopped-before-start", "it was stopped before its container was started")
 
 
 async def unless_stopped(held: Held, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Raises CannotRun stopped-before-start as soon as the run is to be stopped."""
+    """What `work` returns. As soon as the run is to be stopped: raises CannotRun stopped-before-start, or TooLate if
+    that is because its lease is gone."""
     task, stop = asyncio.ensure_future(work), asyncio.ensure_future(held.stopping.wait())
     try:
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise stopped()
+            raise stopped(held)
         return task.result()
     finally:
         task.cancel()

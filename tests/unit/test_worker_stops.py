@@ -3,7 +3,7 @@
 from domain.ids import derived_id
 from domain.reports import RunError
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, stop, sync
+from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import RUN, TASK
 
 OTHER = derived_id(TASK, "run:other")
@@ -67,6 +67,50 @@ async def test_a_run_stopped_while_it_waits_for_a_slot_never_starts() -> None:
     assert finish.error is not None
     assert finish.error.code == "stopped-before-start"
     assert dock.containers.started == [RUN]
+
+
+async def test_a_run_whose_lease_is_gone_before_its_start_is_given_back_and_taken_again_under_its_next_fence() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE, image="late:1")))
+        await dock.containers.pulling.wait()
+        platform.tell(sync(stop=[RUN]))
+        await soon(lambda: not worker.orders.holdings.runs)
+        dock.containers.pulled.set()
+        platform.tell(offer(offered(runs.TRUE, image="late:1", fence=2)))
+        finish = await platform.finish()
+    assert (finish.fence, finish.exit_code, finish.error) == (2, 0, None)
+    assert dock.containers.started == [RUN]
+
+
+async def test_a_run_whose_lease_is_gone_while_it_waits_for_a_slot_is_given_back() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform, slots=1) as worker:
+        platform.tell(offer(offered(runs.SLEEP)))
+        await platform.start()
+        platform.tell(offer(offered(runs.TRUE, OTHER)))
+        await platform.until(lambda: [beat for beat in platform.beats if len(beat.runs) == 2])
+        platform.tell(sync(stop=[OTHER]))
+        await soon(lambda: OTHER not in worker.orders.holdings.runs)
+    assert dock.containers.started == [RUN]
+    assert not platform.finishes
+
+
+async def test_a_stop_of_a_run_that_was_given_back_is_answered() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE, image="late:1")))
+        await dock.containers.pulling.wait()
+        dock.clock.now += 10.0
+        dock.containers.pulled.set()
+        await soon(lambda: not worker.orders.holdings.runs)
+        platform.tell(stop())
+        finish = await platform.finish()
+        platform.tell(stop())
+        await platform.all_obeyed()
+    assert (finish.error and finish.error.code, finish.gone) == ("not-held", True)
+    assert len([one for one in platform.finishes if one.data.run_id == RUN]) == 1
+    assert not dock.containers.started
 
 
 async def test_a_stop_of_a_run_not_held_is_answered_once_and_its_offer_comes_too_late() -> None:
