@@ -169,7 +169,7 @@ class System:
 
     def _readiness(self, name: str) -> Callable[[], bool]:
         match name.partition(":")[0]:
-            case "api":
+            case "api" | "all":
                 return lambda: _answers(f"{self.api_url}/readyz")
             case "issuer":
                 return lambda: _answers(f"{self.issuer_url}/.well-known/openid-configuration")

@@ -13,7 +13,8 @@ def serve(name: str, /) -> int:
     Parameters
     ----------
     name
-        api, issuer, handler, conductor, messenger, projector, relay, notifier, logkeeper or worker.
+        api, issuer, handler, conductor, messenger, projector, relay, notifier, logkeeper or worker; all is every
+        one of them but the issuer, in one process.
     """
     from infra.processes.serve import NoSuchProcess
     from infra.processes.serve import serve as run

@@ -12,7 +12,7 @@ from infra.topology import TOPOLOGY
 
 
 def main(settings: Settings) -> None:
-    """Raises RuntimeError, TopologyConflict, Unavailable."""
+    """Raises MigrationFailed, TopologyConflict, Unavailable."""
     migrate(settings.database.dsn("owner"))
     asyncio.run(declare(settings.amqp.url.get_secret_value(), TOPOLOGY))
 

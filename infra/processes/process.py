@@ -40,11 +40,12 @@ async def _until_stopped(name: str, main: Main, settings: Settings, traces: Trac
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log = structlog.get_logger(name)
     log.info("started")
-    await until(stop, [_through_outages(main, settings, traces, log)])
+    await until(stop, [through_outages(main, settings, traces, log)])
     log.info("stopped")
 
 
-async def _through_outages(main: Main, settings: Settings, traces: Traces, log: Any) -> None:
+async def through_outages(main: Main, settings: Settings, traces: Traces, log: Any) -> None:
+    """Run `main`, again after a pause when a server is down or gone. Raises whatever else it fails with."""
     pause = FIRST_PAUSE
     while True:
         started = asyncio.get_running_loop().time()

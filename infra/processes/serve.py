@@ -8,6 +8,7 @@ from infra.processes.process import Main, run
 from infra.settings import Settings, load
 
 NAMES = (
+    "all",
     "api",
     "conductor",
     "handler",
@@ -19,7 +20,7 @@ NAMES = (
     "relay",
     "worker",
 )
-WRITERS = frozenset({"handler", "conductor", "notifier"})
+WRITERS = frozenset({"all", "handler", "conductor", "notifier"})
 
 
 class NoSuchProcess(TallyportError):

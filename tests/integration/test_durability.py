@@ -24,5 +24,5 @@ async def test_a_server_that_may_lose_commits_is_refused_by_name(pg: Database) -
 
 
 def test_those_who_append_are_writers() -> None:
-    assert {"handler", "conductor", "notifier"} == WRITERS
+    assert {"handler", "conductor", "notifier", "all"} == WRITERS
     assert set(NAMES) >= WRITERS

@@ -165,7 +165,7 @@ def platform(
     name = f"e2e-{uuid7().hex[-12:]}"
     management.add_vhost(name)
     urls = vhost_urls(name, servers.broker()[0])
-    engine = servers.engine()[0] if any(one.startswith("worker") for one in processes) else None
+    engine = servers.engine()[0] if any(one.startswith(("worker", "all")) for one in processes) else None
     with database.copy_of(servers.postgres(), template) as copy:
         accounts = {"tally": urls.platform, "worker": urls.worker, "client": urls.client}
         environment = {"TALLY_LOG__FORMAT": "json", "TALLY_DATABASE__ALLOW_UNSAFE": "true", **extra}
