@@ -116,8 +116,8 @@ class StrictBearerValidator(JWTBearerTokenValidator):  # type: ignore[misc]
         claims.rules = self.rules
         return claims
 
-    def principal(self, token_string: str) -> tuple[Principal, float]:
-        """Whose token it is and when it ends. Raises InvalidToken."""
+    def principal(self, token_string: str) -> Principal:
+        """Whose token it is. Raises InvalidToken."""
         if len(token_string) > LONGEST or not COMPACT.fullmatch(token_string):
             raise InvalidToken("not a signed token of at most 8 KiB")
         try:
@@ -127,12 +127,14 @@ class StrictBearerValidator(JWTBearerTokenValidator):  # type: ignore[misc]
             raise InvalidToken(f"{type(invalid).__name__}: expired, not for this API, or not by its issuer") from None
         if not _client(claims, self.rules.written()):
             raise InvalidToken("no client id")
-        return principal_of(claims["sub"], _scopes(claims, self.rules)), float(claims["exp"])
+        ends = claims["exp"] + self.rules.leeway.total_seconds()
+        return principal_of(claims["sub"], _scopes(claims, self.rules), ends)
 
 
 def _check_shapes(claims: Mapping[str, Any]) -> None:
-    if not isinstance(claims.get("sub"), str) or not 0 < len(claims["sub"]) <= 256:
-        raise InvalidToken("sub is missing or empty")
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
+        raise InvalidToken("sub is missing, empty, longer than 255 characters, or no printable text")
     if not _is_number(claims.get("exp")):
         raise InvalidToken("exp is missing, or no time")
     audience = claims.get("aud")

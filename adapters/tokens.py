@@ -30,10 +30,10 @@ class BearerTokens:
         if known is not None and now < known[1]:
             return known[0]
         keys = await self._keys.having(_kid(token))
-        principal, ends = StrictBearerValidator(self._rules, keys, now).principal(token)
+        principal = StrictBearerValidator(self._rules, keys, now).principal(token)
         if len(self._known) >= KNOWN_AT_MOST:
             self._known.clear()
-        self._known[digest] = principal, min(now + KNOWN_FOR, ends + self._rules.leeway.total_seconds())
+        self._known[digest] = principal, min(now + KNOWN_FOR, principal.ends)
         return principal
 
 

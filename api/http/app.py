@@ -12,6 +12,7 @@ from api.http.access import Rates
 from api.http.context import Api
 from api.http.edge import Edge
 from api.http.route import SCHEME
+from api.http.waiting import Waiting
 from domain.ports.authorising import SCOPES
 
 DESCRIPTION = """Asks Tallyport what ran, why, when and with what outcome; and takes commands.
@@ -63,7 +64,7 @@ def create_app(api: Api) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.api, app.state.rates = api, Rates(api.bounds)
-    app.state.published, app.state.started = commands.Published(), False
+    app.state.published, app.state.waiting, app.state.started = commands.Published(), Waiting(), False
     routers = [tasks.router, run_logs.router, log.router, commands.router, operations.router, about.router]
     for router in routers if api.desk is None else [*routers, commands.posting]:
         app.include_router(router)

@@ -1,6 +1,7 @@
 """Commands over HTTP: read strictly, published with the caller's name, decided by the handler as any other."""
 
 from collections import OrderedDict
+from hashlib import sha256
 from typing import Annotated, cast
 from uuid import UUID
 
@@ -36,13 +37,18 @@ posting = protected()
 Key = Annotated[str | None, Header(description="A fresh UUID for each command; the same again changes nothing")]
 
 
-class Published(OrderedDict[UUID, str]):
-    """The newest commands that came in here, by id, with their senders: those are pending, not unknown."""
+class Published(OrderedDict[tuple[UUID, str], bytes]):
+    """Digests of the newest commands that came in here, by id and sender: those are pending, not unknown."""
 
-    def note(self, id: UUID, subject: str) -> None:
-        self[id] = subject
+    def note(self, command: PostedCommand) -> None:
+        self[command.id, command.cause.actor] = sha256(command.data).digest()
         if len(self) > REMEMBERED:
             self.popitem(last=False)
+
+    def differs(self, command: PostedCommand) -> bool:
+        """Whether its sender has used its id for another body, which may not be decided on yet."""
+        digest = sha256(command.data).digest()
+        return self.get((command.id, command.cause.actor), digest) != digest
 
 
 @router.get("/v1/commands/{command_id}", openapi_extra=needs("commands:read"), responses={202: {}})
@@ -57,10 +63,10 @@ async def command(request: Request, command_id: str, wait: Wait = None) -> Respo
     async def look() -> str | None:
         return await api.queries.outcome(given, reach, principal.subject)
 
-    outcome = await until(api, look, lambda outcome: outcome is not None, wait)
+    outcome = await until(request, look, lambda outcome: outcome is not None, wait)
     if outcome is not None:
         return Response(outcome, 200, media_type="application/json")
-    if _published(request).get(given) == principal.subject:
+    if (given, principal.subject) in _published(request):
         return _pending(given)
     raise NotFound(NOT_FOUND)
 
@@ -99,11 +105,11 @@ async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Re
     cause = request.state.cause
     given = id or api.new_id()
     command = PostedCommand(given, type, namespace, data, _from(cause, str(given), principal.subject))
-    if await desk.used_for_another(command):
+    if _published(request).differs(command) or await desk.used_for_another(command):
         raise IdReused(f"Idempotency-Key: {given} was used before with another body; send a fresh one")
     with api.traces.step("send task.commands", command.cause, "producer", _attributes(command)) as sent:
         await desk.publish(PostedCommand(given, type, namespace, data, sent))
-    _published(request).note(given, principal.subject)
+    _published(request).note(command)
     return _pending(given)
 
 

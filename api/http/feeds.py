@@ -1,6 +1,7 @@
 """Server-sent events: a generator of frames becomes an answer that keeps itself alive and counts as an open feed."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.access import api_rates
 from api.http.context import api_of, principal_of
+from api.http.waiting import waiting_in
 from domain.errors import Rejected, Unavailable
 
 PING_SECONDS = 15.0
@@ -65,12 +67,17 @@ class Feed(StreamingResponse):
 
 
 class Quiet:
-    """Waits for news, and says when a ping is due."""
+    """Waits for news, and says when a ping is due and when the feed is over."""
 
     def __init__(self, request: Request) -> None:
-        self._watch = api_of(request).watch
+        self._watch, self._waiting = api_of(request).watch, waiting_in(request)
+        self._ends = principal_of(request).ends
         self._clock = asyncio.get_running_loop().time
         self._spoke = self._clock()
+
+    def is_over(self) -> bool:
+        """Whether this process ends, or the token would open no new feed. The client comes back with another one."""
+        return self._waiting.over.is_set() or time.time() >= self._ends
 
     def spoke(self) -> None:
         """Something was sent."""

@@ -69,7 +69,7 @@ async def events(request: Request, query: Annotated[PageQuery, Query()]) -> Resp
     async def look() -> Read:
         return await api.queries.events(wanted)
 
-    return answers.log_page(request, await until(api, look, lambda read: read.count > 0, query.wait), "after")
+    return answers.log_page(request, await until(request, look, lambda read: read.count > 0, query.wait), "after")
 
 
 @router.get("/v1/stream", openapi_extra=READS, responses={200: {"content": {"text/event-stream": {}}}})
@@ -97,7 +97,7 @@ def _position(given: str, end: int) -> int:
 async def _frames(request: Request, wanted: EventFilter) -> AsyncGenerator[bytes]:
     quiet, queries = Quiet(request), api_of(request).queries
     yield b"retry: 1000\n\n"
-    while True:
+    while not quiet.is_over():
         read = await queries.events(wanted)
         for event in orjson.loads(read.body):
             yield frame(orjson.dumps(event).decode(), event["type"], str(event["position"]))

@@ -58,7 +58,7 @@ async def run(
     after_position: AfterPosition = None,
 ) -> Response:
     """One run."""
-    await caught_up(api_of(request), after_position, None)
+    await caught_up(request, after_position, None)
     found = (await _run(request, run_id, namespace))[1]
     return answers.one(request, found, answers.tag(found))
 
@@ -150,7 +150,7 @@ async def _followed(
     request: Request, run: tuple[UUID, Allowed], which: tuple[LogStream, ...], at: dict[LogStream, int]
 ) -> AsyncGenerator[bytes]:
     api, quiet, (run_uuid, reach) = api_of(request), Quiet(request), run
-    while True:
+    while not quiet.is_over():
         found = await api.queries.run(run_uuid, reach)
         complete = found is None or _all_stored(orjson.loads(found.body), (await api.logs.ends(run_uuid)).values())
         for name in which:

@@ -78,7 +78,7 @@ async def tasks(request: Request, query: Annotated[TaskQuery, Query()]) -> Respo
     """A page of tasks, the newest first; `Link: rel="next"` leads on."""
     api = api_of(request)
     wanted = query.wanted(allowed(request, query.namespace))
-    await caught_up(api, query.after_position, None)
+    await caught_up(request, query.after_position, None)
     return answers.many(request, await api.queries.tasks(wanted))
 
 
@@ -104,7 +104,7 @@ async def workflows(
 ) -> Response:
     """A page of workflows, the newest first."""
     api = api_of(request)
-    await caught_up(api, after_position, None)
+    await caught_up(request, after_position, None)
     return answers.many(request, await api.queries.workflows(allowed(request, namespace), limit, cursor))
 
 
@@ -139,7 +139,7 @@ async def events(request: Request, task_id: str, query: Annotated[HistoryQuery, 
     async def look() -> Read | None:
         return await api.queries.task_events(stream, reach, query.after_version, types, query.limit)
 
-    read = await until(api, look, lambda read: read is None or read.count > 0, query.wait)
+    read = await until(request, look, lambda read: read is None or read.count > 0, query.wait)
     if read is None:
         raise NotFound(NOT_FOUND)
     return answers.log_page(request, read, "after_version")
@@ -151,7 +151,7 @@ async def runs(
 ) -> Response:
     """A task's runs by number."""
     api = api_of(request)
-    await caught_up(api, after_position, None)
+    await caught_up(request, after_position, None)
     stream, reach = await stream_of(request, "task", task_id, namespace)
     listed = await api.queries.task_runs(stream, reach)
     if listed is None:
@@ -175,7 +175,7 @@ async def _one(
     request: Request, kind: Kind, ref: str, namespace: str | None, waits: tuple[Wait, AfterPosition]
 ) -> Response:
     wait, after_position = waits
-    await caught_up(api_of(request), after_position, wait)
+    await caught_up(request, after_position, wait)
     found = await _found(request, kind, ref, namespace, wait)
     return answers.one(request, found, MARKS[kind](found))
 
@@ -192,7 +192,7 @@ async def _found(request: Request, kind: Kind, ref: str, namespace: str | None, 
         known = "if-none-match" in request.headers
         return found is None or (known and not answers.matches(request, MARKS[kind](found))) or _has_ended(found)
 
-    found = await until(api, look, enough, wait)
+    found = await until(request, look, enough, wait)
     if found is None:
         raise NotFound(NOT_FOUND)
     return found

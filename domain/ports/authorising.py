@@ -10,21 +10,25 @@ SCOPES = ("tasks:read", "logs:read", "events:read", "commands:read", "commands:w
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. `namespaces`: those his token names as scopes `ns:<name>`; None: all (`ns:*`)."""
+    """A verified caller. `namespaces`: those his token names as scopes `ns:<name>`; None: all (`ns:*`).
+
+    `ends`: when his token is good no longer, in seconds since 1970.
+    """
 
     subject: str
     scopes: frozenset[str]
     namespaces: Allowed
+    ends: float
 
     def reaches(self, namespace: str) -> bool:
         """Whether what lies in `namespace` exists for him."""
         return self.namespaces is None or namespace in self.namespaces
 
 
-def principal_of(subject: str, scopes: frozenset[str]) -> Principal:
+def principal_of(subject: str, scopes: frozenset[str], ends: float) -> Principal:
     """The caller that these scopes make."""
     names = frozenset(scope.removeprefix("ns:") for scope in scopes if scope.startswith("ns:"))
-    return Principal(subject, scopes, None if "*" in names else names)
+    return Principal(subject, scopes, None if "*" in names else names, ends)
 
 
 class Tokens(Protocol):

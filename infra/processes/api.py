@@ -70,11 +70,13 @@ async def main(settings: Settings, traces: Traces) -> None:
                 },
                 bounds=bounds(settings),
             )
-            await stack.enter_async_context(serving(create_app(api), sock))
+            app = create_app(api)
+            await stack.enter_async_context(serving(app, sock))
             if measures is not None:
                 near = listening_near(settings.metrics.host, settings.metrics.port)
                 address = await stack.enter_async_context(serving(metrics_app(measures), near))
                 structlog.get_logger().info("metrics", address=f"{address}/metrics")
+            stack.callback(app.state.waiting.over.set)
             await asyncio.Event().wait()
     finally:
         sock.close()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx2
 import psycopg
+from fastapi import FastAPI
 from uuid_utils.compat import uuid7
 
 from adapters.bearer import Rules
@@ -67,6 +68,7 @@ class Running:
     printed: Printed
     database: Database
     client: httpx2.AsyncClient
+    app: FastAPI
 
     async def get(self, path: str, scope: str = "", **options: Any) -> httpx2.Response:
         """GET as `reader`, with these scopes (left out: all that reads, everywhere)."""
@@ -122,10 +124,12 @@ async def running(
             checks={"database": database_answers(queries)},
             bounds=bounds or Bounds(reads=1000),
         )
-        await stack.enter_async_context(serving(create_app(api), sock))
+        app = create_app(api)
+        await stack.enter_async_context(serving(app, sock))
+        stack.callback(app.state.waiting.over.set)
         await stack.enter_async_context(_projecting(database.app))
         client = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, timeout=10))
-        yield Running(url, issuer, inner, printed, database, client)
+        yield Running(url, issuer, inner, printed, database, client, app)
 
 
 @asynccontextmanager
