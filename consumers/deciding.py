@@ -17,6 +17,8 @@ from domain.task_states import Task, evolve
 
 Command: TypeAlias = task.Decision | workflow.Finish | worker.Lose
 Streams: TypeAlias = Mapping[UUID, Sequence[Recorded]]
+DISPATCHER = "dispatcher"
+"""The actor of grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Draft:
         if stream in self.freed:
             state, cause = self.freed[stream]
             return self._decide_task(Wish(stream, grant, cause), grant, state)
-        return self.decide(Wish(stream, grant, self.loaded[stream][-1].following("dispatcher")))
+        return self.decide(Wish(stream, grant, self.loaded[stream][-1].following(DISPATCHER)))
 
     def _decide_task(self, wish: Wish, command: task.Decision, state: Task) -> Sequence[e.Event]:
         try:
@@ -76,7 +78,7 @@ class Draft:
             return ()
         if isinstance(command, task.Free) and events:
             freed = evolve(state, wish.stream, events[0])
-            self.freed[wish.stream] = (freed, replace(wish.cause, actor="dispatcher"))
+            self.freed[wish.stream] = (freed, replace(wish.cause, actor=DISPATCHER))
         return self._add(wish, events, state.version)
 
     def _add(self, wish: Wish, events: Sequence[e.Event], version: int | None = None) -> Sequence[e.Event]:

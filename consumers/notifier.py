@@ -19,6 +19,7 @@ from domain.ports.notifying import Channel, NotifierTurn
 from domain.ports.tracing import Traces
 from domain.recorded import NewEvent
 
+ACTOR = "notifier"
 PAGE = 1000
 AT_ONCE = 8
 IDLE_SECONDS = 1.0
@@ -72,7 +73,7 @@ class Notifier:
 
     async def _send(self, notification: Notification) -> tuple[Notification, Tried, Cause]:
         name, number = notification.channel, notification.tries + 1
-        following = notification.event.following("notifier")
+        following = notification.event.following(ACTOR)
         attributes: dict[str, str | int] = {"tally.channel": name, "tally.try": number}
         with self.traces.step("process notifier", following, "client", attributes) as cause:
             if (channel := self.channels.get(name)) is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from uuid import UUID
 
+from consumers import deciding, notifier, saga, timekeeper
 from domain.errors import Nacked
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import Page, Seat, Turn
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 EXCHANGE = "task.events"
 PAUSES = (0.1, 0.4, 0.0)
 """Seconds after each refusal of a page: a queue that is full for a moment loses nothing."""
-SYSTEM = frozenset({"conductor", "messenger", "notifier", "projector", "relay", "handler"})
+SYSTEM = frozenset({saga.ACTOR, timekeeper.ACTOR, deciding.DISPATCHER, notifier.ACTOR})
+"""The parts of the platform that decide by themselves."""
 
 
 @dataclass(slots=True)

@@ -192,7 +192,7 @@ def test_an_event_is_sent_byte_for_byte_with_its_place_and_cause() -> None:
 
 def test_what_has_no_namespace_is_sent_under_an_underscore() -> None:
     event = e.WorkerLost(worker_id="w1", generation=1)
-    recorded = stored(NewEvent(TASK, 1, "", event, Cause("chain", "command", "conductor")))
+    recorded = stored(NewEvent(TASK, 1, "", event, Cause("chain", "command", "timekeeper")))
 
     message = event_message(replace(recorded, recorded_at=NOW + timedelta(microseconds=5)))
 
@@ -205,7 +205,10 @@ def test_what_has_no_namespace_is_sent_under_an_underscore() -> None:
     [
         ("alice", "user"),
         ("anonymous", "unauthenticated"),
-        ("conductor", "system"),
+        ("saga", "system"),
+        ("timekeeper", "system"),
+        ("dispatcher", "system"),
+        ("notifier", "system"),
         ("worker:w1", "service_account"),
     ],
 )
