@@ -50,23 +50,24 @@ def in_one(text: str) -> dict[str, Any]:
     return found
 
 
-async def wait_for(waiting: Any, polls: int) -> None:
+async def wait_for(api: Running, polls: int) -> None:
+    """Until so many callers wait."""
     async with asyncio.timeout(10):
-        while waiting.polls != polls:
-            await asyncio.sleep(0.01)
+        while api.app.state.waiting.polls != polls:
+            await api.client.get("/livez")
 
 
 async def test_a_poll_ends_with_its_caller(api: Running) -> None:
-    at, waiting = urlsplit(api.url), api.app.state.waiting
+    at = urlsplit(api.url)
     _, writer = await asyncio.open_connection(at.hostname, at.port)
     token = api.bearer()["Authorization"]
     head = f"GET /v1/tasks/{TASK}?wait=PT60S HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n\r\n"
     writer.write(head.encode())
-    await wait_for(waiting, 1)
+    await wait_for(api, 1)
 
     writer.close()
 
-    await wait_for(waiting, 0)
+    await wait_for(api, 0)
 
 
 async def test_polls_and_feeds_end_with_the_process_and_are_answered(api: Running) -> None:
@@ -82,7 +83,7 @@ async def test_polls_and_feeds_end_with_the_process_and_are_answered(api: Runnin
         asyncio.create_task(api.get(path, timeout=30))
         for path in ("/v1/stream", f"/v1/runs/{run_id()}/logs?follow=true")
     ]
-    await wait_for(api.app.state.waiting, len(polls))
+    await wait_for(api, len(polls))
 
     api.app.state.waiting.over.set()
 
@@ -107,7 +108,7 @@ async def test_many_polls_leave_room_for_other_questions(api: Running, looks: Co
         headers = api.bearer()
         address = f"/v1/tasks/{TASK}?wait=PT{seconds}S"
         polls = [asyncio.create_task(client.get(address, headers=headers)) for _ in range(many)]
-        await wait_for(api.app.state.waiting, many)
+        await wait_for(api, many)
         looks.clear()
         for number in range(20):  # news all the time, none of it theirs
             await api.append(*whole(uuid4())[:2])
