@@ -45,7 +45,7 @@ def run(settings: Settings, fresh: bool) -> int:
             signal.signal(number, lambda _number, _frame: ended(up, stop))
         _say(f"starting servers in {folder}")
         addresses, management = contexts.enter_context(servers(settings, made(folder, 0o700)))
-        ports = port_or_next(settings.api.port), port_or_next(settings.issuer.port)
+        ports = ports_near(settings.api.port, settings.issuer.port)
         extra = {"TALLY_LOG__FORMAT": "json", "TALLY_OTEL__SAMPLE": "1"}
         system = contexts.enter_context(System(addresses, folder / "system", extra, {}, *ports))
         _say("migrating, declaring, starting processes")
@@ -156,9 +156,13 @@ def empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def port_or_next(port: int) -> int:
-    """`port`, or the next that nobody listens on; 0: any free one."""
-    return next(one for one in range(port, 65_536) if not accepts(one)) if port else free_ports(1)[0]
+def ports_near(*wished: int) -> list[int]:
+    """For each the port itself, or the next that nobody listens on and that is not of another; 0: any free one."""
+    found: list[int] = []
+    for port, other in zip(wished, free_ports(len(wished)), strict=True):
+        near = (one for one in range(port, 65_536) if one not in found and not accepts(one))
+        found.append(next(near) if port else other)
+    return found
 
 
 def _remove_images(host: str, made_now: list[str]) -> None:

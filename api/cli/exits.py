@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, NOT_REACHED = 1, 2, 3, 4, 5, 6
 TOO_LONG, NOT_RUN, INTERRUPTED = 124, 125, 130
 CODES: Mapping[str, int] = {
+    "defect": FAILED,
+    "unexpected": FAILED,
     "bad-query": USAGE,
     "ambiguous-id": USAGE,
     "not-found": NOT_FOUND,
