@@ -200,6 +200,16 @@ def test_logs_are_raw(tally: Terminal) -> None:
     assert (tally.raw, tally.err) == (b"\x00\xffout\n", "err\n")
 
 
+@pytest.mark.parametrize("words", [("logs", "T1"), ("logs", "-f", "T1"), ("run", "--wait", "--task-id", "T1", "b")])
+def test_output_that_was_not_all_kept_is_not_shown_as_if_it_were(tally: Terminal, words: tuple[str, ...]) -> None:
+    tally.endings["T1"] = Ending(0, b"much\n", truncated=True)
+    if words[0] == "logs":
+        tally("run", "--task-id", "T1", "busybox")
+    assert tally(*words) == 0
+    assert tally.out == "much\n"
+    assert "printed more than was kept" in tally.err
+
+
 def test_a_workflow_shows_what_each_task_needs(tally: Terminal, tmp_path: Path) -> None:
     a, b = {"task_id": "a", "executor": "noop"}, {"task_id": "b", "executor": "noop", "depends_on": [{"task_id": "a"}]}
     (tmp_path / "flow.json").write_text(json.dumps({"workflow_id": "F1", "tasks": [a, b]}))
