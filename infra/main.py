@@ -1,5 +1,6 @@
 """`tally`: the console script. Nothing heavy is imported before a command asks for it."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the program's end
+    logging.getLogger("aiormq").addHandler(logging.NullHandler())  # it is told as what it leads to
     sys.exit(run(sys.argv[1:]))
 
 

@@ -25,19 +25,19 @@ def doctor(*, common: Common = COMMON) -> int:
 async def _all() -> list[dict[str, Any]]:
     try:
         settings = load()
+    except TallyportError as error:
+        return [_row("settings", "failed", str(error))]
+    found: list[dict[str, Any]] = []
+    checks: dict[str, Callable[[], Awaitable[str | None]]] = {}
+    try:
         where = target(settings)
     except TallyportError as error:
-        return [_row("platform", "failed", str(error))]
-    found = [_row("platform", "ok", f"{where.api_url} ({where.origin})")]
-    for part, check in (
-        ("api", lambda: _api(where)),
-        ("token", lambda: _token(where)),
-        ("broker", lambda: _broker(where)),
-        ("database", lambda: _database(settings)),
-        ("containers", lambda: _engine(settings)),
-    ):
-        found.append(await _checked(part, check))
-    return found
+        found.append(_row("platform", "failed", str(error)))
+    else:
+        found.append(_row("platform", "ok", f"{where.api_url} ({where.origin})"))
+        checks = {"api": lambda: _api(where), "token": lambda: _token(where), "broker": lambda: _broker(where)}
+    checks |= {"database": lambda: _database(settings), "containers": lambda: _engine(settings)}
+    return found + [await _checked(part, check) for part, check in checks.items()]
 
 
 async def _checked(part: str, check: Callable[[], Awaitable[str | None]]) -> dict[str, Any]:

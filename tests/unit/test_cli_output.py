@@ -217,6 +217,30 @@ def test_a_database_that_is_not_reached_is_said_so(
     assert "hunter2" not in tally.err
 
 
+def test_the_doctor_looks_at_every_part_that_is_left(
+    tally: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    monkeypatch.setenv("TALLY_DEV__FOLDER", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("TALLY_DATABASE__URL", f"postgresql://tally_app:hunter2@127.0.0.1:{port}/tally")
+    monkeypatch.setenv("TALLY_WORKER__ENGINE", f"unix://{tmp_path}/nowhere.sock")
+    assert tally("doctor", "-o", "json") == 1
+    found = {row["part"]: row for row in json.loads(tally.out)}
+    assert {part: row["status"] for part, row in found.items()} == dict.fromkeys(
+        ("platform", "database", "containers"), "failed"
+    )
+    assert "tally dev" in found["platform"]["detail"]
+    assert "hunter2" not in tally.out
+
+    monkeypatch.setenv("TALLY_CLIENT__API_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("TALLY_CLIENT__AMQP_URL", f"amqp://client:hunter2@127.0.0.1:{port}/tally")
+    assert tally("doctor", "-o", "json") == 1
+    failed = [row["part"] for row in json.loads(tally.out) if row["status"] == "failed"]
+    assert failed == ["api", "token", "broker", "database", "containers"]
+    assert "hunter2" not in tally.out
+
+
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_streams_that_the_caller_has_closed_are_missed_by_nobody(closed: int) -> None:
     command = [sys.executable, "-m", "infra.main", "config", "show"]
