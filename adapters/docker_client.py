@@ -20,7 +20,7 @@ async def connect(url: str | None, policy: Policy, runs: int) -> AsyncGenerator[
     `runs`: how many containers may be followed at once. Raises EngineDown, EngineTimeout.
     """
     threads = Threads(1, "engine connect")
-    with EngineErrors().of("connect", {}):
+    with EngineErrors().of("connect", {}, otherwise=None):
         client = await threads.call(_open, url, runs)
         info = await threads.call(client.info)
     try:

@@ -4,6 +4,7 @@ The SDK's types are mostly unknown to the checkers: its client and its answers a
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,7 +17,7 @@ from adapters.docker_files import place_for, read_tar
 from adapters.docker_images import DockerImages
 from adapters.docker_output import OutputReader
 from adapters.threads import Threads
-from domain.errors import CannotRun, EngineTimeout
+from domain.errors import CannotRun, EngineDown, EngineTimeout
 from domain.ports.running import RESULT_LIMIT, ContainerState, Found, Output, Planned, Signal
 
 CALL_SECONDS = 15
@@ -27,6 +28,8 @@ CALLS = 8
 STATES: dict[str, ContainerState] = {"created": "created", "exited": "exited", "dead": "exited", "removing": "exited"}
 CREATE = {400: "container-refused", 404: "image-not-found", 409: "name-clash"}
 START = {400: "container-refused"}
+NEVER = "0002"
+"""The year before which the engine puts the start of what never started: removed half-way, it says exit code 0."""
 NO_COMMAND = (126, 127)
 T = TypeVar("T")
 
@@ -89,9 +92,14 @@ class DockerEngine:
         try:
             await self._call(f"start {id[:12]}", START, self._start, id, last_look)
         except CannotRun as refused:
-            if refused.code == "container-refused" and await self._calls.call(self._exit_code, id) in NO_COMMAND:
+            if refused.code == "container-refused" and await self._lacks_command(id):
                 raise CannotRun("bad-command", refused.detail) from refused
             raise
+
+    async def _lacks_command(self, id: str) -> bool:
+        with suppress(EngineDown, EngineTimeout):
+            return await self._ask(f"inspect {id[:12]}", self._exit_code, id) in NO_COMMAND
+        return False
 
     def _start(self, id: str, last_look: Callable[[], None]) -> None:
         last_look()
@@ -144,7 +152,7 @@ class DockerEngine:
         if labels is None:
             raise CannotRun("name-clash", f"container {id[:12]} is not one of ours")
         state = STATES.get(there["State"]["Status"], "running")
-        exited = state == "exited"
+        exited = state == "exited" and there["State"]["StartedAt"] > NEVER
         return Found(
             there["Id"],
             labels,
