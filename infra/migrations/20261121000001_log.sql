@@ -39,6 +39,18 @@ CREATE TABLE events_default PARTITION OF events DEFAULT;
 CREATE TABLE events_endless PARTITION OF events
   FOR VALUES FROM ('00000000-0000-0000-0000-000000000000') TO ('00000000-0001-0000-0000-000000000000');
 
+-- Triggers for each row reach every partition; those for statements must be on each.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'events are never changed: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER events_are_immutable BEFORE UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON events_default
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON events_endless
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- The least UUIDv7 of a moment.
 CREATE FUNCTION uuid_floor(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
   SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
@@ -67,18 +79,13 @@ BEGIN
       CONTINUE;
     END IF;
     EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', name, lowest, highest);
+    EXECUTE format('CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON %I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
     made := made + 1;
   END LOOP;
   RETURN made;
 END $$;
 SELECT make_event_partitions();
-
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  RAISE EXCEPTION 'events are never changed: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
-END $$;
-CREATE TRIGGER events_are_immutable BEFORE UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- The one way into the log. Takes the lock before it numbers anything, so positions are given in commit order; holds
 -- it to the end of the transaction, so it must be that transaction's last statement. Events of a stream whose head is
@@ -184,6 +191,7 @@ GRANT SELECT, INSERT ON events, names, inbox, dead_letters TO tally_app;
 GRANT SELECT, INSERT, UPDATE ON consumers, redeliveries TO tally_app;
 GRANT DELETE ON redeliveries TO tally_app;
 GRANT SELECT ON installation TO tally_app;
+REVOKE ALL ON FUNCTION make_event_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_event_partitions TO tally_app;
 GRANT SELECT ON events, consumers, names, inbox, dead_letters, installation TO tally_read;
 

@@ -1,6 +1,7 @@
 """The log on PostgreSQL: immutable, in commit order, one follower at a time."""
 
 import asyncio
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -31,6 +32,31 @@ async def test_a_stored_event_is_never_changed(pg: Database, change: str, role: 
 
     with psycopg.connect(getattr(pg, role)) as direct, pytest.raises(psycopg.errors.InsufficientPrivilege):
         direct.execute(change.encode())
+
+
+async def test_no_part_of_the_log_is_ever_truncated_not_even_by_its_owner(pg: Database) -> None:
+    with psycopg.connect(pg.app, autocommit=True) as app:
+        app.execute("SELECT make_event_partitions(4)")
+    with psycopg.connect(pg.owner, autocommit=True) as owner:
+        owner.execute("SET ROLE tally_owner")
+        rows = owner.execute("SELECT relid::text FROM pg_partition_tree('events') WHERE isleaf").fetchall()
+        for (partition,) in rows:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="events are never changed"):
+                owner.execute(f"TRUNCATE {partition}".encode())
+    assert {"events_default", "events_endless"} < {name for (name,) in rows}
+    assert len(rows) >= 2 + 5
+
+
+async def test_whoever_only_reads_runs_nothing_with_its_owners_rights(pg: Database) -> None:
+    with psycopg.connect(pg.read, autocommit=True) as reader:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("SELECT make_event_partitions()")
+        rows = reader.execute(
+            "SELECT proname, has_function_privilege(oid, 'EXECUTE') FROM pg_proc "
+            "WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert {name for name, _ in rows} >= {"make_event_partitions", "begin_rebuild"}
+    assert [name for name, allowed in rows if allowed] == []
 
 
 async def test_a_month_of_which_the_default_partition_holds_events_stays_there(pg: Database) -> None:
@@ -118,6 +144,34 @@ async def test_positions_are_given_in_the_order_of_commits(pg: Database) -> None
         earlier, later = await asyncio.gather(slow(), fast())
 
     assert earlier < later
+
+
+async def test_a_writer_that_falls_silent_holds_the_log_only_until_the_server_ends_it(pg: Database) -> None:
+    impatient = f"{pg.app}?options=-c%20idle_in_transaction_session_timeout%3D300ms"
+    async with (
+        await connect(pg.app, "patient") as usual,
+        await connect(impatient, "silent") as silent,
+        await connect(pg.app, "next") as following,
+    ):
+        begun = asyncio.Event()
+
+        async def fall_silent() -> None:
+            async with silent.transaction():
+                await append_events(silent, history(1))
+                begun.set()
+                await asyncio.Event().wait()
+
+        silence = asyncio.create_task(fall_silent())
+        await begun.wait()
+        async with asyncio.timeout(20), following.transaction():
+            appended = await append_events(following, history(1))
+        silence.cancel()
+        with suppress(asyncio.CancelledError, psycopg.OperationalError):
+            await silence
+        limit = await (await usual.execute("SHOW idle_in_transaction_session_timeout")).fetchone()
+
+    assert len(appended.positions) == 1
+    assert limit == ("30s",)
 
 
 async def test_a_standby_takes_over_when_the_holder_is_gone(pg: Database) -> None:
