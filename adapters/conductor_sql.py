@@ -110,7 +110,8 @@ SELECT w.stream, w.worker_id, w.generation,
 FROM conductor_workers w LEFT JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
 WHERE NOT w.lost AND greatest(w.since, b.heard) + %b <= %b LIMIT %b
 """
-# Workers that have fallen silent since count as well: they are looked at again when the tasks are given out.
+# Workers that have fallen silent since count as well: they are looked at again when the tasks are given out. OFFSET 0
+# keeps the planner, which cannot know how few slots are free, from reading the whole log to join it.
 WAITING = f"""
 WITH room AS (
   SELECT w.pool, executor, least(sum(greatest(w.slots - coalesce(l.held, 0), 0)), %b) AS slots
@@ -123,7 +124,8 @@ SELECT first.key, first.position, first.pool, first.executor, {", ".join(f"event
 FROM room, LATERAL (
   SELECT * FROM conductor_queue q WHERE q.pool = room.pool AND q.executor = room.executor
   ORDER BY q.key, q.position LIMIT room.slots) AS first
-JOIN events ON events.originator_id = first.task ORDER BY first.key, first.position, events.originator_version
+CROSS JOIN LATERAL (SELECT * FROM events WHERE originator_id = first.task OFFSET 0) AS events
+ORDER BY first.key, first.position, events.originator_version
 """
 
 DEAL = """

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Notify
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ObjectNotInPrerequisiteState
 from uuid_utils.compat import uuid7
 
@@ -53,9 +54,26 @@ BEHIND = 0.02
 """Seconds that a follower gathers which only tells of runs: those that bring a run about have the processors first."""
 
 
+_WATCHFUL = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c idle_in_transaction_session_timeout=30s -c tcp_user_timeout=10s "
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+}
+"""Neither side waits long for one that is gone without a word: a transaction may hold the log's lock."""
+
+
 async def connect(dsn: str, application: str) -> Connection:
-    """A connection that commits each statement unless a transaction is opened, and prepares what it repeats."""
-    return await AsyncConnection.connect(dsn, autocommit=True, application_name=f"tally {application}")
+    """A connection that commits each statement unless a transaction is opened, and prepares what it repeats.
+
+    What `dsn` says of timeouts counts. Raises psycopg.OperationalError, at the latest after 5 s.
+    """
+    named = {"application_name": f"tally {application}"}
+    wanted: dict[str, Any] = {**_WATCHFUL, **conninfo_to_dict(dsn), **named}
+    return await AsyncConnection.connect(autocommit=True, **wanted)
 
 
 def recorded(row: tuple[Any, ...]) -> Recorded:

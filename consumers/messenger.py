@@ -4,6 +4,7 @@ All are sent before they are noted, so each may be sent twice and none is left o
 A lost one costs little: the log offers again, and each beat that still lists a run to be ended brings its stop again.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from consumers.following import PAGE
+from domain.errors import Unavailable
 from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskSubmitted
 from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing, Publisher
@@ -25,6 +27,8 @@ from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
 EXCHANGE = "task.work"
 TYPES = [RunLeased.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
 LOG_ALONE = frozenset({"tally_log"})
+SEND_SECONDS = 5.0
+"""A standby ends who holds a turn for 10 s."""
 RUNS_IN_AN_OFFER, BEATS_AT_ONCE = 100, 500
 OFFER_KEPT, STOP_KEPT, SYNC_KEPT = timedelta(seconds=12), timedelta(minutes=1), timedelta(seconds=10)
 """How long each waits in a worker's queue: after that it is said anew or no longer true."""
@@ -34,12 +38,13 @@ Order: TypeAlias = RunLeased | TaskCancelling | RunTimingOut
 
 @dataclass(frozen=True, slots=True)
 class Messenger:
-    """Follows the log as the consumer `messenger`, and the beats."""
+    """Follows the log as the consumer `messenger`, and the beats. `send_seconds`: until messages are confirmed."""
 
     seat: Seat[MessengerTurn]
     publisher: Publisher
     traces: Traces
     new_id: NewId
+    send_seconds: float = SEND_SECONDS
 
     async def step(self, page: Page) -> bool:
         """Send what the page's events and the unanswered beats call for. True: there may be more.
@@ -62,7 +67,7 @@ class Messenger:
                 messages += [self._stop_again(recorded) for recorded in stopping]
                 messages += [self._sync(beat, standing) for beat, standing in beats]
                 if messages:
-                    await self.publisher.publish(messages)
+                    await self._send(messages)
             if beats:
                 await turn.answered([beat for beat, _ in beats])
         return len(page.events) >= PAGE or len(beats) == BEATS_AT_ONCE
@@ -89,6 +94,13 @@ class Messenger:
             for (worker_id, generation), runs in offers.items()
             for some in chunks(runs, RUNS_IN_AN_OFFER)
         ] + stops
+
+    async def _send(self, messages: Sequence[Outgoing]) -> None:
+        try:
+            async with asyncio.timeout(self.send_seconds):
+                await self.publisher.publish(messages)
+        except TimeoutError as error:
+            raise Unavailable(f"broker: no confirm within {self.send_seconds:g} s") from error
 
     def _stop_again(self, recorded: Recorded) -> Outgoing:
         order = _order(recorded)

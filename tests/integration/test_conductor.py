@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from adapters.beat_store import PgBeatStore
+from adapters.conductor_sql import WAITING
 from adapters.event_log import connect
 from adapters.in_memory.traces import NoTraces
 from consumers.conductor import Conductor
@@ -197,3 +198,28 @@ async def test_statements_of_a_round_use_indexes_however_long_the_queue(pg: Data
         ).fetchall()
 
     assert "conductor_queue_order_idx" in str(plan)
+
+
+QUEUED = """
+WITH tasks AS (
+  SELECT uuid_floor(now() + n * interval '1 ms') AS id, n FROM generate_series(1, 20000) AS n), stored AS (
+  INSERT INTO events (originator_id, originator_version, topic, state, event_id, recorded_at, namespace,
+    correlation_id, causation_id, actor)
+  SELECT id, version, 'task.queued.v1', repeat('x', 300)::bytea, gen_random_uuid(), now(), 'default', '', '', ''
+  FROM tasks CROSS JOIN generate_series(1, 2) AS version)
+INSERT INTO conductor_queue (task, pool, executor, key, position) SELECT id, 'default', 'docker', now(), n FROM tasks
+"""
+
+
+async def test_a_long_queue_and_a_long_log_are_not_read_whole_for_a_few_free_slots(pg: Database) -> None:
+    async with world(pg) as there:
+        await there.register("w1", slots=8)
+        async with there.seat() as seat:
+            await settle(conductor(seat))
+        with psycopg.connect(pg.owner, autocommit=True) as owner:
+            owner.execute(QUEUED)
+            owner.execute("ANALYZE")
+            cursor = psycopg.ClientCursor(owner)
+            plan = cursor.execute(f"EXPLAIN {WAITING}".encode(), (400, 15.0)).fetchall()
+
+    assert not [line for (line,) in plan if "Seq Scan on events_20" in line], plan  # a month's partition

@@ -1,5 +1,6 @@
 """What workers are sent, for which events."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -14,6 +15,7 @@ from consumers.messenger import TYPES, Messenger
 from domain import events as e
 from domain.errors import Unavailable
 from domain.messages import Cause, Message
+from domain.ports.broker import Outgoing
 from domain.recorded import new_events
 from domain.reports import HeldRun
 from domain.specs import Container, TaskSpec
@@ -231,6 +233,21 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
     await here.step()
 
     assert [message.TYPE for message in here.told("w1")] == ["run.offer.v1", "worker.sync.v1"]
+
+
+async def test_a_broker_that_says_nothing_does_not_hold_the_turn_until_a_standby_takes_it() -> None:
+    class Silent:
+        async def publish(self, messages: Sequence[Outgoing]) -> None:
+            await asyncio.Event().wait()
+
+    here = await place()
+    here.task(TASK, leased(RUN))
+    messenger = Messenger(here.seat, Silent(), NoTraces(), Ids(), send_seconds=0.01)
+
+    with pytest.raises(Unavailable, match="no confirm"):
+        await messenger.step(await here.seat.page(1000, TYPES))
+
+    assert here.seat.position == 0
 
 
 async def test_a_worker_whose_queue_is_gone_holds_up_nobody() -> None:
