@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import Key, KeySet, RSAKey
 
 from domain.errors import Unavailable
 
@@ -17,6 +17,8 @@ RENEW_AFTER = 300.0
 TRUST_FOR = 600.0
 UNKNOWN_KEY_EVERY = 60.0
 RETRY_AFTER = 1.0
+GIVEN_UP_AFTER = 10.0
+KINDS, SHORTEST_RSA = ("RSA", "EC", "OKP"), 2048
 PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
@@ -40,11 +42,15 @@ class IssuerKeys:
             await self._fetch(because_older_than=self._clock() - TRUST_FOR)
         elif age > RENEW_AFTER and (self._renewal is None or self._renewal.done()):
             self._renewal = asyncio.create_task(self._renew())
-        if kid is not None and self._lacks(kid) and self._clock() - self._asked_for_unknown >= UNKNOWN_KEY_EVERY:
+        if kid is not None and self._lacks(kid) and self._may_ask_for_unknown():
             self._asked_for_unknown = self._clock()
             await self._renew()
         assert self._keys is not None
         return self._keys
+
+    def _may_ask_for_unknown(self) -> bool:
+        now = self._clock()
+        return now - self._asked_for_unknown >= UNKNOWN_KEY_EVERY and now - self._tried >= RETRY_AFTER
 
     def _lacks(self, kid: str) -> bool:
         return self._keys is not None and all(key.kid != kid for key in self._keys.keys)
@@ -61,12 +67,14 @@ class IssuerKeys:
                 return
             if self._clock() - self._tried < RETRY_AFTER:
                 raise Unavailable(f"the keys of {self._issuer} could not be had a moment ago")
-            self._tried = self._clock()
             try:
-                metadata = await self._discover()
-                keys = _public_keys(await self._json(self._checked(metadata)))
-            except (httpx2.HTTPError, ValueError, KeyError, TypeError, JoseError, RecursionError) as failed:
+                async with asyncio.timeout(GIVEN_UP_AFTER):
+                    metadata = await self._discover()
+                    keys = _public_keys(await self._json(self._checked(metadata)))
+            except (httpx2.HTTPError, ValueError, KeyError, TypeError, RecursionError, TimeoutError) as failed:
                 raise Unavailable(f"the keys of {self._issuer} cannot be had: {type(failed).__name__}") from failed
+            finally:
+                self._tried = self._clock()  # those who waited meanwhile do not try each for himself
             self._keys, self._fetched = keys, self._clock()
 
     async def _discover(self) -> dict[str, Any]:
@@ -102,13 +110,25 @@ class IssuerKeys:
 
 
 def _public_keys(document: dict[str, Any]) -> KeySet:
-    """Signing keys alone. A set that shows a private or a shared key is not to be trusted at all."""
-    given = cast("list[dict[str, Any]]", document["keys"])
+    """The signing keys of a kind that is known here; others are left out (RFC 7517, section 5).
+
+    Raises ValueError when there are none, or a private or shared one: such a set is not to be trusted at all.
+    """
+    listed: object = document["keys"]
+    given = [cast("dict[str, Any]", key) for key in cast("list[object]", listed) if isinstance(key, dict)]
     if any(name in key for key in given for name in PRIVATE):
         raise ValueError("a private key is published")
-    signing = [key for key in given if key.get("use", "sig") == "sig" and key.get("kty") in {"RSA", "EC", "OKP"}]
-    keys = KeySet.import_key_set({"keys": signing})
-    for key in keys.keys:
-        if isinstance(key, RSAKey) and key.public_key.key_size < 2048:
-            raise ValueError("an RSA key is shorter than 2048 bits")
-    return keys
+    keys = [key for one in given if (key := _signing_key(one)) is not None]
+    if not keys:
+        raise ValueError("no key to check a signature with")
+    return KeySet(keys)
+
+
+def _signing_key(given: dict[str, Any]) -> Key | None:
+    if given.get("use", "sig") != "sig" or given.get("kty") not in KINDS:
+        return None
+    try:
+        [key] = KeySet.import_key_set({"keys": [given]}).keys
+    except (JoseError, ValueError, KeyError, TypeError):
+        return None
+    return None if isinstance(key, RSAKey) and key.public_key.key_size < SHORTEST_RSA else key
