@@ -128,7 +128,7 @@ async def running(
         await stack.enter_async_context(serving(app, sock))
         stack.callback(app.state.waiting.over.set)
         await stack.enter_async_context(_projecting(database.app))
-        client = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, timeout=10))
+        client = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, timeout=30))
         yield Running(url, issuer, inner, printed, database, client, app)
 
 

@@ -19,7 +19,7 @@ class Request:
 
 @dataclass(slots=True)
 class Receiver:
-    """`does`: for each request in turn a status, "hang", "reset" or bytes to answer with; 204 when used up."""
+    """`does`: for each request in turn a status, "hang", "drip", "reset" or bytes to answer with; 204 when used up."""
 
     does: list[int | str | bytes]
     port: int = 0
@@ -28,7 +28,7 @@ class Receiver:
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def wait_for(self, count: int, seconds: float = 10) -> Sequence[Request]:
+    async def wait_for(self, count: int, seconds: float = 20) -> Sequence[Request]:
         """The requests, once there are `count`."""
         async with asyncio.timeout(seconds), self.arrived:
             await self.arrived.wait_for(lambda: len(self.requests) >= count)
@@ -50,6 +50,10 @@ class Receiver:
 
     async def _answer(self, does: int | str | bytes, writer: asyncio.StreamWriter) -> None:
         if does == "hang":
+            await self.released.wait()
+        elif does == "drip":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nx")
+            await writer.drain()
             await self.released.wait()
         elif does == "reset":
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

@@ -18,7 +18,7 @@ class NotInTime(AssertionError):
         self.what, self.seconds = what, seconds
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def until(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -26,7 +26,7 @@ def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
         time.sleep(POLL)
 
 
-async def eventually(true: Callable[[], Awaitable[bool]], what: str, seconds: float = 10) -> None:
+async def eventually(true: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not await true():
         if time.monotonic() > deadline:

@@ -40,10 +40,10 @@ async def test_a_round_that_sends_a_probe_stores_its_number_first_and_publishes_
     seat = MemorySeat(world.log, "conductor", world.turn)
     loop = asyncio.create_task(Conductor(seat, NoTraces(), Probes(broker, lambda: EPOCH)).run(stop))
 
-    await asyncio.wait_for(broker.came.wait(), 5)
+    await asyncio.wait_for(broker.came.wait(), 20)
     stop.set()
     world.log.grown.set()
-    await asyncio.wait_for(loop, 5)
+    await asyncio.wait_for(loop, 20)
 
     assert [Probe.model_validate_json(one.body).probe for one in broker.sent] == [1]
     assert world.rows.clock.probe == 1
@@ -54,11 +54,11 @@ async def test_a_probe_that_cannot_be_sent_is_not_sent_again_but_the_next_one_is
     probes = Probes(broker, lambda: EPOCH)
     sending = asyncio.create_task(probes.run())
     probes.send(7)
-    await asyncio.wait_for(broker.came.wait(), 5)
+    await asyncio.wait_for(broker.came.wait(), 20)
     broker.came.clear()
 
     probes.send(8)
-    await asyncio.wait_for(broker.came.wait(), 5)
+    await asyncio.wait_for(broker.came.wait(), 20)
 
     assert [Probe.model_validate_json(one.body).probe for one in broker.sent] == [8]
     sending.cancel()
@@ -96,7 +96,7 @@ class Dozing:
         self.stop.set()
 
     async def doze(self, conducting: Conductor) -> None:
-        await asyncio.wait_for(conducting.run(self.stop), 5)
+        await asyncio.wait_for(conducting.run(self.stop), 20)
 
 
 async def test_its_own_grants_alone_are_no_reason_for_another_round() -> None:

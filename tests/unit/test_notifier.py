@@ -74,7 +74,7 @@ async def holds(true: Callable[[], bool], what: str) -> None:
     async def now() -> bool:
         return true()
 
-    await eventually(now, what, seconds=5)
+    await eventually(now, what)
 
 
 async def test_the_end_of_a_task_is_told_and_recorded_with_its_cause() -> None:

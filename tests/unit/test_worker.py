@@ -77,6 +77,6 @@ async def test_a_worker_that_is_told_to_end_leaves_its_containers_running_and_sa
     await platform.start()
     await platform.finish(OTHER)
     end.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
     assert platform.logs(OTHER) == {"stdout": b"out\n", "stderr": b"err\n"}
     assert [c.state for c in await dock.left()] == ["running", "exited"]

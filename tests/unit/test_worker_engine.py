@@ -25,7 +25,7 @@ async def test_a_worker_begins_anew_when_an_engine_answers_and_tells_before_what
     found.set()
 
     with pytest.raises(Unavailable, match="container engine answers"):
-        await asyncio.wait_for(working, 5)
+        await asyncio.wait_for(working, 20)
 
 
 async def test_a_worker_with_its_engine_ends_only_when_it_is_cancelled() -> None:
@@ -38,5 +38,5 @@ async def test_a_worker_with_its_engine_ends_only_when_it_is_cancelled() -> None
     working.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(working, 5)
+        await asyncio.wait_for(working, 20)
     assert [container.state for container in await dock.left()] == ["running"]
