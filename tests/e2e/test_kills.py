@@ -5,8 +5,10 @@ from collections import Counter
 import pytest
 
 from infra.dev import engine_api
+from infra.engine_watch import watching
 from tests.e2e.conftest import MakePlatform
-from tests.support.platform import BUSYBOX, ENDS, Platform
+from tests.support.platform import BUSYBOX, Platform
+from tests.support.ran_once import assert_each_ran_once
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -42,9 +44,11 @@ def restart(platform: Platform, process: str) -> None:
 
 
 @pytest.mark.parametrize("process", ["handler", "conductor", "worker"])
-def test_a_killed_process_loses_nothing_and_runs_nothing_twice(make_platform: MakePlatform, process: str) -> None:
+def test_a_killed_process_loses_nothing_and_runs_nothing_twice(
+    make_platform: MakePlatform, docker_host: str, process: str
+) -> None:
     processes = ("handler", "conductor", "messenger", "projector", "logkeeper", "worker")
-    with make_platform(processes) as tally:
+    with make_platform(processes) as tally, watching(docker_host) as sightings:
         tally.publish("task.submit-workflow.v1", fan("kill", ["sleep", "1"]))
         tally.wait_for("task.run-started.v1", "kill.0")
 
@@ -52,10 +56,7 @@ def test_a_killed_process_loses_nothing_and_runs_nothing_twice(make_platform: Ma
         ends = tally.wait_ended(*names("kill"), seconds=120)
 
         assert Counter(ends.values()) == {"succeeded": WIDTH + 2}
-        for task in names("kill"):
-            types = Counter(event.type for event in tally.events(task))
-            assert types["task.run-started.v1"] == 1, tally.types(task)
-            assert sum(types[end] for end in ENDS) == 1, tally.types(task)
+        assert_each_ran_once(tally, sightings, *names("kill"))
 
 
 @pytest.mark.parametrize("why", ["cancelled", "timeout"])

@@ -6,9 +6,11 @@ from urllib.parse import quote, urlsplit
 import psycopg
 import pytest
 
+from infra.engine_watch import Sightings, watching
 from tests.e2e.conftest import MakePlatform
 from tests.support.broker import Management
-from tests.support.platform import BUSYBOX, ENDS, Platform
+from tests.support.platform import BUSYBOX, Platform
+from tests.support.ran_once import assert_each_ran_once
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -24,19 +26,16 @@ def submit_all(tally: Platform, seconds: str) -> None:
         tally.publish("task.submit.v1", {"task_id": task, "container": container, "depends_on": needs})
 
 
-def check(tally: Platform) -> None:
+def check(tally: Platform, sightings: Sightings) -> None:
     ends = tally.wait_ended(*TASKS, seconds=120)
     assert Counter(ends.values()) == {"succeeded": len(TASKS)}
-    for task in TASKS:
-        types = Counter(event.type for event in tally.events(task))
-        assert types["task.run-started.v1"] == 1, tally.types(task)
-        assert sum(types[end] for end in ENDS) == 1, tally.types(task)
+    assert_each_ran_once(tally, sightings, *TASKS)
     tally.wait_caught_up("projector", "relay", seconds=60)
     assert {row[0] for row in tally.rows("SELECT status FROM tasks")} == {"succeeded"}
 
 
-def test_every_database_connection_may_be_cut(make_platform: MakePlatform) -> None:
-    with make_platform(PROCESSES) as tally:
+def test_every_database_connection_may_be_cut(make_platform: MakePlatform, docker_host: str) -> None:
+    with make_platform(PROCESSES) as tally, watching(docker_host) as sightings:
         submit_all(tally, "1")
         tally.wait_for("task.run-started.v1", TASKS[0])
 
@@ -48,13 +47,13 @@ def test_every_database_connection_may_be_cut(make_platform: MakePlatform) -> No
 
         assert cut is not None
         assert cut[0] >= 8
-        check(tally)
+        check(tally, sightings)
 
 
 def test_every_broker_connection_may_be_cut(
-    make_platform: MakePlatform, broker: tuple[dict[str, str], Management]
+    make_platform: MakePlatform, broker: tuple[dict[str, str], Management], docker_host: str
 ) -> None:
-    with make_platform(PROCESSES) as tally:
+    with make_platform(PROCESSES) as tally, watching(docker_host) as sightings:
         submit_all(tally, "4")
         tally.wait_for("task.run-started.v1", TASKS[0])
         vhost = urlsplit(tally.system.addresses.amqp["tally"]).path.lstrip("/")
@@ -66,4 +65,4 @@ def test_every_broker_connection_may_be_cut(
         for name in open_ones():
             broker[1].call("DELETE", f"/connections/{quote(name, safe='')}")
 
-        check(tally)
+        check(tally, sightings)
