@@ -7,23 +7,26 @@ import asyncio
 import re
 import socket
 import ssl
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpx2
 from standardwebhooks import Webhook as Signature
 
+from adapters.threads import Threads
 from domain.notifying import Notification, Tried
 from domain.ports.log import Clock
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 10.0
-MAX_ANSWER = 64 << 10
+NAMES_AT_ONCE = 4
 MAX_URL = 2048
-NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-COMPATIBLE = IPv6Network("::/96")
+NAT64 = IPv6Network("64:ff9b::/96")
+UNICAST = IPv6Network("2000::/3")
+"""All of IPv6 that is given out for the public internet."""
 
 _URL = re.compile(
     r"webhook\+(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
@@ -73,28 +76,41 @@ def parse(url: str, allow_private: bool) -> Target:
 def is_public(address: str) -> bool:
     """Whether an address, and the IPv4 address inside it if there is one, belongs to the public internet."""
     ip = ip_address(address.partition("%")[0])
-    inside = _inside(ip) if isinstance(ip, IPv6Address) else ip
-    return all(one.is_global and not one.is_multicast for one in (ip, inside) if one is not None) and not (
-        isinstance(ip, IPv6Address) and ip in COMPATIBLE
-    )
+    if isinstance(ip, IPv6Address):
+        translated = ip.ipv4_mapped or (_last_four(ip) if ip in NAT64 else None)
+        if translated is not None:
+            return is_public(str(translated))
+        tunnelled = ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip not in UNICAST or (tunnelled is not None and not is_public(str(tunnelled))):
+            return False
+    return ip.is_global and not ip.is_multicast
 
 
-def _inside(ip: IPv6Address) -> IPv4Address | None:
-    if ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    if ip.sixtofour is not None:
-        return ip.sixtofour
-    if ip.teredo is not None:
-        return ip.teredo[1]
-    if any(ip in network for network in NAT64):
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
+def _last_four(ip: IPv6Address) -> IPv4Address:
+    return IPv4Address(int(ip) & 0xFFFFFFFF)
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """All addresses of a host, as the operating system finds them. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+class Names:
+    """Finds the addresses of hosts as the operating system does, in threads of its own: it may take long."""
+
+    def __init__(self) -> None:
+        self._threads = Threads(NAMES_AT_ONCE, "webhook name")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """All addresses. Raises OSError."""
+        try:
+            found = await self._threads.call(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise OSError("no such host: its name has a part that is empty or too long") from error
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def can_sign(secret: str) -> bool:
+    """Whether `secret` is base64, after `whsec_` or alone."""
+    try:
+        return bool(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +122,7 @@ class WebhookChannel:
     client: httpx2.AsyncClient
     clock: Clock
     allow_private: bool = False
-    resolve: Resolve = resolve
+    resolve: Resolve = field(default_factory=Names)
 
     async def send(self, notification: Notification) -> Tried:
         """Try once, for at most 10 s. The answer counts by its status; redirects are not followed."""
@@ -136,14 +152,7 @@ class WebhookChannel:
             extensions={"sni_hostname": target.host},
         )
         answer = await self.client.send(request, stream=True, follow_redirects=False)
-        try:
-            read = 0
-            async for chunk in answer.aiter_raw():
-                read += len(chunk)
-                if read > MAX_ANSWER:
-                    break
-        finally:
-            await answer.aclose()
+        await answer.aclose()  # nothing more is wanted of it
         return answer.status_code
 
     def _signed(self, notification: Notification, body: bytes) -> dict[str, str]:

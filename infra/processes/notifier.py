@@ -8,7 +8,7 @@ import httpx2
 from adapters.clock import SystemClock
 from adapters.event_log import BEHIND, PgSeat
 from adapters.ledger import NotifierPgTurn
-from adapters.webhooks import WebhookChannel, http_client
+from adapters.webhooks import WebhookChannel, can_sign, http_client
 from consumers.notifier import Notifier
 from domain.ports.tracing import Traces
 from infra.setting_groups import Channel, MissingSetting
@@ -36,5 +36,7 @@ def webhook(name: str, channel: Channel, client: httpx2.AsyncClient, allow_priva
             f"notify.{name}.secret is not set: give TALLY_NOTIFY__{name.upper()}__SECRET, whsec_ and 24 or more "
             "random bytes in base64"
         )
+    if not can_sign(channel.secret.get_secret_value()):
+        raise MissingSetting(f"notify.{name}.secret cannot sign: it must be whsec_ and base64")
     url, secret = channel.url.get_secret_value(), channel.secret.get_secret_value()
     return WebhookChannel(url, secret, client, SystemClock(), allow_private)

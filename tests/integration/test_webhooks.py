@@ -1,11 +1,14 @@
 """Webhooks against a real receiver on this machine that answers well, badly, late or not at all."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,7 +19,7 @@ from standardwebhooks import Webhook
 
 from adapters import webhooks
 from adapters.clock import SystemClock
-from adapters.webhooks import MAX_ANSWER, WebhookChannel, http_client
+from adapters.webhooks import WebhookChannel, http_client
 from domain.notifying import Notification, Tried
 from tests.support.ended_tasks import TASK, failed, stored
 from tests.support.receiver import Receiver, receiving
@@ -89,10 +92,50 @@ async def test_a_receiver_that_hangs_is_given_up(client: httpx2.AsyncClient, mon
         assert await channel(client, receiver).send(FAILED) == Tried("no answer within 0.2 s")
 
 
-async def test_an_endless_answer_is_cut_off(client: httpx2.AsyncClient) -> None:
-    endless = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_ANSWER + 1)
-    async with receiving(endless) as receiver:
+@pytest.mark.parametrize(
+    "rest", [b"x" * (1 << 20), b"content-length: 9\r\n\r\nx", b"transfer-encoding: chunked\r\n\r\n?"]
+)
+async def test_an_answer_counts_by_its_status_however_long_short_or_wrong_the_rest_is(
+    client: httpx2.AsyncClient, rest: bytes
+) -> None:
+    async with receiving(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if rest[:1] == b"x" else b"") + rest) as receiver:
         assert await channel(client, receiver).send(FAILED) == Tried()
+
+
+async def test_a_body_that_never_ends_delays_nothing(client: httpx2.AsyncClient) -> None:
+    async with receiving("drip") as receiver:
+        assert await asyncio.wait_for(channel(client, receiver).send(FAILED), 5) == Tried()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example.org"])
+async def test_a_host_that_can_have_no_address_is_a_failed_try(client: httpx2.AsyncClient, host: str) -> None:
+    never = WebhookChannel(f"webhook+https://{host}/", SECRET, client, SystemClock())
+    tried = await never.send(FAILED)
+    assert "no such host" in str(tried.problem)
+
+
+async def test_names_that_are_long_in_the_finding_hold_up_no_other_channel(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, look, asked = threading.Event(), socket.getaddrinfo, threading.Semaphore(0)
+
+    def getaddrinfo(host: str, *more: Any, **named: Any) -> Any:
+        if host == "slow.example.org":
+            asked.release()
+            found.wait(20)
+            raise socket.gaierror("no such host")
+        return look(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    slow = WebhookChannel("webhook+https://slow.example.org/", SECRET, client, SystemClock())
+    async with receiving() as receiver:
+        waiting = [asyncio.create_task(slow.send(FAILED)) for _ in range(100)]
+        await asyncio.to_thread(asked.acquire)
+        try:
+            assert await asyncio.wait_for(channel(client, receiver).send(FAILED), 5) == Tried()
+        finally:
+            found.set()
+        await asyncio.gather(*waiting)
 
 
 async def test_nothing_listens(client: httpx2.AsyncClient) -> None:
