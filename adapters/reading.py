@@ -1,16 +1,20 @@
 """Statements that only read, over a pool of connections, each within its time."""
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from adapters.event_log import Connection
 from domain.errors import BadQuery, Unavailable
 
 STATEMENT_SECONDS = 2
+SILENT_SECONDS = 4
 _OPTIONS = f"-c statement_timeout={STATEMENT_SECONDS}s -c default_transaction_read_only=on -c timezone=UTC"
 
 
@@ -23,7 +27,12 @@ async def open_reader(dsn: str, most: int = 10) -> AsyncGenerator["Reader", None
         max_size=most,
         timeout=STATEMENT_SECONDS,
         open=False,
-        kwargs={"autocommit": True, "application_name": "tally queries", "options": _OPTIONS},
+        kwargs={
+            "autocommit": True,
+            "application_name": "tally queries",
+            "connect_timeout": SILENT_SECONDS,
+            "options": _OPTIONS,
+        },
     )
     async with pool:
         yield Reader(pool)
@@ -36,23 +45,41 @@ class Reader:
         self._pool = pool
 
     async def rows(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """All rows; a connection that was lost meanwhile is replaced, once."""
-        try:
+        """All rows; connections that were lost meanwhile are passed over."""
+        clock = asyncio.get_running_loop().time
+        last = clock() + STATEMENT_SECONDS
+        while True:
             try:
                 return await self._rows(text, parameters)
+            except psycopg.errors.DataError:
+                raise BadQuery("cursor or filter: a value in it is not of the kind that is compared") from None
             except psycopg.errors.QueryCanceled:
-                raise
-            except psycopg.OperationalError:
-                await self._pool.check()
-                return await self._rows(text, parameters)
-        except psycopg.errors.DataError:
-            raise BadQuery("cursor or filter: a value in it is not of the kind that is compared") from None
-        except psycopg.errors.QueryCanceled:
-            raise Unavailable(f"the database took longer than {STATEMENT_SECONDS} s: narrow the filter") from None
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Unavailable("the database does not answer") from error
+                raise Unavailable(f"the database took longer than {STATEMENT_SECONDS} s: narrow the filter") from None
+            except _Lost as lost:
+                if clock() >= last:
+                    raise Unavailable("the database does not answer") from lost
+            except psycopg.OperationalError as error:
+                raise Unavailable("the database does not answer") from error
 
     async def _rows(self, text: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(text.encode(), parameters)
-            return await cursor.fetchall()
+            cut = asyncio.get_running_loop().call_later(SILENT_SECONDS, _cut, connection.fileno())
+            try:
+                cursor = await connection.execute(text.encode(), parameters)
+                return await cursor.fetchall()
+            except psycopg.OperationalError as error:
+                if connection.broken:
+                    raise _Lost from error
+                raise
+            finally:
+                cut.cancel()
+
+
+class _Lost(Exception):
+    """The connection, not the statement, was the matter: another one may do."""
+
+
+def _cut(descriptor: int) -> None:
+    """Shut a connection whose other end is silent: a cancelled statement would wait for its answer all the same."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
