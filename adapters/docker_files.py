@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from domain.errors import CannotRun
+from domain.errors import CannotRun, EngineDown
 
 BLOCKS = 20 * 512
 """Bytes that a tar archive of one file has beyond the file."""
@@ -28,8 +28,8 @@ def place_for(body: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     yield str(path.parent), archive.getvalue()
 
 
-def read_tar(stream: Iterable[bytes], path: str, size: int, limit: int) -> bytes | None:
-    """The one regular file in a tar; None if it is something else. Raises CannotRun result-too-large."""
+def read_tar(stream: Iterable[bytes], path: str, size: int, limit: int) -> bytes:
+    """The one regular file in a tar. Raises CannotRun result-too-large, result-invalid; EngineDown if it is cut off."""
     if size > limit:
         raise CannotRun("result-too-large", f"{path}: {size} bytes; at most {limit} are read")
     data = bytearray()
@@ -37,7 +37,12 @@ def read_tar(stream: Iterable[bytes], path: str, size: int, limit: int) -> bytes
         data += piece
         if len(data) > limit + BLOCKS:
             raise CannotRun("result-too-large", f"{path}: more than {limit} bytes")
-    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as tar:
-        entry = tar.next()
-        file = tar.extractfile(entry) if entry is not None and entry.isfile() else None
-        return file.read() if file is not None else None
+    try:
+        with tarfile.open(fileobj=io.BytesIO(bytes(data)), mode="r:") as tar:
+            entry = tar.next()
+            file = tar.extractfile(entry) if entry is not None and entry.isreg() else None
+            if file is not None:
+                return file.read()
+    except tarfile.TarError as error:
+        raise EngineDown(f"read {path}: cut off ({error})") from error
+    raise CannotRun("result-invalid", f"{path}: not a regular file; write the result itself there, no link or folder")

@@ -121,8 +121,8 @@ class Containers(Protocol):
         ...
 
     async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
-        """The bytes of a regular file in an ended container. None: no such file. Raises CannotRun
-        result-too-large."""
+        """The bytes of a regular file in an ended container. None: nothing is there. Raises CannotRun
+        result-too-large, and result-invalid for a link, a folder and what else is no regular file."""
         ...
 
     async def remove(self, id: str) -> bool:

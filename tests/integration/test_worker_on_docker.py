@@ -117,6 +117,16 @@ async def test_the_result_file_travels_with_the_finish(yard: Yard) -> None:
         assert (await platform.finish(run)).result == {"rows": 3}
 
 
+@pytest.mark.parametrize("instead", ["ln -s /etc/passwd", "mkdir", "mkfifo"])
+async def test_a_result_that_is_no_file_fails_the_run_and_is_not_followed(yard: Yard, instead: str) -> None:
+    platform, run = Platform(), runs.fresh_run()
+    command = ("sh", "-c", f"rm /tally/result.json; {instead} /tally/result.json")
+    async with yard.worker(platform):
+        platform.tell(offer(offered(command, run, result="/tally/result.json")))
+        finish = await platform.finish(run)
+    assert (finish.exit_code, finish.result, finish.error and finish.error.code) == (0, None, "result-invalid")
+
+
 async def test_an_image_that_cannot_be_had_is_pull_failed(yard: Yard) -> None:
     platform, run = Platform(), runs.fresh_run()
     async with yard.worker(platform):
