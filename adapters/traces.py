@@ -1,6 +1,7 @@
 """Trace context and spans by OpenTelemetry. A cause whose trace is not sampled passes through untouched."""
 
 import re
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from hashlib import blake2b
@@ -9,6 +10,7 @@ from types import TracebackType
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
@@ -21,12 +23,14 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from adapters.doing import Doing, Untraced, now, task_of
+from adapters.doing import Doing, Untraced, computed, now
 from domain.messages import Cause
-from domain.ports.tracing import Kind
+from domain.ports.tracing import Attributes, Described, Kind
 
 # W3C Trace Context level 2: later versions may add fields, and any two hex digits are flags.
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+UNSAMPLED = frozenset({"00", "02"})
+"""How almost every trace context ends that is not sampled: those need no closer look."""
 KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
     "producer": SpanKind.PRODUCER,
@@ -54,17 +58,35 @@ class OtelTraces:
         self._tracer = tracer
 
     def step(
-        self, name: str, cause: Cause, kind: Kind = "internal", attributes: dict[str, str | int] | None = None
+        self,
+        name: str,
+        cause: Cause,
+        kind: Kind = "internal",
+        attributes: Described | None = None,
+        *,
+        links: Callable[[], Iterable[Cause]] | None = None,
     ) -> "_Step | Untraced":
         found = TRACEPARENT.fullmatch(cause.traceparent) if cause.traceparent else None
-        if found and not int(found[4], 16) & TraceFlags.SAMPLED:
+        unsampled = found is not None and not int(found[4], 16) & TraceFlags.SAMPLED
+        others = _sampled(links()) if links else []
+        if unsampled and not others:
             return Untraced(cause, attributes)
-        parent = _parent(found, cause.tracestate) if found else None
+        parent = others[0] if unsampled else _parent(found, cause.tracestate) if found else None
         context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+        linked = [Link(other) for other in others if parent is None or other.span_id != parent.span_id]
         token = _derived.set(_derived_id(name, cause) if kind == "run" else None)
-        span = self._tracer.start_span(name, context, KINDS[kind], attributes)
+        span = self._tracer.start_span(name, context, KINDS[kind], links=linked)
         _derived.reset(token)
-        return _Step(span, context, Doing(carried_by(span, cause), task_of(attributes)))
+        kept = span.is_recording()
+        if kept and attributes is not None:
+            span.set_attributes(computed(attributes))
+        inside = cause if unsampled else carried_by(span, cause)
+        return _Step(span, context, Doing(inside, attributes, span.set_attributes if kept else None))
+
+    def note(self, attributes: Callable[[], Attributes]) -> None:
+        doing = now.get()
+        if doing is not None and doing.note is not None:
+            doing.note(attributes())
 
 
 class _Step:
@@ -91,6 +113,17 @@ class _Step:
 def _derived_id(name: str, cause: Cause) -> int:
     content = f"{cause.traceparent} {cause.causation_id} {name}".encode()
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") or 1
+
+
+def _sampled(causes: Iterable[Cause]) -> list[SpanContext]:
+    """Each sampled trace context among those of `causes`, once."""
+    given = {
+        cause.traceparent: cause.tracestate
+        for cause in causes
+        if cause.traceparent and cause.traceparent[-2:] not in UNSAMPLED
+    }
+    found = [_parent(match, state) for text, state in given.items() if (match := TRACEPARENT.fullmatch(text))]
+    return [context for context in found if context is not None and context.trace_flags.sampled]
 
 
 def _parent(found: re.Match[str], tracestate: str | None) -> SpanContext | None:
