@@ -52,7 +52,7 @@ def in_one(text: str) -> dict[str, Any]:
 
 async def wait_for(api: Running, polls: int) -> None:
     """Until so many callers wait."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while api.app.state.waiting.polls != polls:
             await api.client.get("/livez")
 
@@ -87,36 +87,41 @@ async def test_polls_and_feeds_end_with_the_process_and_are_answered(api: Runnin
 
     api.app.state.waiting.over.set()
 
-    async with asyncio.timeout(2):  # what a server that ends leaves them
+    async with asyncio.timeout(10):
         assert [answer.status_code for answer in await asyncio.gather(*polls)] == [200, 200, 404]
         assert [answer.status_code for answer in await asyncio.gather(*feeds)] == [200, 200]
 
 
 async def test_a_feed_lasts_no_longer_than_its_token(api: Running) -> None:
     claims = {"sub": "reader", "client_id": "reader", "scope": "events:read logs:read tasks:read ns:*"}
-    token = api.issuer.sign({**claims, "exp": int(time.time()) - 28})  # good for two more seconds, by the leeway
-    for path in ("/v1/stream?after=0", f"/v1/runs/{run_id()}/logs?follow=true"):
-        async with asyncio.timeout(5):
-            fed = await api.client.get(path, headers={"Authorization": f"Bearer {token}"})
-        assert fed.status_code == 200
-        token = api.issuer.sign({**claims, "exp": int(time.time()) - 28})
+    token = api.issuer.sign({**claims, "exp": int(time.time()) - 26})  # good for four more seconds, by the leeway
+    headers = {"Authorization": f"Bearer {token}"}
+    paths = ("/v1/stream?after=0", f"/v1/runs/{run_id()}/logs?follow=true")
+    async with asyncio.timeout(20):
+        fed = await asyncio.gather(*(api.client.get(path, headers=headers) for path in paths))
+    assert [answer.status_code for answer in fed] == [200, 200]
 
 
 async def test_many_polls_leave_room_for_other_questions(api: Running, looks: Counter[str]) -> None:
-    many, seconds = 300, 3
-    async with httpx2.AsyncClient(base_url=api.url, timeout=30, limits=httpx2.Limits(max_connections=many)) as client:
+    many, clock = 300, asyncio.get_running_loop().time
+    async with httpx2.AsyncClient(base_url=api.url, timeout=60, limits=httpx2.Limits(max_connections=many)) as client:
         headers = api.bearer()
-        address = f"/v1/tasks/{TASK}?wait=PT{seconds}S"
+        address = f"/v1/tasks/{TASK}?wait=PT60S"
         polls = [asyncio.create_task(client.get(address, headers=headers)) for _ in range(many)]
         await wait_for(api, many)
         looks.clear()
+        began = clock()
         for number in range(20):  # news all the time, none of it theirs
             await api.append(*whole(uuid4())[:2])
             assert (await api.get(f"/v1/events?after={number}&limit=1")).status_code == 200
-        answers = await asyncio.gather(*polls)
-    assert {answer.status_code for answer in answers} == {200}
-    # 250 a second in all, and the last one of each.
-    assert looks["task"] < 250 * seconds * 2 + many
+        seconds, looked = clock() - began, looks["task"]
+        still = [poll for poll in polls if not poll.done()]
+        for poll in still:
+            poll.cancel()
+        await asyncio.gather(*still, return_exceptions=True)
+    assert len(still) == many
+    # 250 a second in all, and the next one of each; without that bound 20 of each.
+    assert looked < 2 * 250 * seconds + many
 
 
 async def test_a_key_is_taken_for_one_body_while_nobody_has_decided(api: Running) -> None:
