@@ -1,6 +1,6 @@
 """What needs no token: health, version, schemas, and where to get a token."""
 
-from collections.abc import Awaitable
+import asyncio
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -15,6 +15,7 @@ from domain.errors import NotFound, Unavailable
 from domain.ports.authorising import SCOPES
 
 router = protected()
+CHECK_SECONDS = 3
 
 
 @router.get("/livez")
@@ -76,7 +77,8 @@ async def protected_resource(request: Request) -> Response:
 
 async def _ready(request: Request, verbose: bool) -> Response:
     checks = api_of(request).checks
-    said = {name: await _problem(check) for name, check in checks.items()}
+    problems = await asyncio.gather(*(_problem(check) for check in checks.values()))
+    said = dict(zip(checks, problems, strict=True))
     ready = all(problem is None for problem in said.values())
     request.app.state.started |= ready
     body: dict[str, Any] = {"status": "ok" if ready else "unavailable"}
@@ -89,11 +91,13 @@ async def _ready(request: Request, verbose: bool) -> Response:
 
 
 async def _problem(check: Check) -> str | None:
-    work: Awaitable[None] = check()
     try:
-        await work
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
     except Unavailable as unavailable:
         return str(unavailable)
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS} s"
     return None
 
 

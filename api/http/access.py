@@ -1,5 +1,6 @@
 """Who may ask: bearer token, scope, namespaces, and how often."""
 
+import re
 from typing import cast
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from domain.ports.authorising import Principal
 from domain.ports.querying import MIN_PREFIX, Allowed, Kind
 
 REALM = "tallyport"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
 class InvalidRequest(InvalidToken):
@@ -79,18 +81,24 @@ def allowed(request: Request, namespace: str | None) -> Allowed:
 async def stream_of(request: Request, kind: Kind, ref: str, namespace: str | None) -> tuple[UUID, Allowed]:
     """The id that `ref` names for this caller. Raises NotFound, AmbiguousId."""
     api, reach = api_of(request), allowed(request, namespace)
-    if is_uuid(ref) is None and not _may_be_prefix(ref) and (reach is None or len(reach) != 1):
-        raise AmbiguousId("namespace: a name needs the namespace it is in; add ?namespace=, or give the id")
-    if len(ref) > 128 or "\0" in ref:
+    if not may_name(ref):
         raise NotFound(NOT_FOUND)
+    is_name = kind != "run" and is_uuid(ref) is None and not _may_be_prefix(ref)
+    if is_name and (reach is None or len(reach) != 1):
+        raise AmbiguousId("namespace: a name needs the namespace it is in; add ?namespace=, or give the id")
     stream = await api.queries.resolve(kind, ref, reach)
     if stream is None:
         raise NotFound(NOT_FOUND)
     return stream, reach
 
 
+def may_name(ref: str) -> bool:
+    """Whether anything can have this id or name; nothing else is worth a look."""
+    return NAME.fullmatch(ref) is not None
+
+
 def _may_be_prefix(ref: str) -> bool:
-    return len(ref) >= MIN_PREFIX and not set(ref) - set("0123456789abcdef-")
+    return len(ref) >= MIN_PREFIX and not set(ref.lower()) - set("0123456789abcdef-")
 
 
 class Rates:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http import answers
-from api.http.access import MissingScope
+from api.http.access import MissingScope, may_name
 from api.http.context import api_of, principal_of
 from api.http.parameters import Cursor, Whole
 from api.http.problems import NOT_FOUND
@@ -29,7 +29,8 @@ async def workers(request: Request) -> Response:
 @router.get("/v1/workers/{worker_id}", openapi_extra=READS)
 async def worker(request: Request, worker_id: str) -> Response:
     """One worker, by its name."""
-    found = await api_of(request).queries.worker(worker_id, principal_of(request).namespaces)
+    queries, reach = api_of(request).queries, principal_of(request).namespaces
+    found = await queries.worker(worker_id, reach) if may_name(worker_id) else None
     if found is None:
         raise NotFound(NOT_FOUND)
     return Response(found.body, 200, {"X-Position": str(found.head)}, "application/json")

@@ -82,7 +82,14 @@ async def test_a_token_is_taken_from_one_bearer_header_only(api: Running) -> Non
 
 @pytest.mark.parametrize("ref", ["..%2f..%2fetc", "%00", "';--", "x" * 10_000, "{}", "%F0%9F%98%80", "a b"])
 async def test_a_strange_id_is_simply_not_found(api: Running, ref: str) -> None:
-    assert (await api.get(f"/v1/tasks/{ref}?namespace=default")).status_code == 404
+    for path in (f"/v1/tasks/{ref}", f"/v1/tasks/{ref}/events", f"/v1/workers/{ref}", f"/v1/runs/{ref}/logs"):
+        assert (await api.get(path)).status_code == 404
+
+
+async def test_a_run_has_no_name_to_be_looked_for(api: Running) -> None:
+    assert (await api.get("/v1/runs/first")).status_code == 404
+    assert (await api.get(f"/v1/runs/{str(run_id())[:13].upper()}")).status_code == 404
+    assert (await api.get(f"/v1/tasks/{str(TASK)[:13].upper()}")).status_code == 404
 
 
 async def test_views_that_are_behind_say_so(api: Running) -> None:
