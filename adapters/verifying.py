@@ -35,6 +35,13 @@ class Verified:
         return not any(self.differing.values())
 
 
+def projected(dsn: str) -> int:
+    """The projector's position: what is at or below it is in the views. `dsn` needs no more than to read."""
+    with _snapshot(dsn) as connection:
+        position: int = _one(connection, _POSITION)
+    return position
+
+
 def verify(dsn: str, views: Collection[str]) -> Verified:
     """Fold the log up to the projector's position and compare, while both go on. Holds all rows in memory once.
 

@@ -6,17 +6,18 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from adapters.verifying import verify
+from adapters.verifying import Verified, projected, verify
 from api.client import Client
 from api.workflow import Step, Workflow
 from domain.views import VIEWS
 from infra import login
 from infra.client import Target, client_of
+from infra.demo_checks import Seen, container_problems, fold_problems, report, task_problems, trace_problems
 from infra.dev import stack
 from infra.dev.errors import DevError
 from infra.dev.folders import DEV, made
@@ -27,7 +28,7 @@ from infra.system import CONSUMERS, Addresses, System, fresh_database
 
 FOLDER = DEV / "demo"
 PROCESSES = ("issuer", "api", *CONSUMERS, "worker")
-WORKFLOW_SECONDS, TRACE_SECONDS = 90.0, 20.0
+WORKFLOW_SECONDS, PROJECTED_SECONDS, TRACE_SECONDS = 90.0, 20.0, 20.0
 LOOK_SECONDS, LOOK_AGAIN_SECONDS = 0.05, 5.0
 STARTED = "task.run-started.v1"
 Made = TypeVar("Made")
@@ -35,30 +36,6 @@ Made = TypeVar("Made")
 
 class DemoFailed(DevError):
     """Something that the demo shows did not happen."""
-
-
-@dataclass(slots=True)
-class Seen:
-    """What the demo saw happen. `started`: container id -> task; `inspected`: what the engine said of each."""
-
-    events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    started: dict[str, str] = field(default_factory=dict[str, str])
-    inspected: dict[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def failed(self) -> int:
-        """Tasks that did not succeed."""
-        return len(self.of("task.submitted.v1")) - len(self.of("task.succeeded.v1"))
-
-    @property
-    def trace_id(self) -> str:
-        """The trace that the publisher began."""
-        (submitted,) = self.of("workflow.submitted.v1")
-        return str(submitted["traceparent"]).split("-")[1]
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """The events of this type."""
-        return [event for event in self.events if event["type"] == kind]
 
 
 def main() -> int:
@@ -78,20 +55,22 @@ def _demo(contexts: ExitStack) -> int:
     print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in servers.seconds.items()))
     receiver = contexts.enter_context(otlp_receiver())
     system = contexts.enter_context(_timed("processes", lambda: _start(servers, receiver.endpoint)))
+    reader = system.addresses.as_role("tally_read")
     with watching(servers.engine.host) as sightings:
         seen = asyncio.run(_run(system, receiver.endpoint))
         sightings.wait_for(set(seen.started), LOOK_AGAIN_SECONDS)
-    seen.inspected = sightings.seen
+    seen.inspected, seen.starts = sightings.seen, Counter(start.container for start in sightings.starts)
     _print_history(seen)
     _print_containers(seen)
+    _wait_projected(reader, seen.position)
     system.stop()
-    found = _trace(receiver, seen)
-    print("\ntrace, as the OTLP receiver got it:", *found.lines(), sep="\n  ")
-    problems = [*_container_problems(seen), *_trace_problems(found), *_fold_problems(system)]
-    for problem in problems:
-        print(f"demo: {problem}", file=sys.stderr)
+    trace = _trace(receiver, seen)
+    print("\ntrace, as the OTLP receiver got it:", *trace.lines(), sep="\n  ")
+    verified = verify(reader, list(VIEWS))
+    _print_fold(verified)
     print("\n" + _summary(seen))
-    return 1 if problems or seen.failed else 0
+    folded = fold_problems(verified, seen.position)
+    return report([*task_problems(seen), *container_problems(seen), *trace_problems(trace), *folded])
 
 
 def _start(servers: stack.Stack, endpoint: str) -> System:
@@ -165,14 +144,6 @@ def _print_containers(seen: Seen) -> None:
         print(f"  {container[:12]}  {task:<24} {seen.inspected.get(container, 'NOT SEEN')}")
 
 
-def _container_problems(seen: Seen) -> list[str]:
-    return [
-        f"container {container[:12]} of {task} was never seen on the engine"
-        for container, task in seen.started.items()
-        if container not in seen.inspected
-    ]
-
-
 def _trace(receiver: Received, seen: Seen) -> Tree:
     """The workflow's trace, once every span has a parent that has arrived too: processes flush as they end."""
     trace = seen.trace_id
@@ -184,20 +155,17 @@ def _trace(receiver: Received, seen: Seen) -> Tree:
         time.sleep(LOOK_SECONDS)
 
 
-def _trace_problems(found: Tree) -> list[str]:
-    problems = [] if len(found.roots) == 1 else [f"the trace has {len(found.roots)} roots, not one"]
-    return problems + [f"the trace has a gap above {span.name} [{span.service}]" for span in found.gaps]
+def _wait_projected(dsn: str, position: int) -> None:
+    """Until the views hold all up to `position`; whether they do in the end is checked with the fold."""
+    deadline = time.monotonic() + PROJECTED_SECONDS
+    while projected(dsn) < position and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
 
 
-def _fold_problems(system: System) -> list[str]:
-    """Fold the whole log anew and compare it with the views, row by row."""
-    verified = verify(system.addresses.as_role("tally_read"), list(VIEWS))
+def _print_fold(verified: Verified) -> None:
     rows = ", ".join(f"{count} {view}" for view, count in verified.rows.items())
     same = "equals" if verified.equal else "DIFFERS FROM"
-    print(f"\nfold of {verified.events} events {same} the views: {rows}")
-    return [
-        f"view {view}: row {row} is not the fold of the log" for view, ids in verified.differing.items() for row in ids
-    ]
+    print(f"\nfold of {verified.events} events, to position {verified.position}, {same} the views: {rows}")
 
 
 def _summary(seen: Seen) -> str:
