@@ -22,7 +22,7 @@ from infra.dev import engine_api
 from infra.dev.stack import Stack
 from infra.system import Addresses, System, fresh_database
 from infra.topology import COMMANDS
-from tests.benchmarks.measuring import cpu_seconds, wait_until
+from tests.benchmarks.measuring import IDLE_SECONDS, cpu_seconds, wait_until
 
 NOOP = TaskSpec(executor="noop")
 _MORE = (
@@ -30,7 +30,6 @@ _MORE = (
     "count(*) FILTER (WHERE topic = 'task.submitted.v1'), max(notification_id) FROM events WHERE notification_id > %s"
 )
 MANY = 1000
-IDLE_SECONDS = 0.15
 
 
 @dataclass(slots=True)

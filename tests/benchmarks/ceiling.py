@@ -16,7 +16,9 @@ import aio_pika
 import orjson
 import psycopg
 
-QUEUE = "bench.ceiling"
+from tests.benchmarks.measuring import IDLE_SECONDS
+
+QUEUE, STORED = "bench.ceiling", "ceiling_stored"
 KINDS = ("submitted", "scheduled", "started", "completed")
 BATCH, WINDOW, TASKS_A_MESSAGE = 256, 500, 100
 _EVENTS = (
@@ -71,6 +73,24 @@ class Ceiling:
                 time.sleep(0.02)
             return accepted - began, time.monotonic() - began
 
+    async def latencies(self, count: int) -> list[float]:
+        """Milliseconds from publishing to the stored end, one task after the other."""
+        took: list[float] = []
+        async with (
+            await aio_pika.connect(self.amqp_url) as connection,
+            connection.channel() as channel,
+            await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as ears,
+        ):
+            await ears.execute(f"LISTEN {STORED}")
+            for _ in range(count):
+                await asyncio.sleep(IDLE_SECONDS)
+                began = time.monotonic()
+                await channel.default_exchange.publish(_message(1), QUEUE)
+                async for _ in ears.notifies(timeout=30, stop_after=1):
+                    pass
+                took.append((time.monotonic() - began) * 1000)
+        return took
+
 
 def _stored(connection: psycopg.Connection[Any]) -> int:
     row = connection.execute("SELECT count(*) FROM ceiling_tasks").fetchone()
@@ -90,11 +110,14 @@ async def _publish(url: str, count: int, many: int) -> None:
         for _ in range(count // many):
             if len(pending) >= WINDOW:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            tasks = [str(uuid.uuid4()) for _ in range(many)]
-            body = orjson.dumps({"command": "submit", "tasks": tasks, "image": "busybox", "cmd": ["true"]})
-            message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            pending.add(asyncio.ensure_future(channel.default_exchange.publish(message, QUEUE)))
+            pending.add(asyncio.ensure_future(channel.default_exchange.publish(_message(many), QUEUE)))
         await asyncio.wait(pending)
+
+
+def _message(many: int) -> aio_pika.Message:
+    tasks = [str(uuid.uuid4()) for _ in range(many)]
+    body = orjson.dumps({"command": "submit", "tasks": tasks, "image": "busybox", "cmd": ["true"]})
+    return aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
 
 
 def _rows(tasks: list[str]) -> tuple[list[str], list[int], list[str], list[bytes]]:
@@ -120,6 +143,8 @@ async def _consume(dsn: str, url: str) -> None:
                 tasks = [task for message in messages for task in orjson.loads(message.body)["tasks"]]
                 await database.execute(_EVENTS, _rows(tasks), prepare=True)
                 await database.execute(_TASKS, (tasks,), prepare=True)
+                if len(messages) == 1:
+                    await database.execute(f"NOTIFY {STORED}")
                 await database.commit()
                 await messages[-1].ack(multiple=True)
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import psutil
 
+IDLE_SECONDS = 0.15
+"""Between two tasks of a latency: what the one before has left to do is done by then."""
+
 
 def cpu_seconds(roots: Iterable[int]) -> float:
     """CPU time used so far by these processes and all below them, the ended and reaped ones included."""
