@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
+import domain
 from adapters.webhooks import parse, payload
 from domain.notifying import Notification
 from domain.ports.authorising import SCOPES
@@ -125,6 +126,26 @@ def test_every_link_leads_somewhere() -> None:
 
     assert links
     assert {(page, link) for page, link in links if not ((ROOT / page).parent / link).exists()} == set()
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, look = set[Path](), [ROOT / README]
+    while look:
+        page = look.pop()
+        if page not in reached:
+            reached.add(page)
+            links = re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()) if page.suffix == ".md" else []
+            found = [(page.parent / link).resolve() for link in links]
+            look += [file for target in found for file in (target.iterdir() if target.is_dir() else [target])]
+
+    pages = {ROOT / page for page in written()} | set((ROOT / "docs/reference").glob("*.*"))
+    assert pages - reached == set()
+
+
+def test_the_order_in_which_to_read_the_domain_names_every_module() -> None:
+    modules = {file.stem for file in (ROOT / "domain").iterdir() if file.suffix == ".py"} - {"__init__"}
+
+    assert set(re.findall(r"`([a-z_]+)`", domain.__doc__ or "")) == modules | {"ports"}
 
 
 def test_every_target_and_variable_that_a_page_names_is_one() -> None:
