@@ -110,13 +110,10 @@ class AmqpSubscription:
 
     async def _started(self) -> _Intake:
         # In a task of its own: callers who wait for a batch only briefly must not cut it short.
-        if self._starting is None:
+        # One that ended after they had gone has set the intake; whoever comes here again has lost that since.
+        if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start())
-        try:
-            return await asyncio.shield(self._starting)
-        finally:
-            if self._starting.done():
-                self._starting = None
+        return await asyncio.shield(self._starting)
 
     async def _start(self) -> _Intake:
         pause = FIRST_PAUSE
