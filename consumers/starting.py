@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from uuid import UUID
 from consumers.holdings import Held
 from domain.errors import CannotRun, EngineDown, EngineTimeout
 from domain.ports.running import BootClock, Containers, Found, Planned, RunLabels
+from domain.specs import Container
 from domain.work import OfferedRun
 
 T = TypeVar("T")
@@ -47,24 +47,27 @@ class Start:
         if spec is None:
             raise CannotRun("container-refused", f"executor {offered.spec.executor}: the offer names no container")
         held.state = "pulling"
-        planned = Planned(self.labels(offered, held.fence), spec, environment(held))
         try:
-            found = await self._create(held, planned, offered.spec.timeouts.pull)
+            found = await self._create(held, offered, spec)
         except CannotRun as refused:
             if refused.code != "image-not-found" or held.image is None:
                 raise
-            found = await self._create(held, planned, offered.spec.timeouts.pull)  # it was there a moment ago
+            found = await self._create(held, offered, spec)  # it was there a moment ago
         held.container = found.id
         if found.state == "created":
             await self._start_once(held, found.id)
         held.state = "running"
 
-    async def _create(self, held: Held, planned: Planned, within: timedelta) -> Found:
+    async def _create(self, held: Held, offered: OfferedRun, spec: Container) -> Found:
         held.image = None
-        image = patiently(lambda: self.containers.ensure_image(planned.container.image, within), self.pause)
+        within = offered.spec.timeouts.pull
+        image = patiently(lambda: self.containers.ensure_image(spec.image, within), self.pause)
         held.image = await unless_stopped(held, image)
         held.asked = True
-        return await patiently(lambda: self.containers.create(planned), self.pause)
+        env = environment(held)
+        return await patiently(
+            lambda: self.containers.create(Planned(self.labels(offered, held.fence), spec, env)), self.pause
+        )
 
     def labels(self, offered: OfferedRun, fence: int) -> RunLabels:
         """All that is needed to go on with the run after a restart."""

@@ -166,6 +166,19 @@ async def test_an_answer_to_a_beat_that_did_not_list_the_run_gives_no_time() -> 
     assert not dock.containers.started
 
 
+async def test_a_container_bears_the_fence_that_its_run_has_when_it_is_created() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, image="late:1")))
+        await dock.containers.pulling.wait()
+        platform.tell(offer(offered(runs.TRUE, image="late:1", fence=2)))
+        await platform.until(lambda: [b for b in platform.beats if [r.fence for r in b.runs] == [2]])
+        dock.containers.pulled.set()
+        await platform.finish()
+        [found] = await dock.left()
+    assert found.labels.fence == 2
+
+
 async def test_no_more_containers_run_at_once_than_there_are_slots() -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform, slots=1):
