@@ -45,8 +45,11 @@ async def serving(app: Any, sock: socket.socket) -> AsyncGenerator[str]:
     """Serve `app` on `sock` until the block ends; open feeds then have 2 s. Yields the address."""
     import uvicorn
 
+    from infra.impatient import ImpatientProtocol
+
     config = uvicorn.Config(
         app,
+        http=ImpatientProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -55,7 +58,6 @@ async def serving(app: Any, sock: socket.socket) -> AsyncGenerator[str]:
         date_header=True,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=32 * 1024,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(_serve(server, sock))

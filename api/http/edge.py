@@ -1,9 +1,11 @@
 """The outermost layer: what no route needs to know of, and headers that every answer carries."""
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from secrets import token_hex
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,7 +23,7 @@ LONGEST_TOKEN = 8 * 1024 + len("Bearer ")
 LONGEST_HEADERS = 32 * 1024
 LONGEST_TARGET = 16 * 1024
 ROOM_FOR_THE_ENVELOPE = 64 << 10
-DRAINED_AT_MOST = 8 << 20
+DRAINED_AT_MOST, DRAINED_FOR = 8 << 20, 5.0
 SAFE: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -94,9 +96,12 @@ class Edge:
 async def _drain(headers: Headers, receive: Receive) -> None:
     """Take what is still being sent, within reason: a sender that is cut off never reads the answer."""
     length = headers.get("content-length", "0")
-    if "expect" not in headers and length.isdigit() and 0 < int(length) <= DRAINED_AT_MOST:
-        while (await receive()).get("more_body", False):
-            pass
+    if "expect" in headers or not length.isdigit() or not 0 < int(length) <= DRAINED_AT_MOST:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAINED_FOR):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 class _HeadersSent(Exception):
