@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused
 
 from domain.commands import Command
 from domain.errors import NotAllowed, Refused, Unavailable, Unroutable
-from domain.messages import Cause
+from domain.messages import Cause, routing_key
 from domain.work import Reply
 
 EXCHANGE = "task.commands"
@@ -35,13 +35,14 @@ class AmqpSending:
     async def send(self, command: Command, command_id: UUID, cause: Cause, answer: bool) -> Reply | None:
         """Publish and wait for the confirm; with `answer` also for the platform's reply, 30 s at most."""
         message = self._message(command, command_id, cause, answer)
+        key = routing_key(command.TYPE, command.namespace)
         awaited = self._waiting[str(command_id)] = asyncio.get_running_loop().create_future()
         try:
             exchange = await (await self._open()).get_exchange(EXCHANGE, ensure=False)
-            await exchange.publish(message, _key(command), mandatory=True, timeout=CONFIRM_SECONDS)
+            await exchange.publish(message, key, mandatory=True, timeout=CONFIRM_SECONDS)
             return await asyncio.wait_for(awaited, ANSWER_SECONDS) if answer else None
         except DeliveryError as error:
-            raise Unroutable(EXCHANGE, _key(command)) from error
+            raise Unroutable(EXCHANGE, key) from error
         except ChannelAccessRefused as error:
             raise Refused(NotAllowed(f"broker: {error}").problem()) from error
         except TimeoutError as error:
@@ -88,8 +89,3 @@ class AmqpSending:
             user_id=unquote(urlsplit(self.url).username or "guest"),
             app_id=self.app,
         )
-
-
-def _key(command: Command) -> str:
-    noun, verb, _ = command.TYPE.split(".")
-    return f"{noun}.{verb}.{command.namespace}"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -11,10 +12,10 @@ from api.task import Task
 from api.workflow import Workflow
 from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask
 from domain.errors import Refused, Unavailable
-from domain.messages import Cause
+from domain.messages import Cause, routing_key
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
-from domain.ports.tracing import Traces
+from domain.ports.tracing import Traces, messaging
 from domain.specs import TaskSpec
 from domain.work import Reply
 
@@ -73,9 +74,9 @@ class Client:
         """Send any command: its id, and with `reply` what became of it. Raises Refused, Unavailable."""
         command_id = self.new_id()
         cause = Cause(str(command_id), str(command_id), "client")
-        with self.traces.step(
-            "send task.commands", cause, "producer", {"messaging.message.id": str(command_id)}
-        ) as cause:
+        key = routing_key(command.TYPE, command.namespace)
+        described = partial(messaging, "send", "task.commands", key, str(command_id), cause.correlation_id)
+        with self.traces.step("send task.commands", cause, "producer", described) as cause:
             answer = await self.sending.send(command, command_id, cause, reply)
         return command_id, None if answer is None else accepted(answer)
 

@@ -3,19 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 from consumers.batches import Batch, Given
 from consumers.dead_letters import dead_letter
 from consumers.items import Item
 from domain.errors import IdReused, NotFound, Rejected, Unavailable, UnknownDependency, Unreadable, Unroutable
 from domain.letters import Letter
+from domain.messages import Cause
 from domain.ports.broker import Delivery, Outgoing, Publisher
 from domain.ports.handling import CommandKey, DeadLetter, HandlerStore, Outcome
 from domain.ports.log import Clock
-from domain.ports.tracing import Traces
+from domain.ports.tracing import Attributes, Traces, messaging
+from domain.recorded import NewEvent
 from domain.work import Reply
 
 log = logging.getLogger(__name__)
@@ -24,7 +27,7 @@ EVENTS_AT_ONCE = 1000
 REPLY_SECONDS, REPLY_FAILURES = 2.0, 3
 OVERTAKING = timedelta(seconds=2)
 """How long a command may name a task that is not there yet: handlers may overtake each other."""
-APPEND: dict[str, str | int] = {
+APPEND: Attributes = {
     "db.system.name": "postgresql",
     "db.operation.name": "append_events",
     "db.collection.name": "events",
@@ -146,8 +149,7 @@ class Pass:
                 if item.reply_to is not None and item.reply_to.reply_to:
                     replies.append((item.reply_to, reply, at))
             if batch.events:
-                step = self.handler.traces.step("append task", batch.events[0].cause, "client", APPEND)
-                spans.enter_context(step)
+                spans.enter_context(self._append(batch.events))
             positions = await store.commit(replace(batch.writes(), dead_letters=dead))
         if positions is None:
             return False
@@ -157,6 +159,11 @@ class Pass:
             for letter, reply, at in replies
         ]
         return True
+
+    def _append(self, events: Sequence[NewEvent]) -> AbstractContextManager[Cause]:
+        return self.handler.traces.step(
+            "append task", events[0].cause, "client", APPEND, links=lambda: (event.cause for event in events)
+        )
 
     async def _load(self, items: Sequence[Item], careful: bool) -> Batch:
         store, lookups = self.handler.store, [item.needs(careful) for item in items]
@@ -169,10 +176,9 @@ class Pass:
         )
 
     def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
-        attributes = _attributes(self.handler.queue, item)
-        cause = spans.enter_context(
-            self.handler.traces.step(f"process {self.handler.queue}", item.cause, "consumer", attributes)
-        )
+        queue = self.handler.queue
+        described = partial(_described, queue, item)
+        cause = spans.enter_context(self.handler.traces.step(f"process {queue}", item.cause, "consumer", described))
         try:
             verdict = item.judge(batch, cause)
         except (NotFound, UnknownDependency) as unknown:
@@ -226,12 +232,5 @@ def _last_event(batch: Batch, outcome: Outcome) -> int | None:
     return None
 
 
-def _attributes(queue: str, item: Item) -> dict[str, str | int]:
-    return {
-        "messaging.system": "rabbitmq",
-        "messaging.destination.name": queue,
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.message.id": str(item.key.command_id),
-        "messaging.message.conversation_id": item.cause.correlation_id,
-    }
+def _described(queue: str, item: Item) -> Attributes:
+    return messaging("process", queue, item.routing_key, str(item.key.command_id), item.cause.correlation_id)

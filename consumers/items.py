@@ -25,13 +25,14 @@ Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
 class Item:
     """One thing to decide, with exactly one outcome. `needs(careful)`: names and streams to look up first.
 
-    `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters to the decision. `events`:
-    how many the decision may add.
+    `routing_key`: as it came. `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters
+    to the decision. `events`: how many the decision may add.
     """
 
     key: CommandKey
     digest: bytes
     type: str
+    routing_key: str
     cause: Cause
     needs: Callable[[bool], Lookups]
     judge: Callable[[Batch, Cause], Verdict]
@@ -61,6 +62,7 @@ class CommandItems:
                 CommandKey(letter.id, sender.name),
                 _digest(letter),
                 letter.type,
+                letter.routing_key,
                 cause,
                 lambda careful: needs(command, careful),
                 lambda batch, cause: judge(batch, command, letter.id, cause),
@@ -98,7 +100,8 @@ def refusal(letter: Letter, sender: str, rejected: Rejected) -> Item:
         raise rejected
 
     key = CommandKey(letter.id, sender)
-    return Item(key, _digest(letter), letter.type, _cause(letter, sender), _nothing, refuse, letter)
+    cause = _cause(letter, sender)
+    return Item(key, _digest(letter), letter.type, letter.routing_key, cause, _nothing, refuse, letter)
 
 
 def _allow(sender: Principal, command: Command, letter: Letter) -> None:
@@ -115,6 +118,7 @@ def _registration(letter: Letter, message: RegisterWorker) -> Item:
         CommandKey(letter.id, actor),
         _digest(letter),
         letter.type,
+        letter.routing_key,
         _cause(letter, actor),
         lambda careful: (set(), {worker_stream(message.worker_id)}),
         lambda batch, cause: judge_registration(batch, message, letter.id, cause),
@@ -132,6 +136,7 @@ def _report(letter: Letter, worker_id: str, report: StartReport | FinishReport) 
         CommandKey(report.id, actor),
         digest,
         report.type,
+        letter.routing_key,
         cause,
         lambda careful: (set(), {report.data.task_id}),
         lambda batch, cause: judge_report(batch, report, cause),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import NewId, Page, Seat
 from domain.ports.messaging import MessengerTurn
-from domain.ports.tracing import Traces
+from domain.ports.tracing import Traces, messaging
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing, open_leases, sync
 from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
@@ -82,7 +83,8 @@ class Messenger:
         offers: dict[tuple[str, int], list[OfferedRun]] = {}
         stops: list[Outgoing] = []
         for recorded, order in orders:
-            step = self.traces.step(f"send {EXCHANGE}", recorded.following("messenger"), "producer", _attributes(order))
+            described = partial(messaging, "send", EXCHANGE, order.worker_id)
+            step = self.traces.step(f"send {EXCHANGE}", recorded.following("messenger"), "producer", described)
             cause = spans.enter_context(step)
             if isinstance(order, RunLeased):
                 run = offered(recorded, order, tasks[order.run_id, order.fence], cause)
@@ -172,13 +174,3 @@ def _order(recorded: Recorded) -> Order:
     event = recorded.event()
     assert isinstance(event, RunLeased | TaskCancelling | RunTimingOut), "pages hold TYPES only"
     return event
-
-
-def _attributes(order: Order) -> dict[str, str | int]:
-    return {
-        "messaging.system": "rabbitmq",
-        "messaging.destination.name": EXCHANGE,
-        "messaging.operation.name": "send",
-        "messaging.operation.type": "send",
-        "messaging.rabbitmq.destination.routing_key": order.worker_id,
-    }

@@ -70,6 +70,7 @@ def read(delivery: Delivery) -> Letter:
         traceparent=traceparent,
         tracestate=tracestate,
         redelivered=delivery.redelivered,
+        routing_key=delivery.routing_key,
     )
 
 

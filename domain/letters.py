@@ -26,3 +26,4 @@ class Letter:
     traceparent: str | None = None
     tracestate: str | None = None
     redelivered: bool = False
+    routing_key: str = ""

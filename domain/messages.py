@@ -42,6 +42,11 @@ def by_type(classes: Iterable[type[M]]) -> dict[str, type[M]]:
     return index
 
 
+def routing_key(type: str, namespace: str) -> str:
+    """Where a command of this type goes: `<noun>.<verb>.<namespace>`."""
+    return f"{type.rpartition('.v')[0]}.{namespace}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why an event is recorded: carried from the command through every event that follows from it.

@@ -12,7 +12,7 @@ from consumers.reading import decode
 from consumers.strict_json import strict_object
 from domain.commands import COMMANDS
 from domain.letters import Letter
-from domain.messages import Message
+from domain.messages import Message, routing_key
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.commanding import PostedCommand
 from infra.topology import COMMANDS as EXCHANGE
@@ -39,12 +39,11 @@ class AmqpCommandDesk:
         return decode(Letter(_UNSENT, type, data, "", "", ""), COMMANDS)
 
     async def publish(self, command: PostedCommand) -> None:
-        noun, verb = command.type.rpartition(".v")[0].split(".", 1)
         await self.publisher.publish(
             [
                 Outgoing(
                     EXCHANGE,
-                    f"{noun}.{verb}.{command.namespace}",
+                    routing_key(command.type, command.namespace),
                     command.type,
                     command.id,
                     command.data,

@@ -1,6 +1,7 @@
 """Commands over HTTP: read strictly, published with the caller's name, decided by the handler as any other."""
 
 from collections import OrderedDict
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, cast
 from uuid import UUID
@@ -17,9 +18,10 @@ from api.http.problems import NOT_FOUND
 from api.http.route import needs, protected, takes
 from api.http.waiting import until
 from domain.errors import IdReused, NotFound, TooLarge, Unreadable
-from domain.messages import Cause, is_uuid
+from domain.messages import Cause, is_uuid, routing_key
 from domain.ports.commanding import CommandDesk, PostedCommand
 from domain.ports.querying import Allowed
+from domain.ports.tracing import Attributes, messaging
 
 ENVELOPE = "application/cloudevents+json"
 LARGE = frozenset({"task.submit-workflow.v1", "task.submit-tasks.v1"})
@@ -107,7 +109,7 @@ async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Re
     command = PostedCommand(given, type, namespace, data, _from(cause, str(given), principal.subject))
     if _published(request).differs(command) or await desk.used_for_another(command):
         raise IdReused(f"Idempotency-Key: {given} was used before with another body; send a fresh one")
-    with api.traces.step("send task.commands", command.cause, "producer", _attributes(command)) as sent:
+    with api.traces.step("send task.commands", command.cause, "producer", partial(_described, command)) as sent:
         await desk.publish(PostedCommand(given, type, namespace, data, sent))
     _published(request).note(command)
     return _pending(given)
@@ -117,15 +119,9 @@ def _from(cause: Cause, id: str, subject: str) -> Cause:
     return Cause(id, id, subject, cause.traceparent, cause.tracestate)
 
 
-def _attributes(command: PostedCommand) -> dict[str, str | int]:
-    return {
-        "messaging.system": "rabbitmq",
-        "messaging.destination.name": "task.commands",
-        "messaging.operation.name": "send",
-        "messaging.operation.type": "send",
-        "messaging.message.id": str(command.id),
-        "messaging.message.conversation_id": command.cause.correlation_id,
-    }
+def _described(command: PostedCommand) -> Attributes:
+    key = routing_key(command.type, command.namespace)
+    return messaging("send", "task.commands", key, str(command.id), command.cause.correlation_id)
 
 
 def _pending(id: UUID) -> Response:

@@ -14,6 +14,27 @@ Described: TypeAlias = Attributes | Callable[[], Attributes]
 """Attributes, or how to compute them: asked only when a span is kept, or a log line names the step."""
 
 
+def messaging(
+    operation: Literal["send", "process"], destination: str, routing_key: str, message: str = "", conversation: str = ""
+) -> dict[str, str | int]:
+    """The attributes of a message that is sent to or was taken from `destination`: an exchange, or a queue.
+
+    `message` is its id, `conversation` its chain's; "" where a span stands for no single message.
+    """
+    said: dict[str, str | int] = {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": destination,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.rabbitmq.destination.routing_key": routing_key,
+    }
+    if message:
+        said["messaging.message.id"] = message
+    if conversation:
+        said["messaging.message.conversation_id"] = conversation
+    return said
+
+
 class Traces(Protocol):
     """Opens spans. Without tracing the cause comes back unchanged."""
 

@@ -85,6 +85,7 @@ def test_a_structured_envelope_gives_id_type_trace_and_data() -> None:
         chain="night",
         reply_correlation=ID,
         traceparent=TRACE,
+        routing_key=delivered().routing_key,
     )
     assert decode(letter, COMMANDS) == SubmitTask(task_id="hello", executor="noop")
 
