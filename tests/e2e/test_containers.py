@@ -56,20 +56,20 @@ def test_a_run_names_the_container_and_the_image_it_really_ran(tally: Platform) 
     ("task", "container", "reason", "exit_code"),
     [
         ("fails", {"image": BUSYBOX, "command": ["sh", "-c", "exit 7"]}, "exit-nonzero", 7),
-        ("no-image", {"image": "tallyport/no-such-image:dev", "command": ["true"]}, None, None),
-        ("no-program", {"image": BUSYBOX, "command": ["no-such-program"]}, None, None),
+        ("no-registry", {"image": "127.0.0.1:1/no-such-image:dev", "command": ["true"]}, "pull-failed", None),
+        ("no-image", {"image": "tallyport/No-Such-Image:dev", "command": ["true"]}, "image-not-found", None),
+        ("no-program", {"image": BUSYBOX, "command": ["no-such-program"]}, "bad-command", None),
     ],
 )
 def test_a_run_that_ends_badly_says_why(
-    tally: Platform, task: str, container: dict[str, object], reason: str | None, exit_code: int | None
+    tally: Platform, task: str, container: dict[str, object], reason: str, exit_code: int | None
 ) -> None:
     tally.publish("task.submit.v1", {"task_id": task, "container": container, "timeouts": {"pull": "PT20S"}})
 
     assert tally.wait_ended(task) == {task: "failed"}
 
     failed = tally.wait_for("task.failed.v1", task).data
-    assert failed.get("exit_code") == exit_code
-    assert reason is None or failed["reason"] == reason
+    assert (failed["reason"], failed.get("exit_code")) == (reason, exit_code)
 
 
 def test_a_diamond_runs_in_the_order_of_its_dependencies(tally: Platform) -> None:
