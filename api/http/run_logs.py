@@ -88,16 +88,16 @@ async def logs(
         return feed(request, _followed(request, (run_uuid, reach), which, starts))
     if query.tail is not None:
         parts: Parts = [(name, starts.get(name, 0), ends[name].bytes) for name in which if name in ends]
-        return _plain(_bytes(api, run_uuid, parts), 200, {})
-    return _ranged(api, run_uuid, ends, range)
+        return await _plain(_bytes(api, run_uuid, parts), 200, {})
+    return await _ranged(api, run_uuid, ends, range)
 
 
-def _ranged(api: Api, run: UUID, ends: Ends, given: str | None) -> Response:
+async def _ranged(api: Api, run: UUID, ends: Ends, given: str | None) -> Response:
     size = sum(end.bytes for end in ends.values())
     asked = ONE_RANGE.fullmatch(given) if given else None
     first, last, status = 0, size - 1, 200
     headers = {"Accept-Ranges": "bytes"}
-    if asked and (asked[1] or asked[2]):
+    if asked and (asked[1] or asked[2]) and not (asked[1] and asked[2] and int(asked[1]) > int(asked[2])):
         first = int(asked[1]) if asked[1] else max(0, size - int(asked[2]))
         last = min(size - 1, int(asked[2])) if asked[1] and asked[2] else size - 1
         if first > last:
@@ -111,13 +111,21 @@ def _ranged(api: Api, run: UUID, ends: Ends, given: str | None) -> Response:
         parts.append((name, max(first, begin) - begin, min(last + 1, end) - begin))
         begin = end
     headers["Content-Length"] = str(last - first + 1)
-    return _plain(_bytes(api, run, parts), status, headers)
+    return await _plain(_bytes(api, run, parts), status, headers)
 
 
-def _plain(content: AsyncGenerator[bytes], status: int, headers: dict[str, str]) -> Response:
+async def _plain(content: AsyncGenerator[bytes], status: int, headers: dict[str, str]) -> Response:
+    """An answer of these bytes. Raises Unavailable if not even the first of them can be read."""
     # Never rendered: what a container prints may be HTML.
     safe = {**headers, "Content-Disposition": 'attachment; filename="log.txt"'}
-    return StreamingResponse(content, status, safe, "text/plain; charset=utf-8")
+    first = await anext(content, b"")
+    return StreamingResponse(_followed_by(first, content), status, safe, "text/plain; charset=utf-8")
+
+
+async def _followed_by(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 async def _bytes(api: Api, run: UUID, parts: Parts) -> AsyncGenerator[bytes]:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.queries import PgQueries
-from domain.errors import Unroutable
+from domain.errors import Unavailable, Unroutable
 from domain.ports.broker import Outgoing
 from domain.ports.querying import Listed, TaskFilter
 from tests.support.database import Database
@@ -159,3 +159,24 @@ async def test_part_of_a_log_is_never_compressed(api: Running) -> None:
     part = await api.get(f"/v1/runs/{run_id()}/logs", headers={"Range": "bytes=0-3999", "Accept-Encoding": "gzip"})
     assert (part.status_code, part.headers.get("content-encoding")) == (206, None)
     assert (part.headers["content-length"], part.content) == ("4000", b"line\n" * 800)
+
+
+async def test_a_range_that_ends_before_it_begins_is_none(api: Running) -> None:
+    there = await api.append(*whole())
+    api.printed.streams = {(run_id(), "stdout"): (b"0123456789", True)}
+    await api.get(f"/v1/tasks?after_position={there}")
+    all_of_it = await api.get(f"/v1/runs/{run_id()}/logs", headers={"Range": "bytes=5-2"})
+    assert (all_of_it.status_code, all_of_it.content) == (200, b"0123456789")
+
+
+async def test_a_log_that_cannot_be_read_is_an_outage(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unreadable(*_: object) -> bytes:
+        raise Unavailable("log storage: Input/output error")
+
+    there = await api.append(*whole())
+    api.printed.streams = {(run_id(), "stdout"): (b"one\n", True)}
+    await api.get(f"/v1/tasks?after_position={there}")
+    monkeypatch.setattr(type(api.printed), "read", unreadable)
+    for query in ("", "?tail=1"):
+        answer = await api.get(f"/v1/runs/{run_id()}/logs{query}")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
