@@ -103,7 +103,7 @@ async def test_a_feed_lasts_no_longer_than_its_token(api: Running) -> None:
 
 
 async def test_many_polls_leave_room_for_other_questions(api: Running, looks: Counter[str]) -> None:
-    many, clock = 300, asyncio.get_running_loop().time
+    many, clock = 200, asyncio.get_running_loop().time
     async with httpx2.AsyncClient(base_url=api.url, timeout=60, limits=httpx2.Limits(max_connections=many)) as client:
         headers = api.bearer()
         address = f"/v1/tasks/{TASK}?wait=PT60S"

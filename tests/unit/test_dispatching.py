@@ -174,7 +174,7 @@ def test_only_the_tasks_that_there_is_room_for_need_to_be_looked_at(tasks: list[
     assert dispatch(first, hosts, NOW, CLOCK).grants == dispatch(tasks, hosts, NOW, CLOCK).grants
 
 
-@given(st.integers(1, 60), st.integers(1, 4), st.data())
+@given(st.integers(1, 20), st.integers(1, 4), st.data())
 def test_equal_workers_end_within_a_fifth_of_each_other(rounds: int, workers: int, data: st.DataObject) -> None:
     """Tasks come in groups of any size and end at once."""
     hosts = {f"W{n}": replace(W1, worker_id=f"W{n}", slots=8) for n in range(workers)}
