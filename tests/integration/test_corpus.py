@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
 from domain.work import Reply
+from infra.topology import COMMANDS, REPORTS
 from tests.support.broker import Management
 from tests.support.corpus import Case, cases
 from tests.support.platform import Platform, platform
@@ -23,26 +24,28 @@ GOOD = b'{"executor":"noop"}'
 
 @dataclass
 class Client:
-    """A user's connection, and the replies to him so far."""
+    """A user's and a worker's connection, by the exchange that each may write to, and the replies to both so far."""
 
     platform: Platform
-    channel: Any
+    channels: dict[str, Any]
     replies: list[Reply]
 
-    def send(self, body: bytes, headers: dict[str, Any], **properties: str) -> None:
-        told = pika.BasicProperties(headers=headers, reply_to=REPLIES, delivery_mode=2, **properties)
-        self.channel.basic_publish("task.commands", "task.submit.default", body, told, mandatory=True)
+    def send(self, case: Case) -> None:
+        told = pika.BasicProperties(headers=case.headers, reply_to=REPLIES, delivery_mode=2, **case.properties)
+        self.channels[case.exchange].basic_publish(case.exchange, case.routing_key, case.body, told, mandatory=True)
 
     def send_good(self) -> str:
         message_id = str(uuid7())
-        self.send(GOOD, {}, message_id=message_id, type="task.submit.v1", content_type="application/json")
+        properties = {"message_id": message_id, "type": "task.submit.v1", "content_type": "application/json"}
+        self.send(Case("good", properties, {}, GOOD, {}))
         return message_id
 
     def wait_for_reply(self, message_id: str, seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds
         while message_id not in {str(reply.command_id) for reply in self.replies}:
             assert time.monotonic() < deadline, f"no reply to {message_id}\n{self.platform.system.log('handler')}"
-            self.channel.connection.process_data_events(0.05)
+            for channel in self.channels.values():
+                channel.connection.process_data_events(0.02)
 
     def dead(self) -> list[tuple[Any, ...]]:
         return self.platform.rows("SELECT reason FROM dead_letters ORDER BY received_at, id")
@@ -62,11 +65,15 @@ def handling(
 
 @pytest.fixture(scope="module")
 def client(handling: Platform) -> Iterator[Client]:
-    with pika.BlockingConnection(pika.URLParameters(handling.system.addresses.amqp["client"])) as connection:
-        channel = connection.channel()
-        told = Client(handling, channel, [])
+    urls = handling.system.addresses.amqp
+    with (
+        pika.BlockingConnection(pika.URLParameters(urls["client"])) as user,
+        pika.BlockingConnection(pika.URLParameters(urls["worker"])) as worker,
+    ):
+        told = Client(handling, {COMMANDS: user.channel(), REPORTS: worker.channel()}, [])
         read = TypeAdapter(Reply).validate_json
-        channel.basic_consume(REPLIES, lambda *message: told.replies.append(read(message[3])), auto_ack=True)
+        for channel in told.channels.values():
+            channel.basic_consume(REPLIES, lambda *message: told.replies.append(read(message[3])), auto_ack=True)
         yield told
 
 
@@ -75,7 +82,9 @@ def test_each_bad_message_gets_its_reaction_and_the_next_good_one_is_handled(cli
     client.replies.clear()
     dead, events = client.dead(), len(client.platform.events())
 
-    client.send(case.body, case.headers, **case.properties)
+    client.send(case)
+    if case.exchange != COMMANDS:  # two queues have no order
+        client.wait_for_reply(case.properties["message_id"])
     good = client.send_good()
 
     client.wait_for_reply(good)

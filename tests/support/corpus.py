@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.ports.broker import Delivery
+from infra.topology import COMMANDS
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "amqp"
 
@@ -18,14 +19,19 @@ class Case:
     headers: dict[str, Any]
     body: bytes
     expected: dict[str, str]
+    exchange: str = COMMANDS
+
+    @property
+    def routing_key(self) -> str:
+        return "task.submit.default" if self.exchange == COMMANDS else "corpus"
 
     def delivery(self) -> Delivery:
-        """The case as it would arrive on the command handler's queue."""
+        """The case as it would arrive on a queue of the command handler's."""
         return Delivery(
             tag=1,
-            queue="task.commands.handler",
-            exchange="task.commands",
-            routing_key="task.submit.default",
+            queue=f"{self.exchange}.handler",
+            exchange=self.exchange,
+            routing_key=self.routing_key,
             body=self.body,
             headers=self.headers,
             **self.properties,
@@ -37,13 +43,16 @@ def cases() -> list[Case]:
 
 
 def case(path: Path) -> Case:
-    """A body is text, base64, or a list of [text, times]; `headers_repeated` is [name, how many]."""
+    """A body is text, base64, or a list of [text, times]; `headers_repeated` is [name, how many].
+
+    `exchange` is where it is sent, if not to the commands.
+    """
     told = json.loads(path.read_text())
     headers = told.get("headers", {})
     if "headers_repeated" in told:
         name, times = told["headers_repeated"]
         headers |= {f"{name}{number}": "x" for number in range(times)}
-    return Case(path.stem, told["properties"], headers, body(told), told["expected"])
+    return Case(path.stem, told["properties"], headers, body(told), told["expected"], told.get("exchange", COMMANDS))
 
 
 def body(told: dict[str, Any]) -> bytes:

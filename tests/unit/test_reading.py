@@ -1,5 +1,6 @@
 """What strangers may send, and what is said of the rest."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from domain.commands import COMMANDS, SubmitTask
 from domain.errors import Rejected, TooLarge, UnknownField, Unreadable
 from domain.letters import Letter
 from domain.ports.broker import Delivery
+from domain.reports import REPORTS
 from tests.support.corpus import Case, cases
 
 ID = "019abcde-0000-7000-8000-000000000001"
@@ -32,8 +34,9 @@ def delivered(body: bytes = BODY, headers: dict[str, object] | None = None, **pr
 
 
 def reaction(delivery: Delivery) -> dict[str, str]:
+    registry = COMMANDS if delivery.exchange == "task.commands" else REPORTS
     try:
-        decode(read(delivery), COMMANDS)
+        decode(read(delivery), registry)
     except Unreadable as unreadable:
         return {"q": unreadable.reason}
     except Rejected as rejected:
@@ -44,6 +47,13 @@ def reaction(delivery: Delivery) -> dict[str, str]:
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_each_bad_input_gets_its_one_reaction(case: Case) -> None:
     assert reaction(case.delivery()) == case.expected
+
+
+def test_the_largest_integer_of_64_bits_is_read_where_one_more_is_refused() -> None:
+    (refused,) = [case.delivery() for case in cases() if case.name.startswith("a51-")]
+    largest = replace(refused, body=refused.body.replace(b"9223372036854775808", b"9223372036854775807"))
+
+    assert (reaction(refused), reaction(largest)) == ({"j": "schema"}, {})
 
 
 def test_every_case_of_the_contract_is_in_the_corpus() -> None:
