@@ -132,7 +132,10 @@ def issuer_app(issuer: Issuer) -> Starlette:
             granted = issuer.grant(form, _basic(request.headers.get("authorization", "")))
         except Refusal as refusal:
             said = {"error": refusal.error, "error_description": refusal.description}
-            return JSONResponse(said, refusal.status, {"Cache-Control": "no-store"})
+            headers = {"Cache-Control": "no-store"}
+            if refusal.status == 401:
+                headers["WWW-Authenticate"] = 'Basic realm="issuer"'
+            return JSONResponse(said, refusal.status, headers)
         return JSONResponse(granted, headers={"Cache-Control": "no-store"})
 
     return Starlette(

@@ -27,17 +27,6 @@ from domain.errors import (
 )
 from domain.work import Problem
 
-STATUS: Mapping[type[Rejected], int] = {
-    InvalidToken: 401,
-    InsufficientScope: 403,
-    NotAllowed: 403,
-    NotFound: 404,
-    BadQuery: 400,
-    AmbiguousId: 400,
-    BadState: 409,
-    IdReused: 409,
-    TooLarge: 413,
-}
 NOT_FOUND = "no such thing, or not in a namespace of this token; check the id and ?namespace="
 PHRASES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Content too large"}
 
@@ -70,12 +59,21 @@ class NotYet(Rejected):
     code, title = "not-yet", "Not yet"
 
 
-_STATUSES: Mapping[type[Rejected], int] = {
-    **STATUS,
-    TooManyRequests: 429,
-    RangeNotSatisfiable: 416,
+STATUS: Mapping[type[Rejected], int] = {
+    BadQuery: 400,
+    AmbiguousId: 400,
+    InvalidToken: 401,
+    InsufficientScope: 403,
+    NotAllowed: 403,
+    NotFound: 404,
+    BadState: 409,
+    IdReused: 409,
     NotYet: 409,
+    TooLarge: 413,
+    RangeNotSatisfiable: 416,
+    TooManyRequests: 429,
 }
+"""What is none of these is 422: read, and refused."""
 
 
 def said(code: str, title: str, detail: str, errors: tuple[dict[str, Any], ...] = ()) -> Problem:
@@ -98,7 +96,7 @@ def of_error(request: Request, error: Rejected | Unreadable | Unavailable | Unro
         return answer
     if isinstance(error, Unreadable):
         return problem(400, said(error.reason, "Body cannot be read", error.detail), trace_id)
-    status = next((code for cls, code in _STATUSES.items() if isinstance(error, cls)), 422)
+    status = next((code for cls, code in STATUS.items() if isinstance(error, cls)), 422)
     answer = problem(status, error.problem(), trace_id)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.after)

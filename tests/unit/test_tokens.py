@@ -359,6 +359,14 @@ def test_a_client_gets_no_scope_beyond_its_own_and_none_with_a_wrong_secret(issu
     assert wrong.value.error == "invalid_client"
 
 
+async def test_a_wrong_secret_is_told_how_clients_say_who_they_are(issuer: Issuer) -> None:
+    transport = httpx2.ASGITransport(issuer_app(issuer))
+    async with httpx2.AsyncClient(transport=transport, base_url=URL) as client:
+        refused = await client.post("/token", data={"grant_type": "client_credentials"}, auth=("admin", "wrong"))
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    assert refused.headers["www-authenticate"].startswith("Basic ")
+
+
 def test_keys_and_secrets_outlive_a_restart_and_are_private(tmp_path: Path) -> None:
     first = Issuer(URL, tmp_path)
     again = Issuer(URL, tmp_path)
