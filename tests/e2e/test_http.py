@@ -1,7 +1,6 @@
 """Over HTTP: a command in, the story out, and nothing for those who may not."""
 
 import json
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.platform import BUSYBOX, Platform
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -55,12 +55,17 @@ def test_a_task_posted_over_http_runs_and_can_be_asked_for(tally: Platform) -> N
     assert _log(tally, bearer, json.loads(runs)[0]["id"]) == "over http\n"
 
 
-def _log(tally: Platform, bearer: str, run: str, seconds: float = 15) -> str:
-    deadline = time.monotonic() + seconds
-    while True:
+def _log(tally: Platform, bearer: str, run: str) -> str:
+    """What a run printed, once the log keeper has it."""
+    told = list[str]()
+
+    def stored() -> bool:
         status, _, text = call(tally, "GET", f"/v1/runs/{run}/logs", bearer)
-        if (status == 200 and text) or time.monotonic() > deadline:
-            return text
+        told.append(text)
+        return status == 200 and bool(text)
+
+    until(stored, "the log keeper has what the run printed")
+    return told[-1]
 
 
 def test_the_sender_of_a_posted_command_is_the_one_of_the_token(tally: Platform) -> None:

@@ -111,7 +111,7 @@ async def test_a_lease_that_is_being_renewed_is_not_waited_for_and_has_not_expir
         await settle(conductor(seat))
         await there.advance(13.0)
 
-        async with await connect(pg.app, "beats") as beats, beats.transaction(), asyncio.timeout(5):
+        async with await connect(pg.app, "beats") as beats, beats.transaction(), asyncio.timeout(20):
             await beats.execute("UPDATE leases SET until = until + 15")
             await settle(conductor(seat))
         await settle(conductor(seat))

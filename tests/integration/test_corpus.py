@@ -40,7 +40,7 @@ class Client:
         self.send(Case("good", properties, {}, GOOD, {}))
         return message_id
 
-    def wait_for_reply(self, message_id: str, seconds: float = 10) -> None:
+    def wait_for_reply(self, message_id: str, seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
         while message_id not in {str(reply.command_id) for reply in self.replies}:
             assert time.monotonic() < deadline, f"no reply to {message_id}\n{self.platform.system.log('handler')}"

@@ -67,7 +67,7 @@ class Platform:
             )
         return command_id
 
-    def ask(self, type: str, data: Mapping[str, Any], id: UUID | None = None, seconds: float = 10) -> dict[str, Any]:
+    def ask(self, type: str, data: Mapping[str, Any], id: UUID | None = None, seconds: float = 20) -> dict[str, Any]:
         """Publish a command with `reply_to` set, by pika's direct reply-to; the reply."""
         replies: list[bytes] = []
         url = pika.URLParameters(self.system.addresses.amqp["client"])

@@ -12,7 +12,7 @@ from adapters.amqp_wire import Link
 from adapters.intake import Intake
 from domain.ports.broker import Delivery
 
-DEADLINE = 5
+DEADLINE = 20
 METHOD = DELIVER + b"\x01t" + (1).to_bytes(8, "big") + b"\0" + b"\0" + b"\0"
 HEADER = CONTENT.pack(60, 0, 2, 0)
 
