@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.dev.errors import DevError
 from tests.support import database
@@ -18,6 +19,10 @@ NEEDS = {"pg_template": "postgres", "broker": "broker", "docker_host": "engine"}
 SERVERS = pytest.StashKey[Servers]()
 REASON = pytest.StashKey[str]()
 Result = TypeVar("Result")
+
+# A machine with other work to do is slow, and no test is about that.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,12 +87,6 @@ def pg(servers: Servers, pg_template: str) -> Iterator[Database]:
         yield copy
 
 
-@pytest.fixture
-def pg_dsn(pg: Database) -> str:
-    """The same as its owner, who may do everything."""
-    return pg.owner
-
-
 @pytest.fixture(scope="session")
 def broker(servers: Servers) -> tuple[dict[str, str], Management]:
     """AMQP URLs of the accounts in a shared virtual host, and the management API."""
@@ -103,17 +102,6 @@ def vhost(broker: tuple[dict[str, str], Management]) -> Iterator[Vhost]:
     management.add_vhost(name)
     yield vhost_urls(name, urls)
     management.delete_vhost(name)
-
-
-@pytest.fixture
-def amqp_url(vhost: Vhost) -> str:
-    """The platform's account in that virtual host."""
-    return vhost.platform
-
-
-@pytest.fixture(scope="session")
-def mgmt_url(broker: tuple[dict[str, str], Management]) -> str:
-    return broker[1].url
 
 
 @pytest.fixture(scope="session")

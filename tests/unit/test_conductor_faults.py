@@ -153,7 +153,7 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
 SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), graphs(), SLOTS)
 async def test_every_task_ends_once_and_in_order_however_often_the_conductor_is_killed(
     data: st.DataObject, specs: list[TaskSpec], slots: dict[str, int]
@@ -171,7 +171,7 @@ async def test_every_task_ends_once_and_in_order_however_often_the_conductor_is_
     await trial.check_end()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(graphs())
 async def test_a_conductor_killed_at_every_statement_in_turn_leaves_the_same_history(specs: list[TaskSpec]) -> None:
     calm, stormy = Trial(specs, {"w1": 2}), Trial(specs, {"w1": 2})
