@@ -56,10 +56,12 @@ CREATE FUNCTION uuid_floor(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTAB
   SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
--- Make the partitions of this month and of the months ahead, where they are missing. Run at each migration and daily.
--- A month of which the default partition holds events already stays there: they are never moved.
-CREATE FUNCTION make_event_partitions(months_ahead int DEFAULT 2) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- Make the partitions of the moment's month and of the months ahead, where they are missing. Run at each migration and
+-- daily. A month of which the default partition holds events already stays there: they are never moved; so does one
+-- that overlaps a partition. Who waits for a reader of the whole log has all others wait behind him: after a second the
+-- rest is left to the next day.
+CREATE FUNCTION make_event_partitions(months_ahead int DEFAULT 2, moment timestamptz DEFAULT now()) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '1s' AS $$
 DECLARE
   first timestamptz;
   lowest uuid;
@@ -67,21 +69,28 @@ DECLARE
   made int := 0;
   name text;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtext('tallyport.partitions'));
   FOR i IN 0..months_ahead LOOP
-    first := date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + make_interval(months => i);
-    name := 'events_' || to_char(first AT TIME ZONE 'UTC', 'YYYY_MM');
+    first := date_trunc('month', moment) + make_interval(months => i);
+    name := 'events_' || to_char(first, 'YYYY_MM');
     lowest := uuid_floor(first);
-    highest := uuid_floor((first AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC');
-    CONTINUE WHEN to_regclass(name) IS NOT NULL;
-    IF EXISTS (SELECT FROM events_default WHERE originator_id >= lowest AND originator_id < highest) THEN
-      RAISE WARNING 'no partition %: events_default holds events of that month', name;
-      CONTINUE;
-    END IF;
-    EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', name, lowest, highest);
-    EXECUTE format('CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON %I '
-                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
-    made := made + 1;
+    highest := uuid_floor(first + interval '1 month');
+    BEGIN
+      PERFORM pg_advisory_xact_lock(hashtext('tallyport.partitions'));
+      CONTINUE WHEN to_regclass(name) IS NOT NULL;
+      IF EXISTS (SELECT FROM events_default WHERE originator_id >= lowest AND originator_id < highest) THEN
+        RAISE check_violation USING MESSAGE = 'events_default holds events of that month';
+      END IF;
+      EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', name, lowest, highest);
+      EXECUTE format('CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON %I '
+                     'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
+      made := made + 1;
+    EXCEPTION
+      WHEN check_violation OR invalid_object_definition THEN
+        RAISE WARNING 'no partition %: %', name, SQLERRM;
+      WHEN lock_not_available THEN
+        RAISE WARNING 'no partition % now: %', name, SQLERRM;
+        RETURN made;
+    END;
   END LOOP;
   RETURN made;
 END $$;
