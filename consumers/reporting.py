@@ -37,7 +37,8 @@ class Waiting:
 class Reporter:
     """Sends reports in order. What tells of a container is on disk before it is sent, so that a kill loses nothing.
 
-    A disk that takes nothing delays no report.
+    A disk that takes nothing delays no report. Sets `ends_told` when it has sent the end of a run whose container waits
+    for the word that this is committed.
     """
 
     worker_id: str
@@ -48,6 +49,7 @@ class Reporter:
     pause: Pause = asyncio.sleep
     generation: int = 0
     waiting: dict[UUID, Waiting] = field(default_factory=dict[UUID, Waiting])
+    ends_told: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: deque[Report] = field(default_factory=deque[Report])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,6 +134,8 @@ class Reporter:
         message = Reports(worker_id=self.worker_id, generation=self.generation, reports=tuple(batch))
         key, body = f"run.report.{self.worker_id}", message.body()
         await self.publisher.publish([Outgoing("task.reports", key, message.TYPE, self.new_id(), body)])
+        if any(map(outlives, batch)):
+            self.ends_told.set()
         now = self.clock()
         for report in batch:
             if waiting := self.waiting.get(report.id):

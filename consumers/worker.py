@@ -23,6 +23,8 @@ from domain.work import Reply
 BATCH = 256
 BEAT_LIVES = timedelta(seconds=15)
 LAST_WORDS_SECONDS = 3.0
+SETTLE_SECONDS = 0.5
+"""After the end of a run was told: by then it is committed, unless much else is."""
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class Worker:
             await asyncio.wait({up, stopped, *loops}, return_when=asyncio.FIRST_COMPLETED)
             if up.done():
                 up.result()
-                loops.append(asyncio.create_task(self._beat_on()))
+                loops += [asyncio.create_task(loop) for loop in (self._beat_on(), self._beat_after_ends())]
             await asyncio.wait({stopped, *loops}, return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
                 if loop.done():
@@ -162,6 +164,14 @@ class Worker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.heartbeat):  # wait_for may lose a cancellation
                     await orders.beat_now.wait()
+
+    async def _beat_after_ends(self) -> None:
+        """The answer to a beat lets containers go whose end is committed, without their waiting for the next one."""
+        while True:
+            await self.orders.reporter.ends_told.wait()
+            self.orders.reporter.ends_told.clear()
+            await self.pause(SETTLE_SECONDS)
+            self.orders.beat_now.set()
 
     async def _intake(self) -> None:
         while True:

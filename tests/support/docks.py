@@ -51,10 +51,11 @@ class Pauses:
 
 
 class Platform:
-    """Publisher and subscription in one. `down`: nothing is confirmed; `refuses`: registrations are not accepted."""
+    """Publisher and subscription in one. `down`: nothing is confirmed; `refuses`: registrations are not accepted;
+    `hears`: each beat is answered, and all that it lists may go on."""
 
     def __init__(self, generation: int = 3) -> None:
-        self.generation, self.down, self.refuses = generation, False, False
+        self.generation, self.down, self.refuses, self.hears = generation, False, False, True
         self.published: list[Outgoing] = []
         self._queue = asyncio.Queue[Delivery]()
         self._tags, self._more = count(1), asyncio.Condition()
@@ -68,6 +69,9 @@ class Platform:
         for message in messages:
             if message.type == RegisterWorker.TYPE:
                 self.tell(self._answer(message))
+            elif message.type == Heartbeat.TYPE and self.hears:
+                beat = Heartbeat.model_validate_json(message.body)
+                self.tell(sync(beat.beat, beat.generation, valid=[run.run_id for run in beat.runs]))
 
     def _answer(self, message: Outgoing) -> Reply:
         if self.refuses:

@@ -33,6 +33,32 @@ async def test_a_run_is_listed_in_a_beat_as_soon_as_it_is_offered() -> None:
     assert [(run.run_id, run.fence) for run in beat.runs] == [(RUN, 1)]
 
 
+async def test_no_container_is_started_before_a_beat_that_lists_its_run_was_answered() -> None:
+    platform, dock = Platform(), Dock()
+    platform.hears = False
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        beat = await platform.beat(2)
+        await soon(dock.left)
+        await platform.all_obeyed()
+        assert not dock.containers.started
+        platform.tell(sync(beat.beat, valid=[RUN]))
+        await platform.finish()
+    assert dock.containers.started == [RUN]
+
+
+async def test_a_run_of_which_no_beat_was_heard_in_time_is_given_back_unstarted() -> None:
+    platform, dock = Platform(), Dock()
+    platform.hears = False
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE)))
+        await soon(dock.left)
+        dock.clock.now += 10.0
+        await soon(lambda: not worker.orders.holdings.runs)
+        await soon(dock.empty)
+    assert not dock.containers.started
+
+
 async def test_an_offer_whose_time_is_over_is_not_taken() -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform):
@@ -154,6 +180,7 @@ async def test_a_beat_that_is_answered_gives_a_run_that_fetches_its_image_more_t
 
 async def test_an_answer_to_a_beat_that_did_not_list_the_run_gives_no_time() -> None:
     platform, dock = Platform(), Dock()
+    platform.hears = False
     async with dock.worker(platform) as worker:
         platform.tell(offer(offered(runs.TRUE, image="late:1")))
         await dock.containers.pulling.wait()

@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 
 from adapters.in_memory.spool import MemorySpool
+from consumers.worker import SETTLE_SECONDS
 from domain.errors import Unavailable
 from domain.messages import Message
-from domain.reports import FinishReport
+from domain.reports import FinishReport, Heartbeat
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import RUN
@@ -33,10 +34,22 @@ async def test_reports_are_sent_again_under_the_same_ids_until_they_are_committe
 async def test_a_report_is_on_disk_before_it_is_heard() -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform):
+        platform.tell(offer(offered(runs.POLITE)))
+        await platform.start()
         platform.down = True
-        platform.tell(offer(offered(runs.TRUE)))
+        platform.tell(stop())
         await soon(lambda: bool(dock.spool.reports))
     assert not platform.finishes
+
+
+async def test_the_platform_is_asked_soon_after_an_end_whether_the_container_may_go() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        await platform.finish()
+        told = len(platform.published)
+        await platform.until(lambda: any(one.type == Heartbeat.TYPE for one in platform.published[told:]))
+    assert SETTLE_SECONDS in dock.pauses.asked
 
 
 class Full(MemorySpool):
