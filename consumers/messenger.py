@@ -147,6 +147,8 @@ def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Ca
             executor=spec.executor,
             container=task.container or spec.container,
             timeouts=task.timeouts,
+            workflow_id=task.workflow_id,
+            workflow=task.workflow,
         ),
         traceparent=cause.traceparent,
         tracestate=cause.tracestate,

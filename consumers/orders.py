@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from consumers.finishing import never_started
 from consumers.holdings import QUIET_SECONDS, Held, Holdings
 from consumers.registering import Registration
 from consumers.reporting import Reporter
+from consumers.run_spans import of_nothing
 from consumers.running import Runs
 from consumers.starting import Start
 from domain.messages import Cause
@@ -86,7 +88,8 @@ class Orders:
         for held in noops:
             offered = held.offered
             assert offered is not None, "it was offered"
-            with self.traces.step(f"run {offered.spec.name}", self._cause(offered), "run") as cause:
+            described = partial(of_nothing, offered)
+            with self.traces.step(f"run {offered.spec.name}", self._cause(offered), "run", described) as cause:
                 held.cause = cause
             finish = RunFinish.model_construct(
                 task_id=held.task, run_id=held.run, fence=held.fence, exit_code=0, traceparent=cause.traceparent
@@ -112,7 +115,7 @@ class Orders:
         if stop.fence > held.fence:
             held.raise_fence(stop.fence)
             self._tell_again(held)
-        held.stop(stop.grace)
+        held.stop(stop.grace, stop.why)
 
     def _tell_again(self, held: Held) -> None:
         """Under a newer fence, what was told under the old one counts for nothing: tell its start, or its end."""

@@ -11,6 +11,7 @@ from consumers.capturing import Capture
 from consumers.finishing import ended, gone_wrong, never_started, read_result
 from consumers.holdings import Held, Holdings
 from consumers.reporting import Reporter
+from consumers.run_spans import at_end, at_start
 from consumers.shipping import LogShipper, Source
 from consumers.starting import Start, TooLate, insistently, unless_stopped
 from domain.errors import CannotRun
@@ -102,12 +103,10 @@ class Runs:
 
     async def _live(self, held: Held, labels: RunLabels, start: Start | None) -> None:
         try:
-            with self.traces.step(f"run {labels.name}", self._cause(labels), "run", _attributes(held)) as cause:
-                held.cause = cause
-                if start is not None:
-                    await start(held)
-                self.report_start(held)
-                self._send(held, await self._until_end(held, labels))
+            with self.traces.step(
+                f"run {labels.name}", self._cause(labels), "run", partial(at_start, labels)
+            ) as held.cause:
+                self._send(held, await self._ended(held, labels, start))
         except TooLate:
             log.warning("run %s: given back, it may not start any more", held.run)
             self.holdings.give_back(held)
@@ -119,6 +118,19 @@ class Runs:
         except Exception as error:
             log.exception("run %s", held.run)  # one run's defect never ends the worker
             self._send(held, gone_wrong(held, error))
+
+    async def _ended(self, held: Held, labels: RunLabels, start: Start | None) -> RunFinish:
+        """How it finished; its span is told too, or what it was broken off by."""
+        try:
+            if start is not None:
+                await start(held)
+            self.report_start(held)
+            finish = await self._until_end(held, labels)
+        except Exception as error:
+            self.traces.note(partial(at_end, held, error))
+            raise
+        self.traces.note(partial(at_end, held, finish))
+        return finish
 
     async def _until_end(self, held: Held, labels: RunLabels) -> RunFinish:
         assert held.container is not None, "it was started"
@@ -165,14 +177,3 @@ class Runs:
     def _send(self, held: Held, finish: RunFinish) -> None:
         held.state, held.finish = "finished", FinishReport(id=self.new_id(), data=finish)
         self.reporter.add([held.finish])
-
-
-def _attributes(held: Held) -> dict[str, str | int]:
-    attributes: dict[str, str | int] = {
-        "tally.task.id": str(held.task),
-        "cicd.pipeline.task.run.id": str(held.run),
-        "container.runtime.name": "docker",
-    }
-    if held.offered is not None and held.offered.spec.container is not None:
-        attributes["container.image.name"] = held.offered.spec.container.image
-    return attributes

@@ -1,7 +1,7 @@
 """What the platform tells workers over `task.work`, and what it answers to senders."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
@@ -9,15 +9,19 @@ from pydantic import Field
 from domain.messages import Message, Value, by_type
 from domain.specs import Container, Timeouts
 
+StopReason: TypeAlias = Literal["cancel", "timeout"]
+
 
 class RunSpec(Value):
-    """What to run. `container` None: executor noop."""
+    """What to run. `container` None: executor noop. `workflow`: the stream of the workflow it belongs to, if any."""
 
     namespace: str
     name: str
     executor: str
     container: Container | None = None
     timeouts: Timeouts
+    workflow_id: str | None = None
+    workflow: UUID | None = None
 
 
 class OfferedRun(Value):
@@ -50,7 +54,7 @@ class RunStop(Message):
     run_id: UUID
     fence: int
     grace: timedelta
-    why: Literal["cancel", "timeout"]
+    why: StopReason
 
 
 class WorkerSync(Message):

@@ -19,7 +19,8 @@ RESULT_LIMIT = 64 << 10
 class RunLabels:
     """What a container's labels say: whose it is, and all that a restarted worker needs to see the run to its end.
 
-    `stop`: from TERM to KILL. `result`: the file to read when it has ended.
+    `stop`: from TERM to KILL. `result`: the file to read when it has ended. `image`: as it was asked for. `workflow`:
+    the id of the stream of the workflow that users call `workflow_id`.
     """
 
     installation: UUID
@@ -32,6 +33,9 @@ class RunLabels:
     name: str
     stop: timedelta
     result: str | None = None
+    image: str | None = None
+    workflow_id: str | None = None
+    workflow: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
 

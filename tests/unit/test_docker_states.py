@@ -1,5 +1,6 @@
 """What is made of the states in which the engine shows a container, and of an engine that answers badly."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from requests import Response
 from requests.exceptions import ConnectionError as NoConnection
 
 from adapters import docker_client
-from adapters.docker_config import Policy, to_labels
+from adapters.docker_config import Policy, from_labels, to_labels
 from adapters.docker_engine import DockerEngine
 from domain.errors import CannotRun, EngineDown
 from tests.support import runs
@@ -82,3 +83,13 @@ async def test_a_start_that_was_refused_stays_refused_when_the_engine_is_lost_ri
     with pytest.raises(CannotRun) as caught:
         await engine(Client(None, inspect=NoConnection("lost"))).start("4f5e", runs.nothing_against_it)
     assert (caught.value.code, "its own words" in caught.value.detail) == ("container-refused", True)
+
+
+def test_a_container_s_labels_tell_all_that_a_restarted_worker_needs() -> None:
+    labels = runs.planned(runs.TRUE, result="/r.json").labels
+    full = replace(
+        labels, image=runs.BUSYBOX, workflow_id="etl", workflow=str(runs.TASK), traceparent="00-1", tracestate="a=1"
+    )
+
+    assert from_labels(to_labels(full)) == full
+    assert from_labels(to_labels(labels)) == labels

@@ -14,6 +14,7 @@ from adapters.in_memory.traces import NoTraces
 from consumers.messenger import TYPES, Messenger
 from domain import events as e
 from domain.errors import Unavailable
+from domain.ids import derived_id
 from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing
 from domain.recorded import new_events
@@ -113,6 +114,19 @@ async def test_a_leased_run_is_offered_to_its_worker_with_all_it_needs() -> None
     }
     assert here.told("w2") == []
     assert here.seat.position == 2
+
+
+async def test_a_run_of_a_workflow_s_task_is_offered_with_its_workflow() -> None:
+    here, workflow = await place(), derived_id(TASK, "workflow")
+    submitted = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"), workflow_id="etl", workflow=workflow)
+    here.log.append(new_events(TASK, 0, "analytics", [submitted, leased(RUN)], CAUSE))
+    here.desk.leases[RUN] = (1, TASK)
+
+    await here.step()
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert [(run.spec.workflow_id, run.spec.workflow) for run in offer.runs] == [("etl", workflow)]
 
 
 async def test_runs_for_one_worker_go_in_one_message() -> None:
