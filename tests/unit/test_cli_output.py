@@ -24,7 +24,7 @@ from infra.dev.children import free_ports
 from tests.support.ended_tasks import Hands
 from tests.support.terminal import Terminal
 
-SOON = 0.2
+PAUSE, PARTS = 0.05, 20  # seconds between parts of a slow output
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ class Printed(MemoryPlatform):
     async def output(self, run_id: str, follow: bool, tail: int | None = None) -> AsyncIterator[Output]:
         if self.refused:
             raise self.refused
-        for part in (b"a", b"b", b"c", b"d"):
-            await asyncio.sleep(SOON / 2)
-            yield Output("stdout", part)
+        for _ in range(PARTS):
+            await asyncio.sleep(PAUSE)
+            yield Output("stdout", b".")
 
 
 class Away(MemoryPlatform):
@@ -139,14 +139,14 @@ def test_output_that_is_refused_is_said_so(tally: Terminal) -> None:
 
 
 def test_output_is_waited_for_as_long_as_it_comes(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SILENT_SECONDS", SOON)
+    monkeypatch.setattr(following, "SILENT_SECONDS", PAUSE * PARTS * 0.8)
     tally.platform = Printed(tally.endings)
     assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 0
-    assert (tally.out, tally.err) == ("abcd", "")
+    assert (tally.out, tally.err) == ("." * PARTS, "")
 
 
 def test_output_that_does_not_come_is_not_waited_for(tally: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SILENT_SECONDS", SOON / 10)
+    monkeypatch.setattr(following, "SILENT_SECONDS", PAUSE / 10)
     tally.platform = Printed(tally.endings)
     assert tally("run", "--wait", "-q", "--task-id", "T1", "busybox") == 0
     assert tally.err == "tally: the rest of the output is not stored yet; see: tally logs T1\n"
