@@ -30,6 +30,7 @@ class Held:
     """One run. `start_by`: on the boot clock, 0 for one that has started. `labels` None: it has no container.
 
     `asked`: the engine was asked for a container, which may be there although `container` is not known.
+    `heard`: a beat that lists it was answered, so that its loss will be told from an offer never taken.
     `finish`: its report, once made; `log_bytes`: what must be stored before its container may go; `quiet_until`: boot
     time up to which its offer alone keeps its lease, so that no beat need list it. `unleased`: its lease is gone.
     `why`: the order to end it, if there was one.
@@ -46,6 +47,7 @@ class Held:
     container: str | None = None
     asked: bool = False
     image: str | None = None
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     unleased: bool = False
     why: StopReason | None = None
@@ -72,6 +74,7 @@ class Held:
     def raise_fence(self, fence: int) -> None:
         """The same run under a newer lease."""
         self.fence = fence
+        self.heard.clear()
         if self.labels is not None:
             self.labels = replace(self.labels, fence=fence)
 
@@ -126,6 +129,7 @@ class Holdings:
         for run in listed.intersection(valid):
             if held := self.runs.get(run):
                 held.start_by = max(held.start_by, at + OFFER_SPAN.total_seconds())
+                held.heard.set()
 
     def forget(self, held: Held) -> None:
         """Hold a run no more; under this fence it never starts again."""

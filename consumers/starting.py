@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -17,7 +18,7 @@ from domain.work import OfferedRun
 
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = LOOK_SECONDS = 1.0
 PATIENCE = 30
 """Tries, a second apart, before a run fails because the engine does not answer."""
 
@@ -55,6 +56,7 @@ class Start:
             found = await self._create(held, offered, spec)  # it was there a moment ago
         held.container = found.id
         if found.state == "created":
+            await unless_stopped(held, self._heard(held))
             await self._start_once(held, found.id)
         held.state = "running"
 
@@ -89,6 +91,15 @@ class Start:
             traceparent=offered.traceparent,
             tracestate=offered.tracestate,
         )
+
+    async def _heard(self, held: Held) -> None:
+        """Wait until the platform knows that the run is here: before, it may offer it elsewhere as never taken."""
+        while not held.heard.is_set():
+            if self.clock() >= held.start_by:
+                raise TooLate
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await held.heard.wait()
 
     def _check_may_start(self, held: Held) -> None:
         """The last step before the start, in the thread that asks the engine: calls wait for a thread."""
