@@ -11,7 +11,7 @@ from typing import Any, cast
 import docker
 from docker.errors import APIError
 
-WANTED = {"type": "container", "event": ["start", "destroy"]}
+WANTED = {"type": "container", "event": ["start", "die", "destroy"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Sightings:
 
     seen: dict[str, str] = field(default_factory=dict[str, str])
     starts: list[ContainerStart] = field(default_factory=list[ContainerStart])
+    ended: set[str] = field(default_factory=set[str])
     removed: set[str] = field(default_factory=set[str])
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -36,11 +37,14 @@ class Sightings:
         """Take in an event of the feed."""
         labels: dict[str, str] = event["Actor"]["Attributes"]
         with self._changed:
-            if event["Action"] == "start":
-                start = ContainerStart(event["id"], labels.get("tally.task", ""), labels.get("tally.run", ""))
-                self.starts.append(start)
-            else:
-                self.removed.add(event["id"])
+            match event["Action"]:
+                case "start":
+                    start = ContainerStart(event["id"], labels.get("tally.task", ""), labels.get("tally.run", ""))
+                    self.starts.append(start)
+                case "die":
+                    self.ended.add(event["id"])
+                case _:
+                    self.removed.add(event["id"])
             self._changed.notify_all()
 
     def add(self, container: str, found: dict[str, Any]) -> None:
@@ -57,6 +61,10 @@ class Sightings:
         """Return when all of these were seen, at the latest after `seconds`; those that were not."""
         return self._wait(lambda: containers - self.seen.keys(), seconds)
 
+    def wait_ended(self, containers: set[str], seconds: float) -> set[str]:
+        """The same until they run no longer."""
+        return self._wait(lambda: containers - self.ended, seconds)
+
     def wait_removed(self, containers: set[str], seconds: float) -> set[str]:
         """The same until they are removed: the feed has an order, so nothing of them is still to come."""
         return self._wait(lambda: containers - self.removed, seconds)
@@ -69,7 +77,7 @@ class Sightings:
 
 @contextmanager
 def watching(host: str) -> Generator[Sightings]:
-    """Until the block ends, note each start and removal of a container of the engine at `host`, and inspect it."""
+    """Until the block ends, note each start, end and removal of a container of the engine at `host`."""
     client = docker.APIClient(base_url=host, version="auto", timeout=30)
     sightings = Sightings()
     feed = client.events(since=int(time.time()), decode=True, filters=WANTED)

@@ -149,11 +149,13 @@ class System:
                 child.kill()
                 child.wait()
 
-    def kill(self, name: str) -> None:
-        """SIGKILL: the process has no chance to write, answer or settle anything."""
-        child = self.children.pop(name)
-        child.kill()
-        child.wait()
+    def kill(self, *names: str) -> None:
+        """SIGKILL: the process has no chance to write, answer or settle anything. None named: all."""
+        chosen = [self.children.pop(name) for name in names or tuple(self.children)]
+        for child in chosen:
+            child.kill()
+        for child in chosen:
+            child.wait()
 
     def log(self, name: str, characters: int = 4000) -> str:
         """The end of what a process wrote."""

@@ -7,8 +7,8 @@ import pytest
 from infra.dev import engine_api
 from infra.engine_watch import watching
 from tests.e2e.conftest import MakePlatform
-from tests.support.platform import BUSYBOX, Platform
-from tests.support.ran_once import assert_each_ran_once
+from tests.support.invariants import assert_each_ran_once, assert_views_are_the_fold
+from tests.support.platform import ALL, BUSYBOX, Platform
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -57,6 +57,23 @@ def test_a_killed_process_loses_nothing_and_runs_nothing_twice(
 
         assert Counter(ends.values()) == {"succeeded": WIDTH + 2}
         assert_each_ran_once(tally, sightings, *names("kill"))
+
+
+def test_all_processes_killed_at_once_lose_nothing_and_run_nothing_twice(
+    make_platform: MakePlatform, docker_host: str
+) -> None:
+    with make_platform(ALL) as tally, watching(docker_host) as sightings:
+        tally.publish("task.submit-workflow.v1", fan("all", ["sleep", "2"]))
+        tally.wait_for("task.run-started.v1", "all.0")
+
+        tally.system.kill()
+        tally.publish("task.submit.v1", {"task_id": "meanwhile", "executor": "noop"})
+        tally.system.start(*ALL)
+        ends = tally.wait_ended(*names("all"), "meanwhile", seconds=120)
+
+        assert Counter(ends.values()) == {"succeeded": WIDTH + 3}
+        assert_each_ran_once(tally, sightings, *names("all"))
+        assert_views_are_the_fold(tally)
 
 
 @pytest.mark.parametrize("why", ["cancelled", "timeout"])

@@ -1,7 +1,9 @@
-"""That nothing ran twice, by the log and by the engine's own account: a second report of a start leaves no event."""
+"""What holds after any fault: nothing ran twice, and the views are what the log says."""
 
 from collections import Counter
 
+from adapters.verifying import verify
+from domain.views import VIEWS
 from infra.engine_watch import Sightings
 from tests.support.platform import ENDS, Platform
 
@@ -9,7 +11,10 @@ REMOVAL_SECONDS = 30
 
 
 def assert_each_ran_once(tally: Platform, sightings: Sightings, *tasks: str) -> None:
-    """Each task, all of them ended, had one run, one end, and one start of one container."""
+    """Each task, all of them ended, had one run, one end, and one start of one container.
+
+    The engine's own account counts: a second report of a start leaves no event.
+    """
     containers: dict[str, str] = {}
     for task in tasks:
         types = Counter(event.type for event in tally.events(task))
@@ -22,3 +27,14 @@ def assert_each_ran_once(tally: Platform, sightings: Sightings, *tasks: str) -> 
     assert not left, f"containers not removed: {left}"
     starts = sightings.starts_of(streams)
     assert starts == Counter(containers.keys()), f"containers started, by run: {dict(starts)}"
+
+
+def assert_views_are_the_fold(tally: Platform) -> None:
+    """The projector comes to the end of the log by itself, and each row is the fold of it."""
+    last = tally.events()[-1].position
+    tally.wait_caught_up("projector", seconds=60)
+
+    verified = verify(tally.system.addresses.as_role("tally_read"), list(VIEWS))
+
+    assert verified.position >= last
+    assert verified.equal, verified.differing
