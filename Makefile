@@ -7,7 +7,9 @@ CODE := domain consumers adapters api infra tests
 COUNTED := domain consumers adapters
 LEAST := 90
 
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled once, and kept out of the checkout: a process of the platform starts in 1 s instead of 3.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.dev/cache/pycache
 export TALLY_STACK ?= auto
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/.dev/cache/hypothesis
 export RUFF_CACHE_DIR ?= $(CURDIR)/.dev/cache/ruff
