@@ -7,7 +7,8 @@ from uuid import UUID
 from psycopg import AsyncCursor
 
 from adapters import conductor_sql as sql
-from adapters.event_log import PgTurn, recorded
+from adapters.event_log import recorded
+from adapters.seat import PgTurn
 from domain.dispatching import Host, Waiting
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock

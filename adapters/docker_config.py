@@ -14,7 +14,8 @@ from domain.ports.running import Planned, RunLabels
 from domain.specs import memory_bytes
 
 PREFIX = "tally."
-UNPRIVILEGED = "65534"
+UNPRIVILEGED = "65534:65534"
+"""The group too: where an image does not name this user, its group would be root's."""
 SCRATCH = PurePosixPath("/tmp")
 
 

@@ -1,21 +1,15 @@
-"""The log on PostgreSQL: the one append, streams, pages, and the fenced seat of each follower."""
+"""The log on PostgreSQL: how to connect, the one append, streams."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import datetime
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 from uuid import UUID
 
-import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Notify
+from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import ObjectNotInPrerequisiteState
 from uuid_utils.compat import uuid7
 
-from domain.errors import Superseded
 from domain.messages import Cause
-from domain.ports.log import Appended, Page
+from domain.ports.log import Appended
 from domain.recorded import NewEvent, Recorded
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
@@ -25,35 +19,10 @@ COLUMNS = (
     "correlation_id, causation_id, actor, traceparent, tracestate"
 )
 _LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
-_PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
-# One snapshot for both, so that nothing at or below the end can be missed; without events there is one row, of nulls.
-_PAGE_OF_TYPES = (
-    "SELECT page.*, log.head FROM (SELECT max(notification_id) AS head FROM events) AS log LEFT JOIN LATERAL "
-    f"(SELECT {COLUMNS} FROM events WHERE notification_id > %b AND topic = ANY(%b) "
-    "ORDER BY notification_id LIMIT %b) AS page ON true ORDER BY page.notification_id"
-)
 _APPEND = (
     "SELECT positions, moved FROM append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], "
     "%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
 )
-_TAKE = (
-    "INSERT INTO consumers AS c (name, turn, holder_pid, holder_started, stamped_at) "
-    "SELECT %s, 1, pid, backend_start, clock_timestamp() FROM pg_stat_activity WHERE pid = pg_backend_pid() "
-    "ON CONFLICT (name) DO UPDATE SET turn = c.turn + 1, holder_pid = excluded.holder_pid, "
-    "holder_started = excluded.holder_started, stamped_at = excluded.stamped_at RETURNING turn, position"
-)
-_END_STALE = (
-    "SELECT pg_terminate_backend(a.pid) FROM consumers c JOIN pg_stat_activity a "
-    "ON a.pid = c.holder_pid AND a.backend_start = c.holder_started "
-    "WHERE c.name = %s AND c.stamped_at < clock_timestamp() - interval '10 seconds'"
-)
-_TURN = "SELECT take_turn(%s, %s, %s)"
-_STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
-STAMP_SECONDS = 2.0
-BEHIND = 0.02
-"""Seconds that a follower gathers which only tells of runs: those that bring a run about have the processors first."""
-
-
 _WATCHFUL = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -120,162 +89,3 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> A
         row = await cursor.fetchone()
     assert row is not None, "append_events returns one row"
     return Appended(tuple(row[0]), frozenset(row[1]))
-
-
-class PgTurn:
-    """One transaction of the follower `name` on `connection`. `begun`: the statement that took the turn, on its way."""
-
-    def __init__(self, connection: Connection, name: str, begun: AsyncCursor[Any]) -> None:
-        self.connection, self.name, self._begun = connection, name, begun
-        self._now: datetime | None = None
-
-    async def now(self) -> datetime:
-        """The database's clock at its begin, UTC."""
-        if self._now is not None:
-            return self._now
-        row = await self._begun.fetchone()
-        assert row is not None, "take_turn returns one row"
-        now: datetime = row[0]
-        self._now = now
-        return now
-
-    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
-        """All events of these streams in order; a stream without events is left out."""
-        return await load_streams(self.connection, streams)
-
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
-        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
-        return await append_events(self.connection, events)
-
-
-T = TypeVar("T", bound=PgTurn)
-
-
-class PgSeat(Generic[T]):
-    """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
-
-    `channels` are the NOTIFY channels that `wait` listens to; after a hint it goes on for `gather` seconds, so that
-    what comes right behind is dealt with at once. A turn's statements go out in a pipeline: only an answer that is
-    asked for is waited for. A turn that raises is rolled back, and may be begun again; once the connection has failed,
-    end, and take the seat anew.
-    """
-
-    def __init__(
-        self,
-        dsn: str,
-        name: str,
-        make_turn: Callable[[Connection, str, AsyncCursor[Any]], T],
-        channels: Sequence[str] = ("tally_log",),
-        gather: float = 0.0,
-    ) -> None:
-        self.name, self._gather = name, gather
-        self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
-        self._hint = asyncio.Event()
-        self._heard: set[str] = set()
-        self._types: frozenset[str] | None = None
-        self._stack = AsyncExitStack()
-        self._turn = self._position = 0
-
-    @property
-    def position(self) -> int:
-        """The last position dealt with."""
-        return self._position
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            self._work = await stack.enter_async_context(await connect(self._dsn, self.name))
-            self._ears = await stack.enter_async_context(await connect(self._dsn, f"{self.name} listen"))
-            for channel in self._channels:
-                await self._ears.execute(f'LISTEN "{channel}"'.encode())
-            await self._take()
-            self._pid = self._work.info.backend_pid
-            self._listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
-            stack.push_async_callback(_cancelled, self._listening)
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
-        self._hint.clear()
-        self._types = None if types is None else frozenset(types)
-        heard, self._heard = frozenset(self._heard), set()
-        async with self._work.cursor(binary=True) as cursor:
-            if types is None:
-                await cursor.execute(_PAGE, (self._position, limit), prepare=True)
-                events = [recorded(row) for row in await cursor.fetchall()]
-                return Page(events, events[-1].position if events else self._position, heard)
-            await cursor.execute(_PAGE_OF_TYPES, (self._position, list(types), limit), prepare=True)
-            rows = await cursor.fetchall()
-        events = [recorded(row[:-1]) for row in rows if row[0] is not None]
-        end = max(self._position, rows[0][-1] or 0)
-        return Page(events, events[-1].position if len(events) == limit else end, heard)
-
-    @asynccontextmanager
-    async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
-        """One fenced transaction, with which every event up to `up_to` is dealt with. Raises Superseded when another
-        process has taken the seat: at the first answer, at the latest at the end."""
-        try:
-            async with self._work.pipeline():
-                await self._work.execute("BEGIN")
-                begun = await self._work.execute(_TURN, (self.name, self._turn, up_to), prepare=True)
-                yield self._make_turn(self._work, self.name, begun)
-                await self._work.execute("COMMIT")
-        except BaseException as error:
-            with suppress(psycopg.Error):
-                await self._work.rollback()
-            if isinstance(error, ObjectNotInPrerequisiteState):
-                raise Superseded(str(error)) from error
-            raise
-        self._turn, self._position = self._turn + 1, max(self._position, up_to)
-
-    async def wait(self, seconds: float) -> None:
-        """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.
-
-        Raises what ended the listening: without it the seat would no longer be stamped, and be taken for stale.
-        """
-        if self._listening.done():
-            self._listening.result()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hint.wait()
-        await asyncio.sleep(self._gather if self._hint.is_set() else 0.0)
-
-    async def _take(self) -> None:
-        lock = f"tallyport.consumer.{self.name}"
-        while True:
-            cursor = await self._work.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (lock,))
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                break
-            await self._work.execute(_END_STALE, (self.name,))
-            await asyncio.sleep(1.0)
-        cursor = await self._work.execute(_TAKE, (self.name,))
-        row = await cursor.fetchone()
-        assert row is not None, "an upsert returns its row"
-        self._turn, self._position = row
-
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        stamp_at = loop.time() + STAMP_SECONDS
-        while True:
-            async for notice in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
-                if self._concerns(notice):
-                    self._heard.add(notice.channel)
-                    self._hint.set()
-            if loop.time() >= stamp_at:
-                await self._ears.execute(_STAMP, (self.name, self._turn))
-                stamp_at = loop.time() + STAMP_SECONDS
-
-    def _concerns(self, notice: Notify) -> bool:
-        """Whether it tells of others' doing, and names, if any, a type that was last asked for."""
-        types = notice.payload.split()
-        return notice.pid != self._pid and (not types or self._types is None or not self._types.isdisjoint(types))
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, psycopg.Error):
-        await task

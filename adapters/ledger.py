@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from adapters.event_log import COLUMNS, PgTurn, recorded
+from adapters.event_log import COLUMNS, recorded
+from adapters.seat import PgTurn
 from domain.notifying import Notification, Settled
 
 STRANGERS = 100

@@ -71,7 +71,7 @@ class LogRecorder(PostgresProcessRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Not offered: the library's subscription may miss a wake-up. Follow the log with `PgSeat`."""
-        raise NotSupportedError("follow the log with adapters.event_log.PgSeat")
+        raise NotSupportedError("follow the log with adapters.seat.PgSeat")
 
     def recorded(self, after: int, limit: int, stop: int) -> list[Recorded]:
         """The library's notifications after a position and up to `stop`, with the columns that it does not know."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from adapters.event_log import COLUMNS, PgTurn, recorded
+from adapters.event_log import COLUMNS, recorded
+from adapters.seat import PgTurn
 from domain.events import RunTimingOut, TaskCancelling, TaskSubmitted, WorkerRegistered
 from domain.ids import derived_id
 from domain.recorded import Recorded

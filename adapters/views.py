@@ -7,7 +7,8 @@ from typing import Any, cast, get_args, get_type_hints
 from uuid import UUID
 
 from adapters.arrays import Bigints, Booleans, Column, Jsons, Moments, Texts, Uuids, register
-from adapters.event_log import Connection, PgTurn
+from adapters.event_log import Connection
+from adapters.seat import PgTurn
 from domain.views import VIEWS, Row, Rows
 
 _COLUMN_OF: dict[type, type[Column]] = {

@@ -6,7 +6,7 @@ from uuid_utils.compat import uuid7
 
 from adapters import broker
 from adapters.conductor_store import ConductorPgTurn
-from adapters.event_log import PgSeat
+from adapters.seat import PgSeat
 from consumers.conductor import Conductor
 from consumers.timekeeper import Probes
 from domain.ports.tracing import Traces

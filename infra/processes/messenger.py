@@ -5,8 +5,8 @@ import asyncio
 from uuid_utils.compat import uuid7
 
 from adapters import broker
-from adapters.event_log import PgSeat
 from adapters.messenger_store import MessengerPgTurn
+from adapters.seat import PgSeat
 from consumers.following import follow
 from consumers.messenger import TYPES, Messenger
 from domain.ports.tracing import Traces

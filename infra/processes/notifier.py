@@ -6,8 +6,8 @@ import random
 import httpx2
 
 from adapters.clock import SystemClock
-from adapters.event_log import BEHIND, PgSeat
 from adapters.ledger import NotifierPgTurn
+from adapters.seat import BEHIND, PgSeat
 from adapters.webhooks import WebhookChannel, can_sign, http_client
 from consumers.notifier import Notifier
 from domain.ports.tracing import Traces

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from adapters.event_log import BEHIND, PgSeat
+from adapters.seat import BEHIND, PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.following import follow
 from consumers.projector import NAME, PAGE, Project

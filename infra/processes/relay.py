@@ -3,7 +3,7 @@
 import asyncio
 
 from adapters import broker
-from adapters.event_log import BEHIND, PgSeat, PgTurn
+from adapters.seat import BEHIND, PgSeat, PgTurn
 from consumers.following import follow
 from consumers.relay import Relay
 from domain.ports.tracing import Traces

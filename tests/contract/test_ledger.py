@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.event_log import PgSeat, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.ledger import Ledger
 from adapters.ledger import NotifierPgTurn
+from adapters.seat import PgSeat
 from domain.notifying import Notification, Settled, Tried, settle
 from domain.ports.log import Seat
 from domain.ports.notifying import NotifierTurn

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from adapters.event_log import PgSeat, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.views import MemoryRebuild, MemoryViews
 from adapters.rebuild import open_rebuild
+from adapters.seat import PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from consumers.rebuilding import rebuild

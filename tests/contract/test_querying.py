@@ -12,11 +12,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from adapters.event_log import PgSeat, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.queries import MemoryQueries
 from adapters.in_memory.views import MemoryViews
 from adapters.queries import open_queries
+from adapters.seat import PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from domain import events as e

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
-from adapters.event_log import PgSeat, PgTurn, append_events, connect
+from adapters.event_log import append_events, connect
+from adapters.seat import PgSeat, PgTurn
 from domain import events as e
 from domain.errors import Superseded
 from domain.recorded import NewEvent, new_events

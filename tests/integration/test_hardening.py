@@ -1,6 +1,8 @@
 """What a task may do to its host: as the engine was told, and as it looks from inside."""
 
-from collections.abc import AsyncGenerator, Callable
+import io
+import tarfile
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -12,6 +14,7 @@ from adapters.docker_client import connect
 from adapters.docker_config import Policy
 from adapters.docker_engine import DockerEngine
 from domain.ports.running import Found
+from infra.dev import engine_api, images
 from tests.support import runs
 
 pytestmark = pytest.mark.integration
@@ -29,10 +32,13 @@ ulimit -n
 
 
 @asynccontextmanager
-async def ran(host: str, command: tuple[str, ...]) -> AsyncGenerator[tuple[DockerEngine, Found, list[str]]]:
+async def ran(
+    host: str, command: tuple[str, ...], image: str = runs.BUSYBOX
+) -> AsyncGenerator[tuple[DockerEngine, Found, list[str]]]:
     """A container that has ended, and the lines it printed."""
     async with connect(host, Policy(), runs=1) as engine:
-        found = await engine.create(runs.planned(command, worker=f"test-{uuid4()}", run=runs.fresh_run()))
+        plan = runs.planned(command, worker=f"test-{uuid4()}", run=runs.fresh_run(), image=image)
+        found = await engine.create(plan)
         await engine.start(found.id, runs.nothing_against_it)
         printed = b"".join([piece.data async for piece in engine.output(found.id)])
         yield engine, found, printed.decode().split("\n")
@@ -49,11 +55,29 @@ async def test_from_inside_nothing_is_left_to_abuse(docker_host: str) -> None:
     assert rest == ["65534", "65534", "tmp-is-writable", "lo", "1024"]
 
 
+@pytest.fixture
+def bare_image(docker_host: str) -> Generator[str]:
+    """An image with programs, and no list of users or groups."""
+    name, full, bare = f"tallyport/bare:{uuid4()}", io.BytesIO(images.busybox()), io.BytesIO()
+    with tarfile.open(fileobj=full) as source, tarfile.open(fileobj=bare, mode="w") as target:
+        for member in source:
+            if not member.name.startswith("etc/"):
+                target.addfile(member, source.extractfile(member) if member.isreg() else None)
+    engine_api.import_image(docker_host, name, bare.getvalue(), [images.LABEL])
+    yield name
+    engine_api.remove_image(docker_host, name)
+
+
+async def test_where_no_file_names_a_user_s_group_it_is_not_root_s(docker_host: str, bare_image: str) -> None:
+    async with ran(docker_host, ("/bin/sh", "-c", "/bin/id -u; /bin/id -g"), bare_image) as (_, _, lines):
+        assert lines == ["65534", "65534", ""]
+
+
 async def test_the_engine_was_told_all_of_it(docker_host: str) -> None:
     async with ran(docker_host, runs.TRUE) as (_, found, _):
         told = inspected(docker_host, lambda client: client.inspect_container(found.id))
     config, host = told["Config"], told["HostConfig"]
-    assert (config["User"], config["StopSignal"], config["Tty"]) == ("65534", "SIGTERM", False)
+    assert (config["User"], config["StopSignal"], config["Tty"]) == ("65534:65534", "SIGTERM", False)
     assert {
         "NetworkMode": "none",
         "CapDrop": ["ALL"],

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from adapters.clock import SystemClock
-from adapters.event_log import PgSeat, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.traces import NoTraces
 from adapters.ledger import NotifierPgTurn
+from adapters.seat import PgSeat
 from adapters.webhooks import WebhookChannel, http_client
 from consumers.notifier import Notifier
 from domain.recorded import NewEvent

@@ -11,8 +11,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.event_log import COLUMNS as EVENT_COLUMNS
-from adapters.event_log import PgSeat, append_events, connect, recorded
+from adapters.event_log import append_events, connect, recorded
 from adapters.rebuild import open_rebuild
+from adapters.seat import PgSeat
 from adapters.views import PgViewRows, ProjectorPgTurn
 from consumers.following import follow
 from consumers.projector import PAGE, Project, project

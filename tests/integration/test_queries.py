@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.event_log import PgSeat
 from adapters.queries import open_queries
 from adapters.reading import open_reader
 from adapters.rebuild import open_rebuild
+from adapters.seat import PgSeat
 from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from consumers.rebuilding import rebuild

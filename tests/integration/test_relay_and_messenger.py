@@ -12,9 +12,10 @@ from uuid_utils.compat import uuid7
 from adapters.beat_store import PgBeatStore
 from adapters.broker import Broker, Intake
 from adapters.broker import connect as broker_at
-from adapters.event_log import PgSeat, PgTurn, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.traces import NoTraces
 from adapters.messenger_store import MessengerPgTurn
+from adapters.seat import PgSeat, PgTurn
 from consumers.following import follow
 from consumers.messenger import TYPES, Messenger
 from consumers.relay import Relay

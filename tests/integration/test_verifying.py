@@ -8,8 +8,8 @@ import pytest
 from eventsourcing.application import Repository
 from eventsourcing.persistence import EventStore
 
-from adapters.event_log import PgSeat
 from adapters.library_recorder import EventMapper, Happened, LogRecorder, open_datastore
+from adapters.seat import PgSeat
 from adapters.verifying import verify
 from adapters.views import ProjectorPgTurn
 from consumers.projector import Project

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.conductor_store import ConductorPgTurn
-from adapters.event_log import Connection, PgSeat, append_events, load_streams
+from adapters.event_log import Connection, append_events, load_streams
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.conductor_rows import LastBeat, Rows
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.traces import NoTraces
+from adapters.seat import PgSeat
 from consumers.conductor import PAGE, Conductor
 from consumers.noting import TYPES
 from consumers.timekeeper import Probes

@@ -16,12 +16,13 @@ from uuid_utils.compat import uuid7
 
 from adapters.bearer import Rules
 from adapters.dead_letter_list import PgDeadLetters
-from adapters.event_log import PgSeat, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.in_memory.traces import NoTraces
 from adapters.issuer_keys import IssuerKeys
 from adapters.queries import PgQueries
 from adapters.reading import open_reader
+from adapters.seat import PgSeat
 from adapters.tokens import BearerTokens
 from adapters.views import ProjectorPgTurn
 from adapters.watching import open_watch
