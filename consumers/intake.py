@@ -3,24 +3,28 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import Protocol
 
 from consumers.dead_letters import dead_letter
+from consumers.handler import OVERTAKING
 from domain.errors import Unavailable, Unreadable
 from domain.ports.broker import Delivery, Subscription
 from domain.ports.handling import HandlerStore, Writes
 from domain.ports.log import Clock, NewId
 
 BATCH = 256
-RETRY_UNKNOWN = 0.05
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+RETRY_UNKNOWN = timedelta(milliseconds=50)
+WAITING = 32
+"""How many may wait for that at once: who names what never comes must not take the room of others."""
 ALONE_AFTER, POISON_AFTER = 3, 5
 
 
 class Handle(Protocol):
-    """Gives deliveries their outcome; returns those that must wait for what they name."""
+    """Gives deliveries their outcome; returns those that must wait for what they name: none once they have waited."""
 
     async def __call__(self, deliveries: Sequence[Delivery], waited: timedelta) -> list[Delivery]: ...
 
@@ -42,18 +46,23 @@ class Intake:
     trial: asyncio.Lock = field(default_factory=asyncio.Lock)
     forgiven: set[str] = field(default_factory=set[str])
     waiting: dict[int, tuple[Delivery, datetime]] = field(default_factory=dict[int, tuple[Delivery, datetime]])
-    newest: Delivery | None = None
+    tried_at: datetime = LONG_AGO
 
     async def run(self) -> None:
         """Until cancelled. Raises Unavailable in an outage: whoever runs this ends its connections and begins anew,
         so nothing is delivered to it until the store answers, and what was not settled comes again."""
-        while True:
-            await self.round()
+        try:
+            while True:
+                await self.round()
+        except (Unavailable, asyncio.CancelledError):
+            self.forgiven.update(_name(delivery) for delivery, _ in self.waiting.values() if delivery.redelivered)
+            raise
 
     async def round(self) -> None:
         """One batch: what has arrived, and what waits for a name that was not there."""
         deliveries = await self._arrived()
-        await self._try_again()
+        if not deliveries or self.clock.now() - self.tried_at >= RETRY_UNKNOWN:
+            await self._try_again()
         returned = {_name(delivery) for delivery in deliveries if delivery.redelivered}
         if not returned:
             await self._give(deliveries)
@@ -71,17 +80,26 @@ class Intake:
         if not self.waiting:
             return await self.subscription.batch(BATCH)
         try:
-            async with asyncio.timeout(RETRY_UNKNOWN):
+            async with asyncio.timeout(RETRY_UNKNOWN.total_seconds()):
                 return await self.subscription.batch(BATCH)
         except TimeoutError:
             return ()
 
     async def _try_again(self) -> None:
-        for delivery, since in list(self.waiting.values()):
-            if not await self.handle([delivery], self.clock.now() - since):
+        """Have what waits handled anew: in one batch what may wait on, in another what has waited long enough."""
+        self.tried_at = now = self.clock.now()
+        for over in (True, False):
+            since = {tag: at for tag, (_, at) in self.waiting.items() if (now - at >= OVERTAKING) is over}
+            if not since:
+                continue
+            part = [self.waiting[tag][0] for tag in sorted(since)]
+            left = {delivery.tag for delivery in await self.handle(part, now - max(since.values()))}
+            decided = [delivery for delivery in part if delivery.tag not in left]
+            for delivery in decided:
                 del self.waiting[delivery.tag]
-                if delivery.redelivered:
-                    await self.store.forget([_name(delivery)])
+            await self._settle(decided)
+            if returned := sorted({_name(delivery) for delivery in decided if delivery.redelivered}):
+                await self.store.forget(returned)
 
     async def _try_each_alone(self, suspects: Sequence[Delivery]) -> None:
         for delivery in suspects:
@@ -98,16 +116,24 @@ class Intake:
         if counted := [name for name in returned if name not in self.forgiven]:
             await self.store.redelivered(counted)
         self.forgiven.difference_update(returned)
-        now = self.clock.now()
         try:
-            left = await self.handle(part, timedelta(0)) if part else []
+            left = await self._handled(part) if part else ()
         except (Unavailable, asyncio.CancelledError):
             self.forgiven.update(returned)
             raise
-        self.waiting |= {delivery.tag: (delivery, now) for delivery in left}
-        await self._settle(part)
+        await self._settle([delivery for delivery in part if delivery.tag not in self.waiting])
         if harmless := sorted(set(returned) - set(map(_name, left))):
             await self.store.forget(harmless)
+
+    async def _handled(self, part: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Have a part handled. What is left to wait: as many as there is room for, the rest is refused at once."""
+        now = self.clock.now()
+        left = await self.handle(part, timedelta(0))
+        room = WAITING - len(self.waiting)
+        if refused := left[room:]:
+            await self.handle(refused, OVERTAKING)
+        self.waiting |= {delivery.tag: (delivery, now) for delivery in left[:room]}
+        return left[:room]
 
     async def _set_aside(self, poison: Delivery) -> None:
         why = Unreadable("poison", f"its handler died {POISON_AFTER} times; look at the body, then replay or drop it")
@@ -116,21 +142,14 @@ class Intake:
         await self.store.commit(Writes(dead_letters=[letter]))
         await self._settle([poison])
 
-    async def _settle(self, part: Sequence[Delivery]) -> None:
-        """Settle all before the oldest message that still waits, and behind it each that does not."""
-        if part:
-            self.newest = part[-1]
-        if not self.waiting:
-            if self.newest is not None:
-                await self.subscription.ack(self.newest)
-                self.newest = None
-            return
-        oldest = min(self.waiting)
-        if before := [delivery for delivery in part if delivery.tag < oldest]:
+    async def _settle(self, decided: Sequence[Delivery]) -> None:
+        """Settle in one all before the oldest message that still waits, and behind it each by itself."""
+        oldest = min(self.waiting, default=None)
+        before = [delivery for delivery in decided if oldest is None or delivery.tag < oldest]
+        if before:
             await self.subscription.ack(before[-1])
-        for delivery in part:
-            if delivery.tag > oldest and delivery.tag not in self.waiting:
-                await self.subscription.settle(delivery)
+        for delivery in decided[len(before) :]:
+            await self.subscription.settle(delivery)
 
 
 def _name(delivery: Delivery) -> str:

@@ -2,113 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from hashlib import sha256
-from uuid import UUID
 
 import pytest
 
-from adapters.in_memory.broker import InMemoryBroker
-from adapters.in_memory.event_log import MemoryLog
-from adapters.in_memory.handling import MemoryHandlerStore
-from adapters.intake import Intake as Taking
-from consumers.intake import Intake
 from domain.errors import Unavailable
-from domain.ids import derived_id
-from domain.ports.broker import Delivery, Outgoing
-from infra.topology import COMMANDS_QUEUE, TOPOLOGY
-from tests.support.commands import COMMAND, Ids
-from tests.support.ended_tasks import Hands
-
-
-class Killed(Exception):
-    """The process is gone."""
-
-
-@dataclass(slots=True)
-class Hand:
-    """Handles by name: dies of `deadly`, cannot in an outage (`down`), leaves `unknown` waiting for two seconds."""
-
-    deadly: set[str] = field(default_factory=set[str])
-    unknown: set[str] = field(default_factory=set[str])
-    down: Unavailable | None = None
-    parts: list[list[str]] = field(default_factory=list[list[str]])
-    waited: list[timedelta] = field(default_factory=list[timedelta])
-
-    async def __call__(self, deliveries: Sequence[Delivery], waited: timedelta) -> list[Delivery]:
-        if self.down is not None:
-            raise self.down
-        names = [name_of(delivery) for delivery in deliveries]
-        if self.deadly & set(names):
-            raise Killed(names)
-        self.parts.append(names)
-        self.waited.append(waited)
-        return [
-            delivery for delivery in deliveries if waited < timedelta(seconds=2) and name_of(delivery) in self.unknown
-        ]
-
-    @property
-    def handled(self) -> set[str]:
-        return {name for part in self.parts for name in part}
-
-
-@dataclass(slots=True)
-class Place:
-    """A queue, and a process that takes from it and is started again when it dies."""
-
-    broker: InMemoryBroker = field(default_factory=InMemoryBroker)
-    clock: Hands = field(default_factory=Hands)
-    hand: Hand = field(default_factory=Hand)
-    ids: Ids = field(default_factory=Ids)
-    forgiven: set[str] = field(default_factory=set[str])
-    store: MemoryHandlerStore = field(init=False)
-    intake: Intake = field(init=False)
-
-    async def open(self) -> "Place":
-        self.store = MemoryHandlerStore(MemoryLog(self.clock))
-        await self.broker.declare(TOPOLOGY)
-        self.start()
-        return self
-
-    def start(self) -> None:
-        subscription = self.broker.subscription(Taking(COMMANDS_QUEUE, 200))
-        self.intake = Intake(subscription, self.hand, self.store, self.clock, self.ids, forgiven=self.forgiven)
-
-    async def start_again(self) -> None:
-        await self.broker.lose_connections()
-        self.start()
-
-    async def send(self, *names: str) -> None:
-        messages = [
-            Outgoing("task.commands", "task.submit.default", "task.submit.v1", id_of(name), json.dumps(name).encode())
-            for name in names
-        ]
-        await self.broker.publisher("client").publish(messages)
-
-    async def rounds_until_empty(self, deaths: int = 20) -> int:
-        """Take what is there, starting again after each death; how often it died."""
-        died = 0
-        while await self.unsettled():
-            try:
-                await self.intake.round()
-            except Killed:
-                died += 1
-                assert died <= deaths, "it dies for ever"
-        return died
-
-    async def unsettled(self) -> list[str]:
-        """What is not settled: all of it comes again."""
-        await self.start_again()
-        return [name_of(delivery) for delivery in self.broker.waiting(COMMANDS_QUEUE)]
-
-
-def name_of(delivery: Delivery) -> str:
-    return str(json.loads(delivery.body))
-
-
-def id_of(name: str) -> UUID:
-    return derived_id(COMMAND, name)
+from domain.ports.broker import Delivery
+from infra.topology import COMMANDS_QUEUE
+from tests.support.intakes import Killed, Place, id_of
 
 
 async def test_what_has_arrived_is_handled_at_once_and_settled() -> None:
@@ -235,22 +137,6 @@ async def test_a_message_that_was_settled_is_counted_anew_when_it_is_sent_again(
     assert await here.unsettled() == []
 
 
-async def test_a_message_that_waited_after_it_came_back_is_counted_until_it_is_settled() -> None:
-    here = await Place().open()
-    here.hand.unknown = {"early"}
-    await here.send("early")
-    await here.intake.round()
-    await here.start_again()
-    await here.intake.round()
-    assert here.store.returned == {str(id_of("early")): 1}
-    here.hand.unknown = set()
-
-    await here.intake.round()
-
-    assert here.store.returned == {}
-    assert await here.unsettled() == []
-
-
 @dataclass(frozen=True, slots=True)
 class Returning:
     """A subscription to which one message comes back."""
@@ -281,30 +167,3 @@ async def test_a_message_without_a_usable_id_is_counted_by_its_body(given: str |
         await here.intake.round()
 
     assert here.store.returned == {sha256(b'"a"').hexdigest(): 1}
-
-
-async def test_what_names_something_unknown_waits_and_holds_up_nobody() -> None:
-    here = await Place().open()
-    here.hand.unknown = {"early"}
-    await here.send("a", "early", "b")
-    await here.intake.round()
-    await here.send("c")
-    await here.intake.round()
-
-    assert here.hand.handled == {"a", "early", "b", "c"}
-    assert await here.unsettled() == ["early"]
-
-
-async def test_what_waited_is_tried_again_until_it_has_its_outcome() -> None:
-    here = await Place().open()
-    here.hand.unknown = {"early"}
-    await here.send("early")
-    await here.intake.round()
-    here.clock.move(timedelta(seconds=1))
-    await here.intake.round()
-    here.clock.move(timedelta(seconds=1))
-
-    await here.intake.round()
-
-    assert here.hand.waited == [timedelta(seconds=seconds) for seconds in (0, 1, 2)]
-    assert await here.unsettled() == []
