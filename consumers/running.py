@@ -153,7 +153,7 @@ class Runs:
             return {"result": read_result(data)}
         except CannotRun as refused:
             error = RunError(code=refused.code, detail=refused.detail[:1024])
-            return {"error": error} if found.exit_code == 0 and not found.oom_killed else {}
+            return {"error": error} if found.exit_code == 0 else {}
 
     async def _stop_when_asked(self, held: Held, id: str) -> None:
         """TERM, then KILL again and again; the container's end ends this."""

@@ -98,7 +98,7 @@ class RunStarted(Message):
 
 
 class RunSucceeded(Message):
-    """A run ended with exit code 0."""
+    """A run ended with exit code 0. `oom_killed`: the engine killed a process of it for memory; absent: none."""
 
     TYPE = "task.run-succeeded.v1"
     task_id: str
@@ -106,6 +106,7 @@ class RunSucceeded(Message):
     run: int
     fence: int
     exit_code: int | None = None
+    oom_killed: bool | None = None
     log: LogEnd | None = None
 
 

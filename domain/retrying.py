@@ -10,12 +10,13 @@ def reason_of(finish: RunFinish, timed_out: bool) -> str | None:
     """None for success, else `timeout`, the worker's own error code, `oom`, `exit-nonzero` or `unknown-outcome`.
 
     A run that was being stopped for its time is a timeout whatever its exit code says; the raw code is kept beside.
+    One that exits with 0 has succeeded, even if a process that it began was killed for memory.
     """
     if timed_out:
         return "timeout"
     if finish.error is not None:
         return finish.error.code
-    if finish.oom_killed:
+    if finish.oom_killed and finish.exit_code != 0:
         return "oom"
     if finish.exit_code is None and finish.container_id is not None:
         return "unknown-outcome"

@@ -103,7 +103,8 @@ def _lost(row: RunView, at: datetime, event: e.RunLost) -> Changes:
 
 def _succeeded(row: RunView, at: datetime, event: e.RunSucceeded) -> Changes:
     end = {"status": "succeeded", "reason": None, "ended_at": at}
-    return {**end, "exit_code": event.exit_code, **_log(event.log)}
+    raw = {"exit_code": event.exit_code, "oom_killed": bool(event.oom_killed)}
+    return {**end, **raw, **_log(event.log)}
 
 
 def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:

@@ -73,6 +73,7 @@ def _run_succeeded(task: Held, finish: RunFinish) -> e.RunSucceeded:
         run=lease.run,
         fence=lease.fence,
         exit_code=finish.exit_code,
+        oom_killed=finish.oom_killed or None,
         log=finish.log,
     )
 

@@ -124,7 +124,7 @@ def _started(row: TaskView, at: datetime, event: e.RunStarted) -> Changes:
 
 
 def _run_ended(row: TaskView, at: datetime, event: e.RunSucceeded | e.RunFailed) -> Changes:
-    return {"exit_code": event.exit_code, "oom_killed": type(event) is e.RunFailed and event.oom_killed}
+    return {"exit_code": event.exit_code, "oom_killed": bool(event.oom_killed)}
 
 
 def _timing_out(row: TaskView, at: datetime, event: e.RunTimingOut) -> Changes:

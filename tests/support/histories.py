@@ -64,8 +64,10 @@ def started(run: int = 1, fence: int = 1, worker: str = "W1", task: UUID = TASK)
     )
 
 
-def run_succeeded(run: int = 1, fence: int = 1, task: UUID = TASK) -> e.RunSucceeded:
-    return e.RunSucceeded(task_id="T1", run_id=run_id(run, task), run=run, fence=fence, exit_code=0)
+def run_succeeded(run: int = 1, fence: int = 1, task: UUID = TASK, oom_killed: bool | None = None) -> e.RunSucceeded:
+    return e.RunSucceeded(
+        task_id="T1", run_id=run_id(run, task), run=run, fence=fence, exit_code=0, oom_killed=oom_killed
+    )
 
 
 def succeeded(runs: int = 1, result: object = None) -> e.TaskSucceeded:

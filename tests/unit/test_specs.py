@@ -80,6 +80,8 @@ def test_a_task_of_its_own_container_runs_that() -> None:
         ({"exit_code": None, "container_id": None}, False, None),
         ({"exit_code": 3}, False, "exit-nonzero"),
         ({"exit_code": 137, "oom_killed": True}, False, "oom"),
+        ({"exit_code": 0, "oom_killed": True}, False, None),
+        ({"exit_code": None, "oom_killed": True}, False, "oom"),
         ({"exit_code": None}, False, "unknown-outcome"),
         ({"exit_code": 3, "error": RunError(code="result-too-large")}, False, "result-too-large"),
         ({"exit_code": 0}, True, "timeout"),

@@ -192,6 +192,13 @@ def test_a_run_stopped_for_its_time_is_a_timeout_whatever_its_exit_code() -> Non
     assert task == e.TaskFailed(task_id="T1", reason="timeout", runs=1, exit_code=0)
 
 
+def test_a_run_that_got_over_the_killing_of_a_process_for_memory_succeeds_and_says_so() -> None:
+    run, task = decide(STATES["running"], DONE.model_copy(update={"oom_killed": True}), NOW)
+
+    assert run == e.RunSucceeded(task_id="T1", run_id=RUN, run=1, fence=1, exit_code=0, oom_killed=True)
+    assert task == e.TaskSucceeded(task_id="T1", runs=1, exit_code=0)
+
+
 @pytest.mark.parametrize("grace", [None, timedelta(0), timedelta(minutes=1)])
 def test_the_grace_of_a_cancellation_is_its_own_or_else_the_tasks(grace: timedelta | None) -> None:
     (event,) = decide(STATES["running"], Cancel("alice", "why", grace), NOW)

@@ -105,6 +105,17 @@ async def test_a_result_that_is_no_clean_json_fails_the_run(data: bytes) -> None
     assert finish.error.code == "result-invalid"
 
 
+async def test_a_bad_result_fails_a_run_that_got_over_the_killing_of_a_process_for_memory() -> None:
+    containers = InMemoryContainers({runs.TRUE: Program(files={"/r": b"{"}, oom_killed=True)}, [BUSYBOX])
+    platform, dock = Platform(), Dock(containers)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, result="/r")))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.oom_killed) == (0, True)
+    assert finish.error is not None
+    assert finish.error.code == "result-invalid"
+
+
 async def test_a_start_without_an_answer_is_looked_into_and_never_repeated() -> None:
     platform, dock = Platform(), Dock()
     dock.containers.start_times_out = True
