@@ -9,6 +9,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
+from adapters.counting import LogCounts
 from adapters.reading import Reader
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -45,6 +46,14 @@ GAUGES: Mapping[str, Gauge] = {
         "SELECT greatest((SELECT coalesce(max(notification_id), 0) FROM events) - position, 0), name FROM consumers",
         ("name",),
     ),
+    "tally.projection.lag.seconds": Gauge(
+        "s",
+        "How long the oldest event has waited that a follower has yet to deal with",
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM events "
+        "WHERE notification_id > position ORDER BY notification_id LIMIT 1)), 0)::float8, name "
+        "FROM consumers WHERE name IN ('projector', 'relay')",
+        ("name",),
+    ),
     "tally.dead_letters": Gauge("{message}", "Messages that nobody could judge", "SELECT count(*) FROM dead_letters"),
     "cicd.worker.count": Gauge(
         "{worker}",
@@ -61,6 +70,8 @@ class Prometheus:
 
     def __init__(self, reader: Reader, version: str) -> None:
         self._reader, self._registry = reader, CollectorRegistry()
+        self._counts = LogCounts(reader)
+        self._registry.register(self._counts)
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         exporter = PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)
         meter = MeterProvider([exporter], shutdown_on_exit=False).get_meter("tallyport", version)
@@ -84,6 +95,7 @@ class Prometheus:
         """All figures of now, in Prometheus' text format. Raises Unavailable."""
         for name, gauge in GAUGES.items():
             self._rows[name] = await self._reader.rows(gauge.query)
+        await self._counts.look()
         return generate_latest(self._registry)
 
     def _observed(self, name: str, gauge: Gauge) -> Callable[[CallbackOptions], Iterable[Observation]]:

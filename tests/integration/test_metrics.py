@@ -1,14 +1,36 @@
 """What Prometheus gets to see."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from adapters.measuring import GAUGES, Prometheus
 from adapters.reading import open_reader
-from domain.recorded import new_events
+from domain import events as e
+from domain.recorded import Recorded, new_events
 from tests.support.database import Database
-from tests.support.histories import CAUSE, TASK, TASK_2, WORKER, registered, whole
+from tests.support.histories import (
+    CAUSE,
+    TASK,
+    TASK_2,
+    TASK_3,
+    WORKER,
+    WORKFLOW,
+    Log,
+    leased,
+    queued,
+    registered,
+    run_id,
+    run_succeeded,
+    started,
+    submitted,
+    whole,
+)
 from tests.support.http_api import running
 
 pytestmark = pytest.mark.integration
@@ -41,3 +63,84 @@ async def test_every_figure_can_be_read_by_the_reading_role(pg: Database) -> Non
         for gauge in GAUGES.values():
             for row in await reader.rows(gauge.query):
                 assert len(row) == 1 + len(gauge.labels)
+
+
+async def test_durations_and_expired_leases_are_counted_once_from_the_first_look_on(pg: Database) -> None:
+    log = Log().add(TASK_3, submitted(), queued(), leased(), started(), run_succeeded())
+    async with open_reader(pg.read, 1) as reader:
+        measures = Prometheus(reader, "1.2.3")
+        record(pg, log.events)
+        before = await measures.text()
+        more = len(log.events)
+        failed = e.RunFailed(task_id="T1", run_id=run_id(), run=1, fence=2, reason="oom", exit_code=137)
+        expired = e.LeaseExpired(task_id="T1", run_id=run_id(), fence=1, worker_id="W1", accepted=False)
+        log.add(TASK, submitted(), queued(), leased(), expired, queued(after="offer-not-accepted"), leased(fence=2))
+        log.add(TASK_2, submitted(), queued(), leased(), started(), run_succeeded(), namespace="analytics")
+        log.add(TASK, started(fence=2)).add(TASK_3, queued()).add(TASK, failed)
+        log.add(WORKFLOW, e.WorkflowSubmitted(workflow_id="F1", tasks=()))
+        log.add(TASK_3, queued(), queued()).add(WORKFLOW, e.WorkflowFinished(workflow_id="F1", succeeded=2))
+        record(pg, log.events[more:])
+
+        first, second = await measures.text(), await measures.text()
+
+    assert counted(before) == {}
+    assert counted(first) == counted(second)
+    assert counted(first) == {
+        ("tally_task_wait_duration_seconds", 'namespace="default"'): (2.0, 2.0),
+        ("tally_task_wait_duration_seconds", 'namespace="analytics"'): (1.0, 1.0),
+        ("tally_run_duration_seconds", 'namespace="analytics",reason=""'): (1.0, 1.0),
+        ("tally_run_duration_seconds", 'namespace="default",reason="oom"'): (1.0, 2.0),
+        ("cicd_pipeline_run_duration_seconds", 'cicd_pipeline_result="success",namespace="default"'): (1.0, 3.0),
+    }
+    lines = first.decode().splitlines()
+    assert 'tally_lease_expired_total{namespace="default"} 1.0' in lines
+    oom = 'tally_run_duration_seconds_bucket{le="%s",namespace="default",reason="oom"} %s'
+    assert {oom % ("1", "0.0"), oom % ("2.5", "1.0"), oom % ("+Inf", "1.0")} <= set(lines)
+
+
+async def test_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_left(pg: Database) -> None:
+    now = datetime.now(UTC)
+    log = Log().add(TASK, submitted(), queued())
+    old = [
+        replace(event, recorded_at=now - timedelta(minutes=age)) for event, age in zip(log.events, (9, 5), strict=True)
+    ]
+    record(pg, old)
+    with psycopg.connect(pg.owner) as owner:
+        owner.execute(
+            "INSERT INTO consumers (name, position) SELECT u.name, p.at + u.ahead FROM "
+            "(SELECT min(notification_id) AS at FROM events) p, (VALUES ('projector', 0), ('relay', 1)) u(name, ahead)"
+        )
+    async with open_reader(pg.read, 1) as reader:
+        text = (await Prometheus(reader, "1.2.3").text()).decode()
+
+    (behind,) = (
+        line for line in text.splitlines() if line.startswith('tally_projection_lag_seconds{name="projector"}')
+    )
+    assert 300 <= float(behind.split()[-1]) < 420
+    assert 'tally_projection_lag_seconds{name="relay"} 0.0' in text
+
+
+def record(pg: Database, events: Sequence[Recorded]) -> None:
+    """Put events into the log as recorded at their own times."""
+    with psycopg.connect(pg.app) as app:
+        for event in events:
+            app.execute(
+                "INSERT INTO events (originator_id, originator_version, topic, state, event_id, recorded_at, "
+                "namespace, correlation_id, causation_id, actor) VALUES (%s, %s, %s, %s, %s, %s, %s, 'c', 'c', 'a')",
+                (
+                    event.stream,
+                    event.version,
+                    event.type,
+                    event.body,
+                    event.event_id,
+                    event.recorded_at,
+                    event.namespace,
+                ),
+            )
+
+
+def counted(text: bytes) -> dict[tuple[str, str], tuple[float, float]]:
+    """Count and seconds of each histogram of the log's, by name and labels."""
+    found = re.findall(r"^(tally\w+|cicd\w+)_(count|sum)\{(.*)\} (.*)$", text.decode(), re.MULTILINE)
+    values = {(name, labels, kind): float(value) for name, kind, labels, value in found}
+    return {(n, ls): (values[n, ls, "count"], values[n, ls, "sum"]) for n, ls, kind in values if kind == "count"}

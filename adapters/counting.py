@@ -1,0 +1,131 @@
+"""Durations and counts from the log for Prometheus: each event once, at the first look that finds it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from adapters.reading import Reader
+from domain import events as e
+
+BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
+EVENTS_A_LOOK = 50_000
+"""Some 0.3 s of the database's time; what is left over is found at the next look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """A duration, in seconds: from which event on it lasts until one of `ends`, and what tells the last of `labels`."""
+
+    meaning: str
+    ends: tuple[str, ...]
+    since: str
+    labels: tuple[str, ...] = ("namespace",)
+    said: str = "NULL"
+
+
+_BEFORE = "FROM events b WHERE b.originator_id = page.originator_id AND b.originator_version"
+_FACTS = "convert_from(state, 'UTF8')::jsonb"
+HISTOGRAMS: Mapping[str, Spans] = {
+    "tally.task.wait.duration": Spans(
+        "How long tasks were queued before each lease",
+        (e.RunLeased.TYPE,),
+        f"SELECT b.recorded_at {_BEFORE} = page.originator_version - 1 AND b.topic = '{e.TaskQueued.TYPE}'",
+    ),
+    "tally.run.duration": Spans(
+        "How long runs took, from their start, else from their lease",
+        (e.RunSucceeded.TYPE, e.RunFailed.TYPE),
+        f"SELECT b.recorded_at {_BEFORE} < page.originator_version "
+        f"AND b.topic IN ('{e.RunStarted.TYPE}', '{e.RunLeased.TYPE}') ORDER BY b.originator_version DESC LIMIT 1",
+        ("namespace", "reason"),
+        f"CASE topic WHEN '{e.RunFailed.TYPE}' THEN {_FACTS}->>'reason' ELSE '' END",
+    ),
+    "cicd.pipeline.run.duration": Spans(
+        "How long workflows took, from their submission to the end of their last task",
+        (e.WorkflowFinished.TYPE,),
+        f"SELECT b.recorded_at {_BEFORE} = 1",
+        ("namespace", "cicd_pipeline_result"),
+        f"CASE WHEN EXISTS (SELECT 1 {_BEFORE} < page.originator_version AND b.topic = '{e.WorkflowCancelled.TYPE}') "
+        f"THEN 'cancellation' WHEN {_FACTS} @> '{{\"failed\": 0, \"cancelled\": 0, \"skipped\": 0}}' THEN 'success' "
+        "ELSE 'failure' END",
+    ),
+}
+EXPIRED = "tally.lease.expired"
+_ENDS = {topic: name for name, spans in HISTOGRAMS.items() for topic in spans.ends}
+_TOPICS = [*_ENDS, e.LeaseExpired.TYPE]
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM events"
+# Scalar subqueries are looked up row by row in the index of streams: no join that could read the whole log.
+_COUNTED = f"""
+WITH page AS MATERIALIZED (
+  SELECT originator_id, originator_version, topic, namespace, recorded_at, state FROM events
+  WHERE notification_id > %s AND notification_id <= %s AND topic = ANY (%s)
+), lasted AS (
+  SELECT topic, namespace,
+    CASE {" ".join(f"WHEN topic = ANY (ARRAY{list(spans.ends)}) THEN {spans.said}" for spans in HISTOGRAMS.values())}
+    END AS said,
+    extract(epoch FROM recorded_at - CASE
+    {" ".join(f"WHEN topic = ANY (ARRAY{list(spans.ends)}) THEN ({spans.since})" for spans in HISTOGRAMS.values())}
+    END)::float8 AS seconds
+  FROM page
+)
+SELECT topic, namespace, said, width_bucket(seconds, %s::float8[]), count(*), sum(seconds)
+FROM lasted GROUP BY 1, 2, 3, 4
+"""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many were within each bound and beyond the last, and all their seconds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def add(self, bucket: int | None, count: int, seconds: float | None) -> None:
+        """Add what fell into one bucket; None: when it began is not in the log."""
+        if bucket is not None and seconds is not None:
+            self.buckets[bucket] += count
+            self.seconds += seconds
+
+
+class LogCounts(Collector):
+    """What the log says from the first look on."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._looking = reader, asyncio.Lock()
+        self._position: int | None = None
+        self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
+        self._expired: dict[str, int] = {}
+
+    async def look(self) -> None:
+        """Count what was logged since the last look. Raises Unavailable with nothing counted."""
+        async with self._looking:
+            ((head,),) = await self._reader.rows(_HEAD)
+            since: int = head if self._position is None else self._position
+            up_to = min(head, since + EVENTS_A_LOOK)
+            rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS)) if up_to > since else []
+            for topic, namespace, said, *figures in rows:
+                if topic == e.LeaseExpired.TYPE:
+                    self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
+                else:
+                    name = _ENDS[topic]
+                    labels = (namespace, said)[: len(HISTOGRAMS[name].labels)]
+                    self._histograms[name].setdefault(labels, Histogram()).add(*figures)
+            self._position = up_to
+
+    def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
+        """The figures of the last look."""
+        bounds = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+        for name, spans in HISTOGRAMS.items():
+            text = f"{name.replace('.', '_')}_seconds"
+            family = HistogramMetricFamily(text, spans.meaning, labels=spans.labels)
+            for labels, histogram in self._histograms[name].items():
+                cumulated = map(float, accumulate(histogram.buckets))
+                family.add_metric(labels, list(zip(bounds, cumulated, strict=True)), histogram.seconds)
+            yield family
+        expired = CounterMetricFamily(EXPIRED.replace(".", "_"), "Leases that ran out", labels=("namespace",))
+        for namespace, count in self._expired.items():
+            expired.add_metric((namespace,), count)
+        yield expired
