@@ -16,6 +16,11 @@ class MigrationFailed(TallyportError):
     """The schema is not up to date."""
 
 
+def versions() -> frozenset[str]:
+    """The versions of all migrations: the digits that their files begin with."""
+    return frozenset(file.name.partition("_")[0] for file in MIGRATIONS.glob("*.sql"))
+
+
 def migrate(owner_dsn: str) -> None:
     """Apply what is missing, as a role that may create roles and tables, then make this quarter's partitions.
 

@@ -13,6 +13,7 @@ BEGIN
 END $$;
 GRANT USAGE, CREATE ON SCHEMA public TO tally_owner;
 GRANT USAGE ON SCHEMA public TO tally_app, tally_read;
+GRANT SELECT ON schema_migrations TO tally_app, tally_read;
 SET ROLE tally_owner;
 
 -- The log. The first four columns and notification_id are those of the eventsourcing library's recorders.

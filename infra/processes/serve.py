@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from domain.errors import TallyportError
-from infra.durability import on_durable
+from infra.database_checks import checked
 from infra.processes.process import Main, run
 from infra.settings import Settings, load
 
@@ -21,6 +21,7 @@ NAMES = (
     "worker",
 )
 WRITERS = frozenset({"all", "handler", "conductor", "notifier"})
+READERS = frozenset({"logkeeper", "messenger", "projector", "relay"})
 
 
 class NoSuchProcess(TallyportError):
@@ -35,4 +36,6 @@ def serve(name: str, settings: Settings | None = None) -> None:
     if name not in NAMES:
         raise NoSuchProcess(name)
     main: Main = import_module(f"infra.processes.{name}").main
-    run(name, on_durable(main) if name in WRITERS else main, settings or load())
+    if name in WRITERS | READERS:
+        main = checked(main, durable=name in WRITERS)
+    run(name, main, settings or load())
