@@ -75,7 +75,12 @@ def _last_beats(heartbeats: Sequence[Heartbeat]) -> tuple[list[Any], ...]:
         [beat.beat for beat in last],
         [orjson.dumps([run.model_dump(mode="json") for run in beat.runs]).decode() for beat in last],
         [orjson.dumps([str(report) for report in beat.reports]).decode() for beat in last],
-        [beat.cpu for beat in last],
-        [beat.memory for beat in last],
-        [beat.disk for beat in last],
+        [_share(beat.cpu) for beat in last],
+        [_share(beat.memory) for beat in last],
+        [_share(beat.disk) for beat in last],
     )
+
+
+def _share(given: float | None) -> float | None:
+    """To a millionth: less than a `real` can hold would be an error."""
+    return None if given is None else round(given, 6)

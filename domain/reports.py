@@ -7,7 +7,8 @@ from pydantic import Field
 
 from domain.messages import Int, Json, Message, Name, Text, Value, by_type
 
-Fence = Annotated[int, Field(ge=1, le=2**31)]
+Fence = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Generation = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -41,7 +42,7 @@ class Heartbeat(Message):
 
     TYPE = "worker.heartbeat.v1"
     worker_id: Name
-    generation: Int
+    generation: Generation
     beat: Int
     runs: Annotated[tuple[HeldRun, ...], Field(max_length=10_000)] = ()
     reports: Annotated[tuple[UUID, ...], Field(max_length=10_000)] = ()
@@ -134,7 +135,7 @@ class Reports(Message):
 
     TYPE = "reports.v1"
     worker_id: Name
-    generation: Int
+    generation: Generation
     reports: Annotated[tuple[Report, ...], Field(min_length=1, max_length=1000)]
 
 

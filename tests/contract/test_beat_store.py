@@ -90,3 +90,15 @@ async def test_probes_and_beats_come_in_one_batch(place: Place) -> None:
     await place.store.record([Beat(None, 4), beat(1), Beat(None, 5), beat(2)])
 
     assert await place.lease() == (True, 15.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 5e-324, 1 / 3, 1.0])
+async def test_the_largest_and_smallest_numbers_that_a_beat_may_hold_are_recorded(place: Place, share: float) -> None:
+    run = HeldRun(run_id=RUN, fence=2**31 - 1, state="running")
+    largest = Heartbeat(worker_id="W1", generation=2**31 - 1, beat=2**63 - 1, runs=(run,), cpu=share, memory=share)
+    smallest = Heartbeat(worker_id="W2", generation=0, beat=-(2**63), disk=share)
+
+    await place.store.record([Beat(largest), Beat(None, probe=2**63 - 1)])
+    await place.store.record([Beat(smallest)])
+
+    assert await place.lease() == (False, 12.0)

@@ -85,6 +85,9 @@ async def test_a_probe_says_how_far_the_queue_was_read() -> None:
             "not-a-beat",
         ),
         (command("worker.heartbeat.v1", {}, body=b"{'a'}"), "bad-json"),
+        (beat(9, generation=2**31), "schema"),
+        (beat(9, generation=-1), "schema"),
+        (beat(9, runs=[{**HELD, "fence": 2**31}]), "schema"),
     ],
 )
 async def test_what_is_no_beat_is_set_aside_and_holds_up_no_beat(strange: Delivery, reason: str) -> None:

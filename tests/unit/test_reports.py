@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from adapters.in_memory.handling import MemoryLease
 from domain.ids import derived_id
 from domain.ports.broker import Delivery
@@ -179,6 +181,18 @@ async def test_a_report_that_is_none_is_answered_with_what_is_wrong() -> None:
     desk = Desk()
 
     [reply] = await answers(desk, from_worker("worker.register.v1", {"worker_id": "W1"}, COMMAND))
+
+    assert reply.problem is not None
+    assert reply.problem.code == "schema"
+
+
+@pytest.mark.parametrize("beyond", [{"generation": 2**31}, {"fence": 2**31}])
+async def test_a_report_with_a_number_that_no_lease_can_have_is_refused(beyond: dict[str, int]) -> None:
+    desk = leased()
+    one = {"type": "run.start.v1", "id": str(REPORT), "data": {**START, "fence": beyond.get("fence", 1)}}
+    data = {"worker_id": "W1", "generation": beyond.get("generation", 1), "reports": [one]}
+
+    [reply] = await answers(desk, from_worker("reports.v1", data, COMMAND))
 
     assert reply.problem is not None
     assert reply.problem.code == "schema"
