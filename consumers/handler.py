@@ -118,16 +118,15 @@ class Pass:
 
     async def settle(self, items: Sequence[Item], dead: Sequence[DeadLetter] = ()) -> None:
         """Store an outcome for every item that is not postponed. Splits the batch if others keep overtaking it."""
-        for tries in range(TRIES):
-            if await self._try(items, dead, careful=tries > 0):
-                return None
-        if len(items) <= 1:
+        tries = 0
+        while not await self._try(items, dead, careful=tries > 0):
+            tries += 1
+            if tries >= TRIES and len(items) > 1:
+                middle = len(items) // 2
+                await self.settle(items[:middle], dead)
+                await self.settle(items[middle:])
+                return
             await asyncio.sleep(0)
-            return await self.settle(items, dead)
-        middle = len(items) // 2
-        await self.settle(items[:middle], dead)
-        await self.settle(items[middle:])
-        return None
 
     async def _try(self, items: Sequence[Item], dead: Sequence[DeadLetter], careful: bool) -> bool:
         store = self.handler.store

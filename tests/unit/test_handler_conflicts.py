@@ -87,3 +87,13 @@ async def test_a_single_command_is_decided_until_nobody_overtakes_it(store: Cont
 
     assert (reply.outcome, reply.version) == ("accepted", 2)
     assert set(store.names) == {NameKey("default", "task", "hello")}
+
+
+async def test_a_command_that_is_overtaken_ever_again_is_decided_in_the_end(store: ContendedStore) -> None:
+    desk = Desk(store=store)
+    store.overtaken = 5000
+
+    reply = await desk.reply(submit({"task_id": "hello"}))
+
+    assert reply.outcome == "accepted"
+    assert store.commits == [1]
