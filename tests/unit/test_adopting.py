@@ -62,8 +62,12 @@ async def test_a_container_that_ended_meanwhile_is_reported_with_its_exit_code()
 async def test_a_report_that_was_not_heard_is_sent_after_the_restart_under_its_id() -> None:
     dock, deaf, platform = Dock(), Platform(), Platform(generation=4)
     async with dock.worker(deaf, "first"):
+        deaf.tell(offer(offered(runs.SLEEP)))
+        await deaf.start()
         deaf.down = True
-        deaf.tell(offer(offered(runs.SPEAK)))
+        await dock.containers.print(RUN, Output("stdout", b"out\n"))
+        await dock.containers.print(RUN, Output("stderr", b"err\n"))
+        await dock.containers.end(RUN, 3)
         await soon(lambda: dock.spool.reports)
     (kept,) = dock.spool.reports.values()
 
