@@ -23,6 +23,7 @@ class DevSystem:
     database_url: str
     database_owner_url: str
     management_url: str
+    metrics_url: str = ""
     docker_host: str | None = None
 
     @property

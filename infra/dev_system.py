@@ -45,14 +45,14 @@ def run(settings: Settings, fresh: bool) -> int:
             signal.signal(number, lambda _number, _frame: ended(up, stop))
         _say(f"starting servers in {folder}")
         addresses, management = contexts.enter_context(servers(settings, made(folder, 0o700)))
-        ports = ports_near(settings.api.port, settings.issuer.port)
-        extra = {"TALLY_LOG__FORMAT": "json", "TALLY_OTEL__SAMPLE": "1"}
+        *ports, metrics = ports_near(settings.api.port, settings.issuer.port, settings.metrics.port)
+        extra = environment(settings, metrics)
         system = contexts.enter_context(System(addresses, folder / "system", extra, {}, *ports))
         _say("migrating, declaring, starting processes")
         system.prepare()
         system.start(*PROCESSES)
         system.wait_ready()
-        dev = described(system, management)
+        dev = described(system, management, f"http://{settings.metrics.host}:{metrics}/metrics")
         contexts.callback(dev.write(folder).unlink, missing_ok=True)
         contexts.callback(_say, "stopping")
         greet(dev, settings, time.monotonic() - began)
@@ -95,7 +95,15 @@ def servers(settings: Settings, folder: Path) -> Generator[tuple[Addresses, str]
         yield Addresses(dsn, amqp, engine.host), node.management_url if node else ""
 
 
-def described(system: System, management: str) -> DevSystem:
+def environment(settings: Settings, metrics: int) -> dict[str, str]:
+    """What the processes are told beside their addresses. `metrics`: the port for them, if they are on."""
+    told = {"TALLY_LOG__FORMAT": "json", "TALLY_OTEL__SAMPLE": "1"}
+    if settings.metrics.enabled:
+        told |= {"TALLY_METRICS__ENABLED": "true", "TALLY_METRICS__PORT": str(metrics)}
+    return told
+
+
+def described(system: System, management: str, metrics: str) -> DevSystem:
     """What `dev.json` says."""
     secrets = json.loads((system.folder / "issuer" / "clients.json").read_text())
     return DevSystem(
@@ -109,6 +117,7 @@ def described(system: System, management: str) -> DevSystem:
         database_url=system.addresses.as_role("tally_app"),
         database_owner_url=system.addresses.database,
         management_url=management,
+        metrics_url=metrics if "TALLY_METRICS__ENABLED" in system.extra else "",
         docker_host=system.addresses.docker_host,
     )
 
@@ -118,25 +127,43 @@ def greet(dev: DevSystem, settings: Settings, seconds: float) -> None:
     from infra.client import bearer_of
     from infra.login import Login
 
-    for wanted, got in ((settings.api.port, dev.api_url), (settings.issuer.port, dev.issuer_url)):
-        if wanted and urlsplit(got).port != wanted:
-            _say(f"port {wanted} is taken: {got} instead")
+    for moved in ports_moved(dev, settings):
+        _say(moved)
     user = Login(dev.api_url, dev.issuer_url, dev.client_id, dev.client_secret)
     token = asyncio.run(bearer_of(user, settings.dev.folder / "token.json").token())
-    lines = [
+    sys.stdout.write("\n".join(greeting(dev, token, seconds)))
+    sys.stdout.flush()
+
+
+def ports_moved(dev: DevSystem, settings: Settings) -> list[str]:
+    """What is not where it was wished."""
+    ports = (
+        (settings.api.port, dev.api_url),
+        (settings.issuer.port, dev.issuer_url),
+        (settings.metrics.port, dev.metrics_url),
+    )
+    return [
+        f"port {wished} is taken: {url} instead"
+        for wished, url in ports
+        if wished and url and urlsplit(url).port != wished
+    ]
+
+
+def greeting(dev: DevSystem, token: str | None, seconds: float) -> list[str]:
+    """The lines that say what is where."""
+    return [
         f"tally dev is up ({seconds:.1f} s)",
-        f"  API       {dev.api_url}  (described at /docs)",
+        f"  API       {dev.api_url}  (described at /openapi.json)",
         f"  AMQP      {dev.amqp_url}",
         f"  database  {dev.database_owner_url}",
         f"  issuer    {dev.issuer_url}",
+        *([f"  metrics   {dev.metrics_url}"] if dev.metrics_url else []),
         f"  token     {token}",
         "",
         "In another terminal, in this folder:",
         "  tally run --wait tallyport/busybox:dev echo hello",
         "",
     ]
-    sys.stdout.write("\n".join(lines))
-    sys.stdout.flush()
 
 
 def watch(system: System, stop: Event) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from infra.dev_file import running_in
@@ -40,6 +41,10 @@ def test_one_command_brings_up_a_platform_that_keeps_its_history(tmp_path: Path)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         done = shell("run", "--wait", "-q", "--task-id", "hello", BUSYBOX, "echo", "hello")
         assert (done.code, done.out) == (0, "hello\n"), done.err
+        up = running_in(shell.folder)
+        assert up is not None
+        assert "tally_projection_lag" in httpx2.get(up.metrics_url).text
+        assert httpx2.get(f"{up.api_url}/openapi.json").status_code == 200
         second = shell("dev")
         assert second.code == 1
         assert "TALLY_DEV__FOLDER" in second.err
