@@ -90,7 +90,7 @@ def test_ctrl_c_detaches_and_a_cancellation_ends_it(typed: Shell, tally: Platfor
     assert running.stdout is not None
     assert running.stdout.readline() == "begun\n"
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=20)
+    running.communicate(timeout=60)
     assert running.returncode == 130
     assert tally.types("cli-long")[-1] == "run-started"
 
