@@ -149,7 +149,10 @@ class LeaseExpired(Message):
 
 
 class RunLost(Message):
-    """A run was lost with its worker. `certain` False: it may still be running where nobody hears it."""
+    """A run was lost with its worker, which nobody hears, or is given up by it: `error` says why, absent: silence.
+
+    `certain` False: it may still be running where nobody hears it.
+    """
 
     TYPE = "task.run-lost.v1"
     task_id: str
@@ -157,6 +160,7 @@ class RunLost(Message):
     run: int
     fence: int
     certain: bool = False
+    error: RunError | None = None
 
 
 class TaskSucceeded(Message):

@@ -4,6 +4,10 @@ from domain.reports import RunFinish
 
 MAX_LOSSES = 3
 """New runs that a task gets after runs lost with their workers."""
+LOST = "lost"
+"""The code of an end that a worker made because the run's lease was gone."""
+NOT_STARTED = frozenset({"engine-down", "engine-timeout", "disk-full"})
+"""What kept a worker from starting a container and is not the task's doing: another worker may start it."""
 
 
 def reason_of(finish: RunFinish, timed_out: bool) -> str | None:
@@ -21,3 +25,9 @@ def reason_of(finish: RunFinish, timed_out: bool) -> str | None:
     if finish.exit_code is None and finish.container_id is not None:
         return "unknown-outcome"
     return None if finish.exit_code in (None, 0) else "exit-nonzero"
+
+
+def is_loss(finish: RunFinish) -> bool:
+    """Whether an end says nothing of the task: its worker could not start it, or ended it as its lease was gone."""
+    code = finish.error.code if finish.error is not None else None
+    return code == LOST or (code in NOT_STARTED and finish.container_id is None)

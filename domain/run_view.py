@@ -7,7 +7,7 @@ from uuid import UUID
 
 from domain import events as e
 from domain.recorded import Recorded
-from domain.reports import LogEnd
+from domain.reports import LogEnd, RunError
 from domain.task_view import Changes, compact
 
 MAX_BIGINT = 2**63 - 1
@@ -98,7 +98,8 @@ def _expired(row: RunView, at: datetime, event: e.LeaseExpired) -> Changes:
 
 
 def _lost(row: RunView, at: datetime, event: e.RunLost) -> Changes:
-    return {"status": "lost", "reason": "lost", "ended_at": at}
+    reason = event.error.code if event.error else "lost"
+    return {"status": "lost", "reason": reason, "ended_at": at, "error": _error(event.error)}
 
 
 def _succeeded(row: RunView, at: datetime, event: e.RunSucceeded) -> Changes:
@@ -108,7 +109,6 @@ def _succeeded(row: RunView, at: datetime, event: e.RunSucceeded) -> Changes:
 
 
 def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:
-    error = event.error
     return {
         "status": "cancelled" if event.reason == "cancelled" else "failed",
         "reason": event.reason,
@@ -116,9 +116,13 @@ def _failed(row: RunView, at: datetime, event: e.RunFailed) -> Changes:
         "exit_code": event.exit_code,
         "oom_killed": event.oom_killed,
         "signal": event.signal,
-        "error": compact({"code": error.code, "detail": error.detail}) if error else None,
+        "error": _error(event.error),
         **_log(event.log),
     }
+
+
+def _error(error: RunError | None) -> str | None:
+    return compact({"code": error.code, "detail": error.detail}) if error else None
 
 
 def _log(log: LogEnd | None) -> Changes:

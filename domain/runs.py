@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.reports import RunFinish, RunReport, RunStart
-from domain.retrying import MAX_LOSSES, reason_of
+from domain.retrying import MAX_LOSSES, is_loss, reason_of
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
 After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost"]
@@ -59,10 +59,28 @@ def _started(task: Held, report: RunReport) -> e.RunStarted:
 
 
 def _finished(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish) -> list[e.TaskEvent]:
+    if isinstance(task, Leased | Running) and is_loss(finish):
+        return _given_up(task, finish)
     reason = reason_of(finish, timed_out=isinstance(task, TimingOut))
     if reason is None:
         return [_run_succeeded(task, finish), _end(task, finish, reason)]
     return [_run_failed(task, finish, reason), _end(task, finish, reason)]
+
+
+def _given_up(task: Leased | Running, finish: RunFinish) -> list[e.TaskEvent]:
+    """As if the worker had been lost, but known at once, and with a reason."""
+    lease = task.lease
+    lost = e.RunLost(
+        task_id=task.task_id,
+        run_id=lease.run_id,
+        run=lease.run,
+        fence=lease.fence,
+        certain=finish.gone,
+        error=finish.error,
+    )
+    if task.facts.losses >= MAX_LOSSES:
+        return [lost, _end(task, finish, reason_of(finish, timed_out=False))]
+    return [lost, queued(task, "run-lost")]
 
 
 def _run_succeeded(task: Held, finish: RunFinish) -> e.RunSucceeded:

@@ -88,7 +88,9 @@ def progress(event: StoredEvent) -> None:
         "task.run-leased.v1": lambda: f"run {data['run']} leased to {data['worker_id']}",
         "task.run-started.v1": lambda: f"run {data['run']} started",
         "task.run-failed.v1": lambda: f"run {data['run']} failed: {data['reason']}",
-        "task.run-lost.v1": lambda: f"run {data['run']} lost with its worker",
+        "task.run-lost.v1": lambda: (
+            f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}"
+        ),
         "task.failed.v1": lambda: f"failed: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)

@@ -23,7 +23,8 @@ def check_runs(history: Iterable[e.Event]) -> None:
                 assert event.fence == fence
                 held = False
             case e.RunLost():
-                lost = True
+                assert held is (event.error is not None)
+                held, lost = False, True
             case e.TaskCancelling():
                 cancelled = True
             case e.RunStarted() | e.RunTimingOut():

@@ -17,7 +17,7 @@ from adapters.in_memory.deciding import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from api.cli import following
 from api.cli.output import Common, span
-from api.client import Outcome
+from api.client import Outcome, StoredEvent
 from domain.errors import NotAllowed, Refused, Unavailable
 from domain.ports.platform import Output, View
 from infra.dev.children import free_ports
@@ -247,3 +247,14 @@ def test_streams_that_the_caller_has_closed_are_missed_by_nobody(closed: int) ->
     program = f"import os; os.close({closed}); os.execv({sys.executable!r}, {command!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("told", "why"), [({}, "its worker is silent"), ({"error": {"code": "engine-down"}}, "engine-down")]
+)
+def test_the_progress_says_why_a_run_was_lost(
+    told: dict[str, object], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    following.progress(StoredEvent(1, 1, "task.run-lost.v1", {"task_id": "t", "run": 2, **told}))
+
+    assert capsys.readouterr().err == f"t run 2 lost: {why}\n"

@@ -33,7 +33,9 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         exit_code=draw(CODES),
         oom_killed=draw(st.booleans()),
         gone=draw(st.booleans()),
-        error=draw(st.sampled_from([None, RunError(code="image-missing")])),
+        error=draw(
+            st.sampled_from([None, *(RunError(code=code) for code in ("image-missing", "engine-down", "lost"))])
+        ),
     )
     choices: list[Decision] = [
         Free(),

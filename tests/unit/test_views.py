@@ -38,6 +38,7 @@ from tests.support.histories import (
 )
 
 LOST = e.RunLost(task_id="T1", run_id=run_id(), run=1, fence=1)
+NOT_STARTED = LOST.model_copy(update={"error": RunError(code="engine-down")})
 EXPIRED = e.LeaseExpired(task_id="T1", run_id=run_id(), fence=1, worker_id="W1", accepted=True)
 NOT_ACCEPTED = EXPIRED.model_copy(update={"accepted": False})
 CANCELLING = e.TaskCancelling(
@@ -136,6 +137,10 @@ RUNS: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([leased(), CANCELLING, started()], {"status": "stopping", "reason": "cancelling", "started_at": at(5)}),
     ([leased(), started(), EXPIRED], {"status": "running", "ended_at": None}),
     ([leased(), started(), EXPIRED, LOST], {"status": "lost", "ended_at": at(6), "exit_code": None}),
+    (
+        [leased(), NOT_STARTED],
+        {"status": "lost", "reason": "engine-down", "error": '{"code":"engine-down","detail":""}'},
+    ),
     ([leased(), NOT_ACCEPTED], {"status": "not-accepted", "ended_at": at(4)}),
     (
         [leased(), NOT_ACCEPTED, queued(after="offer-not-accepted"), leased(1, 2, "W2")],
