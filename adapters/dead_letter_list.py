@@ -21,7 +21,7 @@ LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class PgDeadLetters:
-    """Ids are of version 7, so their order is that of arrival."""
+    """Ids are of version 7, so their order is that of arrival, in the case of poison to the hour."""
 
     def __init__(self, reader: Reader) -> None:
         self._rows = reader.rows

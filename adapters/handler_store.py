@@ -34,7 +34,7 @@ _STORE = (
 _DEAD_IN = (
     "INSERT INTO dead_letters (id, queue, reason, detail, body, digest, sender, message_id, headers) "
     "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::text[], "
-    "%b::text[], %b::text[]::jsonb[])"
+    "%b::text[], %b::text[]::jsonb[]) ON CONFLICT DO NOTHING"
 )
 _REDELIVERED = (
     "INSERT INTO redeliveries AS r (message_id, times) SELECT unnest(%b::text[]), %b::int "
@@ -42,6 +42,10 @@ _REDELIVERED = (
     "RETURNING message_id, times"
 )
 _FORGET = "DELETE FROM redeliveries WHERE message_id = ANY(%b::text[])"
+_FORGET_OLD = (
+    "DELETE FROM redeliveries WHERE message_id IN (SELECT message_id FROM redeliveries "
+    "WHERE last_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED)"
+)
 
 
 class PgHandlerStore:
@@ -86,9 +90,11 @@ class PgHandlerStore:
         return {row[0]: row[1] for row in await self._rows(_REDELIVERED, sorted(set(message_ids)), more)}
 
     async def forget(self, message_ids: Sequence[str]) -> None:
-        """Forget how often these messages came back."""
+        """Forget how often these messages came back, and all that have not come back for a day."""
         async with unavailable():
-            await self._connection.execute(_FORGET, [list(message_ids)], prepare=True)
+            if message_ids:
+                await self._connection.execute(_FORGET, [list(message_ids)], prepare=True)
+            await self._connection.execute(_FORGET_OLD, prepare=True)
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""

@@ -1,19 +1,21 @@
 """The loop around a queue's handler: batches, settling, and setting poison aside."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import Protocol
+from uuid import UUID
 
 from consumers.dead_letters import dead_letter
 from consumers.handler import OVERTAKING
 from domain.errors import Unavailable, Unreadable
+from domain.ids import derived_id
 from domain.ports.broker import Delivery, Subscription
 from domain.ports.handling import HandlerStore, Writes
-from domain.ports.log import Clock, NewId
+from domain.ports.log import Clock
 
 BATCH = 256
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -21,6 +23,8 @@ RETRY_UNKNOWN = timedelta(milliseconds=50)
 WAITING = 32
 """How many may wait for that at once: who names what never comes must not take the room of others."""
 ALONE_AFTER, POISON_AFTER = 3, 5
+FORGIVEN = 10_000
+"""How many names are kept of what an outage gave back: another handler may have taken it."""
 
 
 class Handle(Protocol):
@@ -42,9 +46,8 @@ class Intake:
     handle: Handle
     store: HandlerStore
     clock: Clock
-    new_id: NewId
     trial: asyncio.Lock = field(default_factory=asyncio.Lock)
-    forgiven: set[str] = field(default_factory=set[str])
+    forgiven: dict[str, None] = field(default_factory=dict[str, None])
     waiting: dict[int, tuple[Delivery, datetime]] = field(default_factory=dict[int, tuple[Delivery, datetime]])
     tried_at: datetime = LONG_AGO
 
@@ -55,7 +58,7 @@ class Intake:
             while True:
                 await self.round()
         except (Unavailable, asyncio.CancelledError):
-            self.forgiven.update(_name(delivery) for delivery, _ in self.waiting.values() if delivery.redelivered)
+            self._forgive(_name(delivery) for delivery, _ in self.waiting.values() if delivery.redelivered)
             raise
 
     async def round(self) -> None:
@@ -115,15 +118,21 @@ class Intake:
         """Have a part handled and settle it. An outage is nothing that the messages `returned` brought about."""
         if counted := [name for name in returned if name not in self.forgiven]:
             await self.store.redelivered(counted)
-        self.forgiven.difference_update(returned)
+        for name in returned:
+            self.forgiven.pop(name, None)
         try:
             left = await self._handled(part) if part else ()
         except (Unavailable, asyncio.CancelledError):
-            self.forgiven.update(returned)
+            self._forgive(returned)
             raise
         await self._settle([delivery for delivery in part if delivery.tag not in self.waiting])
         if harmless := sorted(set(returned) - set(map(_name, left))):
             await self.store.forget(harmless)
+
+    def _forgive(self, names: Iterable[str]) -> None:
+        self.forgiven.update(dict.fromkeys(names))
+        for oldest in list(self.forgiven)[:-FORGIVEN]:
+            del self.forgiven[oldest]
 
     async def _handled(self, part: Sequence[Delivery]) -> Sequence[Delivery]:
         """Have a part handled. What is left to wait: as many as there is room for, the rest is refused at once."""
@@ -137,10 +146,11 @@ class Intake:
 
     async def _set_aside(self, poison: Delivery) -> None:
         why = Unreadable("poison", f"its handler died {POISON_AFTER} times; look at the body, then replay or drop it")
-        letter = dead_letter(self.new_id(), poison.queue, poison, why)
+        letter = dead_letter(_letter_id(poison, self.clock.now()), poison.queue, poison, why)
         await self.store.redelivered([_name(poison)])
         await self.store.commit(Writes(dead_letters=[letter]))
         await self._settle([poison])
+        await self.store.forget([])
 
     async def _settle(self, decided: Sequence[Delivery]) -> None:
         """Settle in one all before the oldest message that still waits, and behind it each by itself."""
@@ -155,3 +165,10 @@ class Intake:
 def _name(delivery: Delivery) -> str:
     given = delivery.message_id
     return given if given and given.isprintable() else sha256(delivery.body).hexdigest()
+
+
+def _letter_id(poison: Delivery, now: datetime) -> UUID:
+    """Of this message in this hour: who is killed before he could settle it keeps no second letter."""
+    hour = int(now.timestamp()) // 3600 * 3_600_000
+    body = sha256(poison.body).hexdigest()
+    return derived_id(UUID(int=hour << 80), f"{poison.queue} {_name(poison)} {poison.user} {body}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -76,6 +77,7 @@ class MemoryHandlerStore:
     names: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
     dead_letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     returned: dict[str, int] = field(default_factory=dict[str, int])
+    returned_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
     appended: list[int] = field(default_factory=list[int])
 
     async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
@@ -103,12 +105,16 @@ class MemoryHandlerStore:
         """How often each of these messages has come back unsettled, with `more` added to it."""
         for name in set(message_ids):
             self.returned[name] = self.returned.get(name, 0) + more
+            self.returned_at[name] = self.log.clock.now()
         return _only(self.returned, message_ids)
 
     async def forget(self, message_ids: Sequence[str]) -> None:
-        """Forget how often these messages came back."""
-        for name in message_ids:
+        """Forget how often these messages came back, and all that have not come back for a day."""
+        day_ago = self.log.clock.now() - timedelta(days=1)
+        old = [name for name, at in self.returned_at.items() if at < day_ago]
+        for name in [*message_ids, *old]:
             self.returned.pop(name, None)
+            self.returned_at.pop(name, None)
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all, or nothing. The events' positions; None if something that was decided on has changed."""
@@ -118,7 +124,8 @@ class MemoryHandlerStore:
             return None
         self.inbox |= {outcome.key: outcome for outcome in writes.outcomes}
         self.names |= writes.names
-        self.dead_letters += writes.dead_letters
+        stored = {letter.id for letter in self.dead_letters}
+        self.dead_letters += [letter for letter in writes.dead_letters if letter.id not in stored]
         for run_id, fence in writes.closed:
             if (lease := self.beats.leases.get(run_id)) and lease.fence == fence:
                 del self.beats.leases[run_id]

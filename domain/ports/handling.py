@@ -49,7 +49,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not be judged, with secrets masked. `reason` is a stable code."""
+    """A message that could not be judged, with secrets masked. `reason` is a stable code; one `id` is stored once."""
 
     id: UUID
     queue: str
@@ -104,7 +104,10 @@ class HandlerStore(Protocol):
         ...
 
     async def forget(self, message_ids: Sequence[str]) -> None:
-        """Forget how often these messages came back: they are settled, and begin anew if they are sent again."""
+        """Forget how often these messages came back: they are settled, and begin anew if they are sent again.
+
+        What has not come back for a day is forgotten too.
+        """
         ...
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:

@@ -63,7 +63,7 @@ async def main(settings: Settings, traces: Traces) -> None:
         def taking(queue: str) -> Subscription:
             return amqp.subscription(broker.Intake(queue, settings.amqp.prefetch))
 
-        intake = partial(Intake, clock=clock, new_id=uuid7, trial=Lock(), forgiven=forgiven())
+        intake = partial(Intake, clock=clock, trial=Lock(), forgiven=forgiven())
         await together(
             intake(taking(COMMANDS_QUEUE), handle_commands, store).run(),
             intake(taking(REPORTS_QUEUE), handle_reports, handle_reports.store).run(),
@@ -73,9 +73,9 @@ async def main(settings: Settings, traces: Traces) -> None:
 
 
 @cache
-def forgiven() -> set[str]:
+def forgiven() -> dict[str, None]:
     """Messages of this process that an outage gave back: not counted as deadly when they return."""
-    return set()
+    return {}
 
 
 def senders(settings: Settings) -> Senders:

@@ -1,7 +1,8 @@
 """What every store of the handler promises."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -30,13 +31,32 @@ def outcome(key: CommandKey, version: int | None = 1) -> Outcome:
     return Outcome(key, b"digest", "task.submit.v1", reply, TASK if version else None, version)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store, and how to let 25 hours pass for what it has counted."""
+
+    store: HandlerStore
+    wait_a_day: Callable[[], Awaitable[object]]
+
+
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
-async def store(request: pytest.FixtureRequest) -> AsyncGenerator[HandlerStore]:
+async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
     if request.param == "memory":
-        yield MemoryHandlerStore(MemoryLog(Hands()))
+        clock = Hands()
+
+        async def move() -> None:
+            clock.move(timedelta(hours=25))
+
+        yield Place(MemoryHandlerStore(MemoryLog(clock)), move)
         return
     async with await connect(request.getfixturevalue("pg").app, "test") as connection:
-        yield PgHandlerStore(connection)
+        older = "UPDATE redeliveries SET last_at = last_at - interval '25 hours'"
+        yield Place(PgHandlerStore(connection), lambda: connection.execute(older))
+
+
+@pytest.fixture
+def store(place: Place) -> HandlerStore:
+    return place.store
 
 
 async def test_a_commit_stores_events_names_and_outcomes_together(store: HandlerStore) -> None:
@@ -92,13 +112,14 @@ async def test_the_same_id_of_two_senders_is_two_commands(store: HandlerStore) -
     assert set(await store.outcomes([KEY, other])) == {KEY, other}
 
 
-async def test_a_dead_letter_is_kept(store: HandlerStore) -> None:
+async def test_a_dead_letter_is_kept_once(store: HandlerStore) -> None:
     letter = DeadLetter(TASK, "task.commands.handler", "bad-json", "…", b"{", b"d" * 32, None, None, {"a": "b"})
 
     positions = await store.commit(Writes(dead_letters=[letter]))
 
     assert positions is not None
     assert list(positions) == []
+    assert await store.commit(Writes(dead_letters=[letter])) is not None
 
 
 async def test_returning_messages_are_counted(store: HandlerStore) -> None:
@@ -109,6 +130,16 @@ async def test_returning_messages_are_counted(store: HandlerStore) -> None:
     assert await store.redelivered(["a"], -1) == {"a": 1}
     await store.forget(["a", "never"])
     assert await store.redelivered(["a", "b"]) == {"a": 1, "b": 2}
+
+
+async def test_what_has_not_come_back_for_a_day_is_forgotten(place: Place) -> None:
+    await place.store.redelivered(["a", "b"])
+    await place.wait_a_day()
+    await place.store.redelivered(["b"], 0)
+
+    await place.store.forget([])
+
+    assert await place.store.redelivered(["a", "b"], 0) == {"a": 0, "b": 1}
 
 
 @pytest.mark.parametrize("strange", ["\x00", "\ud800", "a\x00b\n"], ids=["nul", "surrogate", "control"])

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from uuid_utils.compat import uuid7
 
 from adapters.broker import connect as broker_at
 from adapters.clock import SystemClock
@@ -46,7 +45,7 @@ class Hand:
 async def live(vhost: Vhost, store: PgHandlerStore, hand: Hand, count: int) -> bool:
     """One life of a handler's process; whether it outlived its queue of `count` messages."""
     async with broker_at(vhost.platform, "handler") as broker:
-        intake = Intake(broker.subscription(Taking(COMMANDS_QUEUE, 200)), hand, store, SystemClock(), uuid7)
+        intake = Intake(broker.subscription(Taking(COMMANDS_QUEUE, 200)), hand, store, SystemClock())
         try:
             while len(hand.handled) < count or await aside(store) < len(BAD):
                 await intake.round()

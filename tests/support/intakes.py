@@ -15,7 +15,7 @@ from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.ports.broker import Delivery, Outgoing
 from infra.topology import COMMANDS_QUEUE, TOPOLOGY
-from tests.support.commands import COMMAND, Ids
+from tests.support.commands import COMMAND
 from tests.support.ended_tasks import Hands
 
 
@@ -57,8 +57,7 @@ class Place:
     broker: InMemoryBroker = field(default_factory=InMemoryBroker)
     clock: Hands = field(default_factory=Hands)
     hand: Hand = field(default_factory=Hand)
-    ids: Ids = field(default_factory=Ids)
-    forgiven: set[str] = field(default_factory=set[str])
+    forgiven: dict[str, None] = field(default_factory=dict[str, None])
     store: MemoryHandlerStore = field(init=False)
     intake: Intake = field(init=False)
 
@@ -70,7 +69,7 @@ class Place:
 
     def start(self) -> None:
         subscription = self.broker.subscription(Taking(COMMANDS_QUEUE, 200))
-        self.intake = Intake(subscription, self.hand, self.store, self.clock, self.ids, forgiven=self.forgiven)
+        self.intake = Intake(subscription, self.hand, self.store, self.clock, forgiven=self.forgiven)
 
     async def start_again(self) -> None:
         await self.broker.lose_connections()

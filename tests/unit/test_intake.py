@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 
+from consumers.intake import FORGIVEN
 from domain.errors import Unavailable
-from domain.ports.broker import Delivery
+from domain.ports.broker import Delivery, Subscription
 from infra.topology import COMMANDS_QUEUE
 from tests.support.intakes import Killed, Place, id_of
 
@@ -110,15 +112,95 @@ async def test_no_innocent_message_is_set_aside_with_those_that_kill() -> None:
     assert len(here.store.dead_letters) == 5
 
 
-async def test_each_copy_of_a_message_that_kills_is_set_aside() -> None:
+async def test_each_copy_of_a_message_that_kills_is_settled_and_one_is_kept() -> None:
     here = await Place().open()
     await here.send("poison", "good", "poison")
     here.hand.deadly = {"poison"}
 
     await here.rounds_until_empty()
 
-    assert [json.loads(letter.body) for letter in here.store.dead_letters] == ["poison", "poison"]
+    assert [json.loads(letter.body) for letter in here.store.dead_letters] == ["poison"]
     assert here.hand.handled == {"good"}
+
+
+@dataclass(slots=True)
+class DiesSettling:
+    """A subscription whose process is killed the moment it settles."""
+
+    one: Subscription
+
+    async def batch(self, limit: int) -> Sequence[Delivery]:
+        return await self.one.batch(limit)
+
+    async def ack(self, last: Delivery) -> None:
+        raise Killed
+
+    async def settle(self, one: Delivery) -> None:
+        raise Killed
+
+    async def pause(self) -> None:
+        await self.one.pause()
+
+
+async def test_who_is_killed_before_he_could_settle_a_message_set_aside_keeps_no_second_letter() -> None:
+    here = await Place().open()
+    await here.send("poison")
+    here.hand.deadly = {"poison"}
+    for _ in range(5):
+        with pytest.raises(Killed):
+            await here.intake.round()
+        await here.start_again()
+    here.intake.subscription = DiesSettling(here.intake.subscription)
+    with pytest.raises(Killed):
+        await here.intake.round()
+    here.clock.move(timedelta(seconds=30))
+
+    assert await here.unsettled() == ["poison"]
+    await here.intake.round()
+
+    assert [json.loads(letter.body) for letter in here.store.dead_letters] == ["poison"]
+    assert await here.unsettled() == []
+
+
+async def test_another_message_under_the_id_of_one_that_kills_is_kept_as_well() -> None:
+    here = await Place().open()
+    await here.send("poison")
+    here.hand.deadly = {"poison"}
+    await here.rounds_until_empty()
+    other = Delivery(99, COMMANDS_QUEUE, "task.commands", "", b'"b"', message_id=str(id_of("poison")), redelivered=True)
+    here.intake.subscription = Returning(other)
+
+    await here.intake.round()
+
+    assert [json.loads(letter.body) for letter in here.store.dead_letters] == ["poison", "b"]
+
+
+async def test_what_is_known_of_a_message_that_kills_is_forgotten_a_day_after_it_was_seen_last() -> None:
+    here = await Place().open()
+    here.hand.deadly = {"poison", "later"}
+    await here.send("poison")
+    await here.rounds_until_empty()
+    assert list(here.store.returned) == [str(id_of("poison"))]
+    here.clock.move(timedelta(hours=25))
+
+    await here.send("later")
+    await here.rounds_until_empty()
+
+    assert list(here.store.returned) == [str(id_of("later"))]
+
+
+async def test_of_what_outages_gave_back_the_newest_names_are_kept() -> None:
+    here = await Place().open()
+    here.forgiven.update(dict.fromkeys(f"taken elsewhere {n}" for n in range(FORGIVEN)))
+    await here.send("a")
+    here.hand.down = Unavailable("database: down")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await here.intake.round()
+        await here.start_again()
+
+    assert len(here.forgiven) == FORGIVEN
+    assert str(id_of("a")) in here.forgiven
 
 
 async def test_a_message_that_was_settled_is_counted_anew_when_it_is_sent_again() -> None:
