@@ -9,14 +9,19 @@ from domain.errors import CannotRun, Unreadable
 from domain.messages import Json
 from domain.ports.running import Found
 from domain.reports import LogEnd, RunError, RunFinish
+from domain.retrying import LOST
 
 _DEEPEST = 5
 """Objects and lists around a result in the message that carries it."""
 
 
 def ended(held: Held, found: Found | None, log: LogEnd | None) -> RunFinish:
-    """A container was started, and is as `found` now. Not exited, or gone: then what became of it is not known."""
+    """A container was started, and is as `found` now. Not exited, or gone: then what became of it is not known.
+
+    One that was ended because the lease was gone is lost: its exit code says nothing of the task.
+    """
     exited = found is not None and found.state == "exited"
+    lost = held.unleased and held.signal is not None
     return RunFinish(
         task_id=held.task,
         run_id=held.run,
@@ -27,6 +32,7 @@ def ended(held: Held, found: Found | None, log: LogEnd | None) -> RunFinish:
         oom_killed=found is not None and found.oom_killed,
         signal=held.signal,
         gone=exited or found is None,
+        error=RunError(code=LOST, detail="its lease was gone, so it was ended") if lost else None,
         log=log,
         traceparent=held.cause.traceparent if held.cause else None,
     )

@@ -142,7 +142,7 @@ class Runs:
             stopper.cancel()
         held.log_bytes = capture.size
         finish = ended(held, found, await capture.end())
-        if labels.result is None or found is None or found.exit_code is None:
+        if labels.result is None or found is None or found.exit_code is None or finish.error is not None:
             return finish
         return finish.model_copy(update=await self._result(found, labels.result))
 

@@ -2,6 +2,7 @@
 
 from domain.ids import derived_id
 from domain.reports import RunError
+from domain.retrying import is_loss
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import RUN, TASK
@@ -81,6 +82,47 @@ async def test_a_run_whose_lease_is_gone_before_its_start_is_given_back_and_take
         finish = await platform.finish()
     assert (finish.fence, finish.exit_code, finish.error) == (2, 0, None)
     assert dock.containers.started == [RUN]
+
+
+async def test_a_run_ended_because_its_lease_was_gone_is_lost_under_its_next_fence_too() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.POLITE, result="/tally/result.json")))
+        await platform.start()
+        platform.tell(sync(stop=[RUN]))
+        first = await platform.finish()
+        platform.tell(offer(offered(runs.POLITE, result="/tally/result.json", fence=2)))
+        await platform.until(lambda: len(platform.finishes) == 2 or None)
+    assert (first.exit_code, first.signal) == (9, "TERM")
+    assert [(one.data.fence, one.data.error and one.data.error.code) for one in platform.finishes] == [
+        (1, "lost"), (2, "lost"),
+    ]  # fmt: skip
+    assert all(is_loss(one.data) for one in platform.finishes)
+
+
+async def test_a_run_whose_container_is_being_ended_is_lost_if_it_is_offered_again_meanwhile() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SLEEP)))
+        await platform.start()
+        dock.containers.down = True
+        platform.tell(sync(stop=[RUN]))
+        platform.tell(offer(offered(runs.SLEEP, fence=2)))
+        await platform.until(lambda: len(platform.starts) == 2 or None)
+        dock.containers.down = False
+        finish = await platform.finish()
+    assert (finish.fence, finish.exit_code, is_loss(finish)) == (2, 137, True)
+
+
+async def test_a_run_that_had_ended_before_its_lease_was_gone_keeps_its_end() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.SPEAK)))
+        await platform.finish()
+        platform.tell(sync(stop=[RUN]))
+        platform.tell(offer(offered(runs.SPEAK, fence=2)))
+        last = await platform.until(lambda: platform.finishes[1:] or None)
+    assert (last[0].data.fence, last[0].data.exit_code, last[0].data.error) == (2, 3, None)
 
 
 async def test_a_run_whose_lease_is_gone_while_it_waits_for_a_slot_is_given_back() -> None:
