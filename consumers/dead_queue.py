@@ -52,7 +52,7 @@ class ExpiredItems:
         except Unreadable as unreadable:
             raise _nobody_to_tell(self.queue, unreadable) from unreadable
         late = ExpiredInQueue(f"expiration: it ran out in queue {self.queue}; send the command again, with a new id")
-        return [refusal(letter, item.key.principal, late) for item in items]
+        return [replace(refusal(letter, item.key.principal, late), reply_to=item.reply_to) for item in items]
 
 
 def last_death(headers: Mapping[str, object]) -> tuple[str, str]:

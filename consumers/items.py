@@ -10,7 +10,7 @@ from consumers.batches import Batch, Verdict
 from consumers.judging import judge, needs
 from consumers.reported import judge_registration, judge_report, worker_stream
 from domain.commands import COMMANDS, Command
-from domain.errors import NamespaceMismatch, Rejected, Unreadable
+from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
 from domain.ports.handling import CommandKey, NameKey
@@ -19,6 +19,8 @@ from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, Start
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
 Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
+PLATFORM, WORKERS = "task.", "task.work."
+"""How the names of the platform's queues begin, and of those that workers are answered on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class CommandItems:
         """One item a command. Raises Unreadable when its sender cannot be told."""
         sender = self.senders.identify(letter.user, letter.on_behalf_of)
         try:
+            _check_reply_to(letter)
             command = cast("Command", self.decode(letter, COMMANDS))
             _allow(sender, command, letter)
         except Rejected as rejected:
@@ -81,6 +84,7 @@ class ReportItems:
     def __call__(self, letter: Letter) -> list[Item]:
         """An item a report. Raises Unreadable for what is none."""
         try:
+            _check_reply_to(letter, WORKERS if letter.type == RegisterWorker.TYPE else None)
             message = self.decode(letter, REPORTS)
         except Rejected as rejected:
             return [refusal(letter, letter.user or "worker", rejected)]
@@ -94,14 +98,22 @@ class ReportItems:
 
 
 def refusal(letter: Letter, sender: str, rejected: Rejected) -> Item:
-    """The item of a letter that is refused before its command is even looked at."""
+    """The item of a letter that is refused before its command is even looked at; nobody is told of a BadReplyTo."""
 
     def refuse(_batch: Batch, _cause: Cause) -> Verdict:
         raise rejected
 
     key = CommandKey(letter.id, sender)
     cause = _cause(letter, sender)
-    return Item(key, _digest(letter), letter.type, letter.routing_key, cause, _nothing, refuse, letter)
+    told = None if isinstance(rejected, BadReplyTo) else letter
+    return Item(key, _digest(letter), letter.type, letter.routing_key, cause, _nothing, refuse, told)
+
+
+def _check_reply_to(letter: Letter, own: str | None = None) -> None:
+    """Raises BadReplyTo for a queue of the platform's, unless its name begins with `own`."""
+    to = letter.reply_to or ""
+    if to.startswith(PLATFORM) and not (own and to.startswith(own)):
+        raise BadReplyTo(f"reply_to: {to} belongs to the platform; name amq.rabbitmq.reply-to or a queue of your own")
 
 
 def _allow(sender: Principal, command: Command, letter: Letter) -> None:

@@ -102,6 +102,10 @@ class ExpiredInQueue(Rejected):
     code, title = "expired-in-queue", "Expired in the queue"
 
 
+class BadReplyTo(Rejected):
+    code, title = "bad-reply-to", "No queue for replies"
+
+
 class UnknownDependency(Rejected):
     code, title = "unknown-dependency", "Unknown dependency"
 

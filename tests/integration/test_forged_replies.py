@@ -29,6 +29,8 @@ FORGED = {
     "a made-up reply-to": f"{REPLIES}.forged",
     "a reply-to that breaks the connection": CRASHES,
     "a queue that refuses": FULL,
+}
+PLATFORMS = {
     "a worker's queue": "task.work.w1",
     "the queue of the dead": "task.dead",
     "the commands": "task.commands.handler",
@@ -103,6 +105,23 @@ def test_a_reply_that_goes_astray_costs_nobody_else_his(client: Client, reply_to
     assert {before, forged, after} <= client.handled()
     assert client.platform.system.children["handler"] is handler
     assert handler.poll() is None
+
+
+@pytest.mark.parametrize("queue", PLATFORMS.values(), ids=PLATFORMS)
+def test_a_reply_that_would_land_in_a_queue_of_the_platform_is_not_sent_and_its_command_refused(
+    client: Client, queue: str
+) -> None:
+    def dead() -> list[tuple[Any, ...]]:
+        return client.platform.rows("SELECT reason, detail FROM dead_letters")
+
+    assert dead() == []
+    before, forged, after = client.send(REPLIES), client.send(queue), client.send(REPLIES)
+
+    client.wait_for_replies({before, after})
+    refused = client.platform.rows("SELECT reply::json #>> '{problem,code}' FROM inbox WHERE command_id = %s", forged)
+    assert refused == [("bad-reply-to",)]
+    client.wait_for_replies({client.send(REPLIES)})
+    assert dead() == []
 
 
 def test_in_one_batch_with_a_reply_that_breaks_the_connection_the_others_are_answered(client: Client) -> None:
