@@ -47,6 +47,9 @@ class DockerEngine:
     async def engine_id(self) -> str:
         return self._id
 
+    async def ping(self) -> None:
+        await self._ask("ping", self._client.ping)
+
     async def ensure_image(self, image: str, within: timedelta) -> str | None:
         return await self._images.ensure(image, within)
 

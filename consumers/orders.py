@@ -69,7 +69,7 @@ class Orders:
     def _offer(self, offer: RunOffer) -> None:
         if offer.generation != self.generation:
             return
-        new, renewed = self.holdings.take(offer.runs, self.clock())
+        new, renewed = self.holdings.take([one for one in offer.runs if self._takes(one)], self.clock())
         self._run_noops([held for held in new if _executor(held) == "noop"])
         others = [held for held in new if _executor(held) != "noop"]
         for held in others:
@@ -81,6 +81,12 @@ class Orders:
             self._tell_again(held)
         if others or renewed:
             self.beat_now.set()
+
+    def _takes(self, offered: OfferedRun) -> bool:
+        """Whether to answer an offer at all. A new container while none can be started: its offer expires instead."""
+        if offered.spec.executor == "noop" or offered.run_id in self.holdings.runs or self.runs is None:
+            return True
+        return self.runs.fitness.fit
 
     def _run_noops(self, noops: Sequence[Held]) -> None:
         """Runs of nothing: over as they begin, told in one message."""

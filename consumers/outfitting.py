@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from consumers.fitness import Fitness
 from consumers.holdings import Holdings
 from consumers.orders import Orders
 from consumers.registering import Registration
@@ -49,8 +50,18 @@ def outfit(given: Outfit) -> Worker:
     runs = None
     if given.containers is not None:
         slots = asyncio.Semaphore(identity.slots)
+        fitness = Fitness(given.containers.ping, given.pause)
         runs = Runs(
-            identity.worker_id, given.containers, holdings, reporter, shipper, given.traces, new_id, slots, given.pause
+            identity.worker_id,
+            given.containers,
+            holdings,
+            reporter,
+            shipper,
+            given.traces,
+            new_id,
+            slots,
+            fitness,
+            given.pause,
         )
     orders = Orders(
         identity.worker_id,

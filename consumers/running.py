@@ -9,6 +9,7 @@ from typing import Any
 
 from consumers.capturing import Capture
 from consumers.finishing import ended, gone_wrong, never_started, read_result
+from consumers.fitness import Fitness
 from consumers.holdings import Held, Holdings
 from consumers.reporting import Reporter
 from consumers.run_spans import at_end, at_start
@@ -39,6 +40,7 @@ class Runs:
     traces: Traces
     new_id: NewId
     slots: asyncio.Semaphore
+    fitness: Fitness
     pause: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep)
 
     async def see_through(self, held: Held, start: Start) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
 
+from consumers.fitness import Fitness
 from consumers.holdings import Held
 from domain.errors import CannotRun, EngineDown, EngineTimeout
 from domain.ports.running import BootClock, Containers, Found, Planned, RunLabels
@@ -19,8 +20,10 @@ from domain.work import OfferedRun
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]
 RETRY_SECONDS = LOOK_SECONDS = 1.0
-PATIENCE = 30
-"""Tries, a second apart, before a run fails because the engine does not answer."""
+PATIENCE = 10
+"""Tries, a second apart, before a run counts as lost because the engine does not answer: others may start it."""
+START_LOOKS = 30
+"""Looks, a second apart, whether a container runs whose start was not answered."""
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +41,19 @@ class Start:
     worker_id: str
     installation: UUID
     generation: int
+    fitness: Fitness
     pause: Pause = field(default=asyncio.sleep)
 
     async def __call__(self, held: Held) -> None:
         """Leaves the container of a run started, or being found out about. Raises CannotRun, TooLate."""
+        try:
+            await self._start(held)
+        except CannotRun as refused:
+            if refused.code == "disk-full":
+                self.fitness.full()
+            raise
+
+    async def _start(self, held: Held) -> None:
         offered = held.offered
         assert offered is not None, "what is to be started was offered"
         spec = offered.spec.container
@@ -63,13 +75,30 @@ class Start:
     async def _create(self, held: Held, offered: OfferedRun, spec: Container) -> Found:
         held.image = None
         within = offered.spec.timeouts.pull
-        image = patiently(lambda: self.containers.ensure_image(spec.image, within), self.pause)
+        image = self._patiently(lambda: self.containers.ensure_image(spec.image, within))
         held.image = await unless_stopped(held, image)
         held.asked = True
         env = environment(held)
-        return await patiently(
-            lambda: self.containers.create(Planned(self.labels(offered, held.fence), spec, env)), self.pause
+        return await self._patiently(
+            lambda: self.containers.create(Planned(self.labels(offered, held.fence), spec, env))
         )
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Try for a while: nothing was started yet. Raises CannotRun engine-down or engine-timeout in the end."""
+        for tries in count(1):
+            try:
+                value = await call()
+            except (EngineDown, EngineTimeout) as error:
+                log.warning("%s", error)
+                self.fitness.unanswered()
+                if tries == PATIENCE:
+                    code = "engine-timeout" if isinstance(error, EngineTimeout) else "engine-down"
+                    raise CannotRun(code, str(error)) from error
+            else:
+                self.fitness.answered()
+                return value
+            await self.pause(RETRY_SECONDS)
+        raise AssertionError("unreachable")
 
     def labels(self, offered: OfferedRun, fence: int) -> RunLabels:
         """All that is needed to go on with the run after a restart."""
@@ -117,7 +146,7 @@ class Start:
 
     async def _until_seen_started(self, id: str) -> None:
         """The start may still be under way. What is never seen to start is not started again."""
-        for _ in range(PATIENCE):
+        for _ in range(START_LOOKS):
             found = await insistently(lambda: self.containers.inspect(id), self.pause)
             if found is None or found.state != "created":
                 return
@@ -152,20 +181,6 @@ async def unless_stopped(held: Held, work: Coroutine[Any, Any, T]) -> T:
     finally:
         task.cancel()
         stop.cancel()
-
-
-async def patiently(call: Callable[[], Awaitable[T]], pause: Pause) -> T:
-    """Try for a while: nothing was started yet. Raises CannotRun engine-down or engine-timeout in the end."""
-    for tries in count(1):
-        try:
-            return await call()
-        except (EngineDown, EngineTimeout) as error:
-            log.warning("%s", error)
-            if tries == PATIENCE:
-                code = "engine-timeout" if isinstance(error, EngineTimeout) else "engine-down"
-                raise CannotRun(code, str(error)) from error
-        await pause(RETRY_SECONDS)
-    raise AssertionError("unreachable")
 
 
 async def insistently(call: Callable[[], Awaitable[T]], pause: Pause) -> T:

@@ -75,6 +75,8 @@ class Worker:
         """
         reporter = self.orders.reporter
         loops = [asyncio.create_task(loop) for loop in (reporter.run(), self.shipper.run(), self._intake())]
+        if self.orders.runs is not None:
+            loops.append(asyncio.create_task(self.orders.runs.fitness.run()))
         up = asyncio.create_task(self._come_up())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -143,9 +145,14 @@ class Worker:
         orders.generation = orders.reporter.generation = reply.generation
         orders.registered_at = self.beats
         if orders.runs is not None:
-            containers = orders.runs.containers
             orders.start = Start(
-                containers, orders.clock, orders.worker_id, reply.installation, reply.generation, self.pause
+                orders.runs.containers,
+                orders.clock,
+                orders.worker_id,
+                reply.installation,
+                reply.generation,
+                orders.runs.fitness,
+                self.pause,
             )
         log.info("worker %s: generation %d", orders.worker_id, reply.generation)
         return reply.installation

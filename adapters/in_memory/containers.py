@@ -52,6 +52,9 @@ class InMemoryContainers:
         self._check_up("info")
         return "in-memory"
 
+    async def ping(self) -> None:
+        self._check_up("ping")
+
     async def ensure_image(self, image: str, within: timedelta) -> str | None:
         """An image that is missing arrives when the test sets `pulled`; not within no time."""
         self._policy.check_image(image)

@@ -80,6 +80,10 @@ class Containers(Protocol):
         """The engine's lasting id."""
         ...
 
+    async def ping(self) -> None:
+        """Return when the engine answers."""
+        ...
+
     async def ensure_image(self, image: str, within: timedelta) -> str | None:
         """Return when the engine has the image: its digest, if it has one. Fetches it only when it is not there.
 

@@ -86,6 +86,10 @@ async def test_a_container_that_took_too_much_memory_says_so(engine: Engine) -> 
     assert found.oom_killed
 
 
+async def test_an_engine_that_is_there_answers_a_ping(engine: Engine) -> None:
+    await engine.containers.ping()
+
+
 async def test_an_image_has_a_digest(engine: Engine) -> None:
     digest = await engine.containers.ensure_image(runs.BUSYBOX, WITHIN)
     assert digest is not None

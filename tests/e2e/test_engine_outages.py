@@ -73,6 +73,27 @@ def test_a_run_whose_engine_goes_away_is_followed_again_and_ended_as_it_ended(
         ]  # fmt: skip
 
 
+def test_a_run_whose_engine_stays_away_costs_its_task_one_run_and_no_more_are_taken_until_it_is_back(
+    make_platform: MakePlatform, docker_host: str, engine: EngineRelay
+) -> None:
+    with make_platform(PROCESSES) as tally, cleared(tally, docker_host):
+        engine.open()
+        tally.system.start("worker", TALLY_WORKER__ENGINE=engine.host)
+        submit(tally, "first", "true")
+        assert tally.wait_ended("first") == {"first": "succeeded"}
+        engine.cut()
+
+        submit(tally, "second", "true")
+        lost = tally.wait_for("task.run-lost.v1", "second").data
+        assert (lost["run"], lost["certain"], lost["error"]["code"]) == (1, True, "engine-down")
+        assert tally.wait_for("task.lease-expired.v1", "second").data["accepted"] is False
+        engine.open()
+
+        assert tally.wait_ended("second") == {"second": "succeeded"}
+        ends = [one for one in tally.types("second") if one in ("run-lost", "run-failed", "run-succeeded", "succeeded")]
+        assert ends == ["run-lost", "run-succeeded", "succeeded"]
+
+
 def _exited(docker_host: str, container: str) -> bool:
     _, found = engine_api.call(docker_host, "GET", f"/containers/{container}/json")
     return bool(found["State"]["Status"] == "exited")

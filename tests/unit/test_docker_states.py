@@ -34,6 +34,10 @@ class Client:
         labels = to_labels(runs.planned(runs.TRUE).labels)
         return {"Id": id, "Config": {"Labels": labels}, "State": self._state, "Image": "sha256:1"}
 
+    def ping(self) -> bool:
+        self._fail("ping")
+        return True
+
     def post(self, url: str, timeout: int) -> Response:
         return answer(400)
 
@@ -77,6 +81,12 @@ async def test_an_engine_that_is_not_ready_is_waited_for(
     with pytest.raises(EngineDown):
         async with docker_client.connect(None, Policy(), runs=1):
             pass
+
+
+@pytest.mark.parametrize("lost", [APIError("starting", answer(503)), NoConnection("refused")])
+async def test_an_engine_that_is_not_ready_does_not_answer_a_ping(lost: Exception) -> None:
+    with pytest.raises(EngineDown):
+        await engine(Client(None, ping=lost)).ping()
 
 
 async def test_a_start_that_was_refused_stays_refused_when_the_engine_is_lost_right_after() -> None:

@@ -126,7 +126,7 @@ async def test_a_start_without_an_answer_is_looked_into_and_never_repeated() -> 
     assert dock.containers.started == [RUN]
 
 
-async def test_an_engine_that_stays_away_fails_a_run_that_has_not_started() -> None:
+async def test_an_engine_that_stays_away_is_told_as_the_reason_why_a_run_was_not_started() -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform):
         dock.containers.down = True
