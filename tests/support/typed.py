@@ -58,7 +58,7 @@ class Shell:
 
 def shell(system: System, folder: Path) -> Shell:
     """A shell in whose folder `dev.json` names this system."""
-    described(system, "").write(folder)
+    described(system, management="", metrics="").write(folder)
     return Shell(folder)
 
 
