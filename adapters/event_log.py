@@ -19,10 +19,14 @@ COLUMNS = (
     "correlation_id, causation_id, actor, traceparent, tracestate"
 )
 _LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
-_APPEND = (
-    "SELECT positions, moved FROM append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], "
-    "%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
+_ARRAYS = (
+    "%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], "
+    "%b::text[], %b::text[]"
 )
+_APPEND = f"SELECT positions, moved FROM append_events({_ARRAYS})"
+APPEND_ALL = f"SELECT append_all({_ARRAYS})"
+
+
 _WATCHFUL = {
     "connect_timeout": 5,
     "keepalives_idle": 5,

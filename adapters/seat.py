@@ -9,11 +9,12 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncCursor, Notify
-from psycopg.errors import ObjectNotInPrerequisiteState
+from psycopg.errors import ObjectNotInPrerequisiteState, SerializationFailure
+from psycopg.pq import TransactionStatus
 
-from adapters.event_log import COLUMNS, Connection, append_events, connect, load_streams, recorded
-from domain.errors import Superseded
-from domain.ports.log import Appended, Page
+from adapters.event_log import APPEND_ALL, COLUMNS, Connection, connect, event_columns, load_streams, recorded
+from domain.errors import StreamsMoved, Superseded
+from domain.ports.log import Page
 from domain.recorded import NewEvent, Recorded
 
 _PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
@@ -62,9 +63,10 @@ class PgTurn:
         """All events of these streams in order; a stream without events is left out."""
         return await load_streams(self.connection, streams)
 
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
-        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
-        return await append_events(self.connection, events)
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Store all, as the turn's last statement. Raises StreamsMoved when the turn ends."""
+        if events:
+            await self.connection.execute(APPEND_ALL, event_columns(events), prepare=True)
 
 
 T = TypeVar("T", bound=PgTurn)
@@ -135,19 +137,22 @@ class PgSeat(Generic[T]):
     @asynccontextmanager
     async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
         """One fenced transaction, with which every event up to `up_to` is dealt with. Raises Superseded when another
-        process has taken the seat: at the first answer, at the latest at the end."""
+        process has taken the seat, StreamsMoved for an append that came too late: with the first answer that is
+        waited for, at the latest at the end."""
         try:
             async with self._work.pipeline():
                 await self._work.execute("BEGIN")
                 begun = await self._work.execute(_TURN, (self.name, self._turn, up_to), prepare=True)
                 yield self._make_turn(self._work, self.name, begun)
                 await self._work.execute("COMMIT")
-        except BaseException as error:
-            with suppress(psycopg.Error):
-                await self._work.rollback()
-            if isinstance(error, ObjectNotInPrerequisiteState):
-                raise Superseded(str(error)) from error
-            raise
+        except ObjectNotInPrerequisiteState as error:
+            raise Superseded(str(error)) from error
+        except SerializationFailure as error:
+            raise StreamsMoved(frozenset(map(UUID, (error.diag.message_detail or "").split()))) from error
+        finally:
+            if self._work.info.transaction_status != TransactionStatus.IDLE:
+                with suppress(psycopg.Error):
+                    await self._work.rollback()
         self._turn, self._position = self._turn + 1, max(self._position, up_to)
 
     async def wait(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ from consumers import dispatcher, saga, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
+from domain.errors import StreamsMoved
 from domain.events import RunLeased
 from domain.ports.conducting import ConductorTurn, Dealt, Survey
 from domain.ports.log import Page, Seat
@@ -31,14 +32,6 @@ for a worker that is lost, and one for a grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
-
-
-class StreamsMoved(Exception):
-    """Others have appended to these streams since the round loaded them: nothing of the round is kept."""
-
-    def __init__(self, streams: frozenset[UUID]) -> None:
-        super().__init__(f"{len(streams)} streams have moved")
-        self.streams = streams
 
 
 @dataclass(slots=True)
@@ -114,9 +107,7 @@ class Conductor:
         if dealt.nothing:
             return overdue, dealt
         await turn.deal(dealt)
-        appended = await turn.append(draft.events)
-        if appended.moved:
-            raise StreamsMoved(appended.moved)
+        await turn.append(draft.events)
         return overdue, dealt
 
     async def _make_partitions(self) -> None:

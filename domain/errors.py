@@ -186,6 +186,14 @@ class Unavailable(TallyportError):
     """A dependency does not answer now; nothing is known to be wrong with the request."""
 
 
+class StreamsMoved(TallyportError):
+    """Others have appended to these streams since they were loaded."""
+
+    def __init__(self, streams: frozenset[UUID]) -> None:
+        super().__init__(f"{len(streams)} streams have moved")
+        self.streams = streams
+
+
 class Nacked(Unavailable):
     """The broker has answered for all messages and refuses these. Queues that do not refuse have taken them."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from domain.errors import Superseded
+from domain.errors import StreamsMoved, Superseded
 from domain.ids import derived_id
 from domain.ports.log import Appended, Clock, Page
 from domain.recorded import NewEvent, Recorded
@@ -74,11 +74,11 @@ class MemoryTurn:
         """All events of these streams in order; a stream without events is left out."""
         return self.log.load(streams)
 
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
-        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
-        appended = MemoryLog(self.log.clock, list(self.log.events)).append(events)
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Store all, at the end. Raises StreamsMoved."""
+        if moved := MemoryLog(self.log.clock, list(self.log.events)).append(events).moved:
+            raise StreamsMoved(moved)
         self.effects.append(lambda: self.log.append(events))
-        return appended
 
 
 T = TypeVar("T", bound=MemoryTurn)

@@ -58,8 +58,9 @@ class AppendingTurn(Turn, Protocol):
         """All events of these streams in order; a stream without events is left out."""
         ...
 
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
-        """Store each stream's events if its head is where their versions begin, else leave that stream out."""
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Store all. Raises StreamsMoved, here or when the turn ends, if the head of a stream is not where the versions
+        given begin: then nothing of the turn is kept."""
         ...
 
 

@@ -132,6 +132,23 @@ BEGIN
   END IF;
 END $$;
 
+-- As append_events, or nothing at all: raises serialization_failure, its detail the streams that have moved.
+CREATE FUNCTION append_all(
+  streams uuid[], versions bigint[], topics text[], states bytea[], event_ids uuid[], namespaces text[],
+  correlations text[], causations text[], actors text[], traceparents text[], tracestates text[]
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  appended record;
+BEGIN
+  SELECT * INTO appended FROM append_events(streams, versions, topics, states, event_ids, namespaces, correlations,
+                                            causations, actors, traceparents, tracestates);
+  IF cardinality(appended.moved) > 0 THEN
+    RAISE EXCEPTION 'streams have moved'
+      USING ERRCODE = 'serialization_failure', DETAIL = array_to_string(appended.moved, ' ');
+  END IF;
+  RETURN appended.positions;
+END $$;
+
 -- Who is whose turn to follow the log. `turn` fences: every transaction of a consumer begins by raising it.
 CREATE TABLE consumers (
   name text PRIMARY KEY,
@@ -210,5 +227,5 @@ RESET ROLE;
 -- migrate:down
 SET ROLE tally_owner;
 DROP TABLE events, consumers, names, inbox, dead_letters, redeliveries, installation;
-DROP FUNCTION append_events, take_turn, refuse_change, make_event_partitions, uuid_floor;
+DROP FUNCTION append_events, append_all, take_turn, refuse_change, make_event_partitions, uuid_floor;
 RESET ROLE;

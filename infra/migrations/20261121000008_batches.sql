@@ -13,7 +13,6 @@ CREATE FUNCTION store_batch(
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
   stored int;
-  appended record;
 BEGIN
   INSERT INTO inbox (command_id, principal, digest, type, reply, stream, version)
   SELECT * FROM unnest(command_ids, principals, digests, types, replies, changed, heads) ON CONFLICT DO NOTHING;
@@ -37,12 +36,8 @@ BEGIN
   IF cardinality(streams) = 0 THEN
     RETURN '{}';
   END IF;
-  SELECT * INTO appended FROM append_events(streams, versions, topics, states, event_ids, namespaces, correlations,
-                                            causations, actors, traceparents, tracestates);
-  IF cardinality(appended.moved) > 0 THEN
-    RAISE EXCEPTION 'a stream has moved' USING ERRCODE = 'serialization_failure';
-  END IF;
-  RETURN appended.positions;
+  RETURN append_all(streams, versions, topics, states, event_ids, namespaces, correlations, causations, actors,
+                    traceparents, tracestates);
 END $$;
 
 RESET ROLE;

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from adapters import broker
 from domain.commands import SubmitTask, SubmitTasks
+from domain.events import ENDS
 from domain.messages import Message
 from domain.ports.broker import Outgoing
 from domain.specs import Container, TaskSpec
@@ -156,15 +157,12 @@ def _message(command: Message) -> Outgoing:
 
 
 async def _ended_at(ears: psycopg.AsyncConnection[Any], command_id: UUID) -> float:
-    """When the task of a command ended, in seconds since 1970; looked for when the log has grown, not all the time."""
-    query = (
-        "SELECT extract(epoch FROM recorded_at) FROM events WHERE correlation_id = %s "
-        "AND topic IN ('task.succeeded.v1', 'task.failed.v1')"
-    )
+    """When the task of a command ended, in seconds since 1970; looked for when a task has ended."""
+    query = "SELECT extract(epoch FROM recorded_at) FROM events WHERE correlation_id = %s AND topic = ANY(%s)"
     async with asyncio.timeout(60):
         while True:
-            cursor = await ears.execute(query, (str(command_id),))
-            if row := await cursor.fetchone():
-                return float(row[0])
-            async for _ in ears.notifies(timeout=1.0, stop_after=1):
-                pass
+            async for notice in ears.notifies(timeout=1.0, stop_after=1):
+                if not ENDS.isdisjoint(notice.payload.split()):
+                    cursor = await ears.execute(query, (str(command_id), list(ENDS)))
+                    if row := await cursor.fetchone():
+                        return float(row[0])

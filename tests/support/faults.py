@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.ports.conducting import ConductorTurn
-from domain.ports.log import Appended, Page, Seat
+from domain.ports.log import Page, Seat
 from domain.recorded import NewEvent
 
 
@@ -41,12 +41,12 @@ class FusedTurn:
         self._fuse.burn()
         return getattr(self._turn, name)
 
-    async def append(self, events: Sequence[NewEvent]) -> Appended:
+    async def append(self, events: Sequence[NewEvent]) -> None:
         if self._fuse.intrude:
             intrude, self._fuse.intrude = self._fuse.intrude, None
             await intrude()
         self._fuse.burn()
-        return await self._turn.append(events)
+        await self._turn.append(events)
 
 
 @dataclass(slots=True)
