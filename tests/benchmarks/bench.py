@@ -161,8 +161,10 @@ async def _ended_at(ears: psycopg.AsyncConnection[Any], command_id: UUID) -> flo
     query = "SELECT extract(epoch FROM recorded_at) FROM events WHERE correlation_id = %s AND topic = ANY(%s)"
     async with asyncio.timeout(60):
         while True:
+            ended = False
             async for notice in ears.notifies(timeout=1.0, stop_after=1):
-                if not ENDS.isdisjoint(notice.payload.split()):
-                    cursor = await ears.execute(query, (str(command_id), list(ENDS)))
-                    if row := await cursor.fetchone():
-                        return float(row[0])
+                ended = ended or not ENDS.isdisjoint(notice.payload.split())
+            if ended:
+                cursor = await ears.execute(query, (str(command_id), list(ENDS)))
+                if row := await cursor.fetchone():
+                    return float(row[0])
