@@ -7,7 +7,8 @@ from uuid import UUID
 import psycopg
 
 from adapters.arrays import Uuids
-from adapters.event_log import COLUMNS, Connection, connect, recorded
+from adapters.event_log import Connection, connect, recorded
+from adapters.log_page import PAGE
 from adapters.views import PgViewRows, columns
 from domain.errors import Unavailable
 from domain.ports.log import Page
@@ -16,7 +17,6 @@ from domain.ports.rebuilding import Compared
 SCHEMA = "rebuild"
 PROJECTOR = "projector"
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('tallyport.rebuild'))"
-_PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
 _LIVE = f"(SELECT coalesce(max(position), 0) FROM consumers WHERE name = '{PROJECTOR}')"
 _HOLD = f"SELECT position FROM consumers WHERE name = '{PROJECTOR}' FOR UPDATE"
 # Below the second after which PostgreSQL looks for deadlocks: it is the switch that gives way, never a reader.
@@ -87,9 +87,9 @@ class PgRebuild:
             await self._writes.execute("SELECT begin_rebuild(%s)", (view,))
 
     async def page(self, after: int, limit: int) -> Page:
-        """The next events after a position, at most `limit`."""
+        """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
         async with self._reads.cursor(binary=True) as cursor:
-            await cursor.execute(_PAGE, (after, limit), prepare=True)
+            await cursor.execute(PAGE, (after, limit), prepare=True)
             events = [recorded(row) for row in await cursor.fetchall()]
         return Page(events, events[-1].position if events else after)
 

@@ -29,7 +29,7 @@ class Project:
             return False
         async with self.seat.turn(page.up_to) as turn:
             await project(turn, page.events, list(VIEWS))
-        return len(page.events) >= following.PAGE
+        return page.full(following.PAGE)
 
 
 async def project(target: ViewRows, events: Sequence[Recorded], views: Sequence[str]) -> dict[str, list[UUID]]:

@@ -44,7 +44,7 @@ async def rebuild(target: Rebuild) -> Rebuilt:
 
 
 async def _catch_up(target: Rebuild, position: int) -> tuple[int, int, Ids]:
-    """Fold until a page comes short. The position reached, how many events, and the rows that they are about."""
+    """Fold until a page is not full. The position reached, how many events, and the rows that they are about."""
     touched: Ids = {view: set() for view in target.views}
     events = 0
     while True:
@@ -52,7 +52,7 @@ async def _catch_up(target: Rebuild, position: int) -> tuple[int, int, Ids]:
         async with target.beside() as beside:
             await _fold(target, beside, page, touched)
         events, position = events + len(page.events), page.up_to
-        if len(page.events) < PAGE:
+        if not page.full(PAGE):
             return position, events, touched
 
 

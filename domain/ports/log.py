@@ -9,6 +9,9 @@ from uuid import UUID
 
 from domain.recorded import NewEvent, Recorded
 
+PAGE_BYTES = 16 << 20
+"""A page that says as much is full, however few its events are: one may say a megabyte."""
+
 
 class Clock(Protocol):
     """The present, UTC."""
@@ -32,6 +35,10 @@ class Page:
     events: Sequence[Recorded]
     up_to: int
     heard: frozenset[str] = frozenset()
+
+    def full(self, limit: int) -> bool:
+        """Whether there may be more: it has as many events as were asked for, or says as much as a page may."""
+        return len(self.events) >= limit or sum(len(event.body) for event in self.events) >= PAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Rebuild(Protocol):
         ...
 
     async def page(self, after: int, limit: int) -> Page:
-        """The next events after a position, at most `limit`."""
+        """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
         ...
 
     def beside(self) -> AbstractAsyncContextManager[Beside]:

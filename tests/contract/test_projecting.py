@@ -15,10 +15,13 @@ from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from consumers.rebuilding import rebuild
 from domain import events as e
-from domain.ports.log import Seat
+from domain.ids import derived_id
+from domain.ports.log import PAGE_BYTES, Seat
 from domain.ports.projecting import ProjectorTurn
 from domain.ports.rebuilding import Rebuild
 from domain.recorded import NewEvent, new_events
+from domain.specs import Container, TaskSpec
+from domain.submitting import submit_task
 from domain.views import VIEWS, Rows
 from tests.support.ended_tasks import Hands
 from tests.support.histories import (
@@ -193,3 +196,20 @@ async def test_a_rebuild_may_be_ahead_of_the_projector(place: Place) -> None:
 
     assert started(task=TASK_2).run_id in (await place.live())["runs"]
     assert (await place.live())["tasks"][TASK_2].version == 4
+
+
+async def test_a_rebuild_reads_large_tasks_a_few_megabytes_at_a_time_and_misses_none(place: Place) -> None:
+    large = TaskSpec(container=Container(image="busybox", command=("x" * 60_000,) * 4))
+    tasks = [derived_id(TASK, f"{n}") for n in range(150)]
+    for task in tasks:
+        await place.append(new_events(task, 0, "default", submit_task(large, task, {}, "image"), CAUSE))
+    await place.project()
+
+    async with place.rebuild(list(VIEWS)) as target:
+        first = await target.page(0, 1000)
+        done = await rebuild(target)
+
+    said = [len(event.body) for event in first.events]
+    assert sum(said[:-1]) < PAGE_BYTES <= sum(said)
+    assert (first.up_to, first.full(1000)) == (first.events[-1].position, True)
+    assert (done.events, done.differing["tasks"]) == (300, frozenset())
