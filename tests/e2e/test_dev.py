@@ -3,7 +3,7 @@
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ UP_SECONDS, DOWN_SECONDS = 120, 60
 
 
 @contextmanager
-def dev(shell: Shell) -> Iterator["subprocess.Popen[str]"]:
+def dev(shell: Shell) -> Generator["subprocess.Popen[str]"]:
     """`tally dev`, until it has said that it is up; ended as by Ctrl-C."""
     running = shell.start("dev")
     try:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ README, AUTHENTICATION = "README.md", "docs/how-to/authentication.md"
 
 
 @contextmanager
-def dev(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+def dev(folder: Path, environment: dict[str, str]) -> Generator[None]:
     """A running `tally dev` whose data is in `folder`."""
     log = folder / "dev.log"
     with log.open("wb") as output:

@@ -1,6 +1,6 @@
 """The client's reads over real HTTP, against a real database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,13 +45,13 @@ class Place:
 
 
 @asynccontextmanager
-async def reading(api: Running, there: int) -> AsyncIterator[Place]:
+async def reading(api: Running, there: int) -> AsyncGenerator[Place]:
     async with open_api(api.url, Admin(api)) as session:
         yield Place(HttpPlatform(session), api, there)
 
 
 @pytest_asyncio.fixture
-async def place(pg: Database, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(pg: Database, tmp_path: Path) -> AsyncGenerator[Place]:
     """One task that succeeded, one worker."""
     async with running(pg, tmp_path / "issuer") as api:
         there = await api.append(*whole(), *new_events(WORKER, 0, "_", [registered()], CAUSE))

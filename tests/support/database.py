@@ -1,7 +1,7 @@
 """A database per test, copied from one that was migrated once."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -28,7 +28,7 @@ def in_database(dsn: str, name: str, user: str | None = None) -> str:
 
 
 @contextmanager
-def template(dsn: str) -> Iterator[str]:
+def template(dsn: str) -> Generator[str]:
     """The name of a migrated database that nobody is connected to."""
     name = f"tally_template_{secrets.token_hex(4)}"
     execute(dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -40,7 +40,7 @@ def template(dsn: str) -> Iterator[str]:
 
 
 @contextmanager
-def copy_of(dsn: str, template: str) -> Iterator[Database]:
+def copy_of(dsn: str, template: str) -> Generator[Database]:
     """A new database like `template`, dropped at the end with its connections."""
     name = f"tally_test_{secrets.token_hex(6)}"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")

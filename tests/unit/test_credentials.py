@@ -1,7 +1,7 @@
 """Where a client's bearer token comes from, and how long it is kept."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Granting:
 
 
 @asynccontextmanager
-async def granting() -> AsyncIterator[Granting]:
+async def granting() -> AsyncGenerator[Granting]:
     issuer, sock = Granting(), listening("127.0.0.1", 0)
     issuer.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     routes = [
