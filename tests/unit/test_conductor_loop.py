@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.event_log import MemorySeat
 from adapters.in_memory.traces import NoTraces
 from consumers.conductor import IDLE_SECONDS, Conductor
@@ -69,27 +70,23 @@ async def test_a_probe_that_cannot_be_sent_is_not_sent_again_but_the_next_one_is
 @pytest.mark.parametrize(("limit", "sleeps"), [(0.25, 0.25), (3600, IDLE_SECONDS)])
 async def test_it_sleeps_until_the_next_timer_is_due_and_a_second_at_most(limit: float, sleeps: float) -> None:
     world = MemoryWorld()
-    seat = Dozing(MemorySeat(world.log, "conductor", world.turn))
+    seat = Dozing(world)
     await world.register("w1")
     await world.submit(spec("a", run=timedelta(seconds=limit)))
-    await settle(conductor(seat.seat))
+    await settle(conductor(seat))
     await world.start("a")
 
-    await seat.doze(conductor(seat))  # type: ignore[arg-type]
+    await seat.doze(conductor(seat))
 
     assert seat.slept == pytest.approx(sleeps, abs=0.05)
 
 
-@dataclass(slots=True)
-class Dozing:
+class Dozing(MemorySeat[ConductorMemoryTurn]):
     """A seat that notes how long it is to wait, and ends the loop then."""
 
-    seat: MemorySeat  # type: ignore[type-arg]
-    slept: float = -1.0
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.seat, name)
+    def __init__(self, world: MemoryWorld) -> None:
+        super().__init__(world.log, "conductor", world.turn)
+        self.stop, self.slept = asyncio.Event(), -1.0
 
     async def wait(self, seconds: float) -> None:
         self.slept = seconds
@@ -101,10 +98,10 @@ class Dozing:
 
 async def test_its_own_grants_alone_are_no_reason_for_another_round() -> None:
     world = MemoryWorld()
-    seat = Dozing(MemorySeat(world.log, "conductor", world.turn))
+    seat = Dozing(world)
     await world.register("w1")
     await world.submit(spec("a"))
-    conducting = conductor(seat)  # type: ignore[arg-type]
+    conducting = conductor(seat)
     await seat.doze(conducting)
     turns, position = world.log.seats["conductor"]
 
