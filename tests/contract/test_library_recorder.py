@@ -125,8 +125,11 @@ def test_subscriptions_are_refused_and_say_what_to_use(recorder: LogRecorder) ->
         recorder.subscribe()
 
 
+ROLES: list[Callable[[Database], str]] = [lambda pg: pg.app, lambda pg: pg.read, lambda pg: pg.owner]
+
+
 @pytest.mark.parametrize("statement", ["UPDATE events SET topic = 'x'", "DELETE FROM events", "TRUNCATE events"])
-@pytest.mark.parametrize("role", [lambda pg: pg.app, lambda pg: pg.read, lambda pg: pg.owner])
+@pytest.mark.parametrize("role", ROLES)
 def test_nobody_changes_what_is_recorded(
     pg: Database, recorder: LogRecorder, statement: str, role: Callable[[Database], str]
 ) -> None:

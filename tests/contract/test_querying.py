@@ -23,7 +23,7 @@ from consumers.projector import Project
 from domain import events as e
 from domain.errors import AmbiguousId, BadQuery
 from domain.ports.handling import CommandKey, Outcome
-from domain.ports.querying import SORTS, EventFilter, Listed, Queries, Read, TaskFilter
+from domain.ports.querying import SORTS, Allowed, EventFilter, Listed, Queries, Read, TaskFilter
 from domain.recorded import NewEvent, new_events
 from domain.specs import TaskSpec
 from domain.work import Reply
@@ -126,8 +126,8 @@ def ids(listed: Listed | Read | None) -> list[UUID]:
     return [UUID(row["id"]) for row in json.loads(listed.body)]
 
 
-async def found(queries: Queries, **asked: Any) -> list[UUID]:
-    return ids(await queries.tasks(TaskFilter(**{"allowed": OURS, **asked})))
+async def found(queries: Queries, allowed: Allowed = OURS, **asked: Any) -> list[UUID]:
+    return ids(await queries.tasks(TaskFilter(allowed, **asked)))
 
 
 FILTERS: list[tuple[dict[str, Any], list[UUID]]] = [
@@ -168,7 +168,7 @@ async def test_filters_narrow_and_namespaces_bound(
 @pytest.mark.parametrize("sort", [way + sort for sort in SORTS for way in ("", "-")])
 async def test_pages_follow_each_other_without_gap_or_repeat(queries: Queries, sort: str) -> None:
     everything = await found(queries, allowed=BOTH, sort=sort)
-    pages, cursor = [], None
+    pages, cursor = list[UUID](), None
     while True:
         listed = await queries.tasks(TaskFilter(BOTH, sort=sort, limit=1, cursor=cursor))
         pages += ids(listed)
@@ -331,7 +331,8 @@ async def test_an_event_is_shown_with_its_data_and_its_cause(queries: Queries) -
 async def test_the_feed_is_the_log_after_a_position(
     queries: Queries, asked: dict[str, Any], positions: list[int], up_to: int
 ) -> None:
-    read = await queries.events(EventFilter(**{"allowed": OURS, **asked}))
+    wanted: dict[str, Any] = {"allowed": OURS, **asked}
+    read = await queries.events(EventFilter(**wanted))
 
     assert [event["position"] for event in json.loads(read.body)] == positions
     assert (read.count, read.up_to) == (len(positions), up_to)
@@ -359,9 +360,9 @@ async def test_workers_are_shown_by_their_id(queries: Queries) -> None:
 
     assert worker is not None
     shown = json.loads(worker.body)
-    expected = {"worker_id": "W1", "generation": 1, "slots": 4, "status": "live", "version": "1.2.0", "held": []}
+    expected = {"worker_id": "W1", "generation": 1, "slots": 4, "status": "live", "version": "1.2.0"}
     assert {name: shown[name] for name in expected} == expected
-    assert shown["executors"] == ["docker", "noop"]
+    assert (shown["held"], shown["executors"]) == ([], ["docker", "noop"])
     assert (await queries.workers(OURS)).count == 1
     assert await queries.worker("W2", OURS) is None
 

@@ -72,8 +72,12 @@ def client(handling: Platform) -> Iterator[Client]:
     ):
         told = Client(handling, {COMMANDS: user.channel(), REPORTS: worker.channel()}, [])
         read = TypeAdapter(Reply).validate_json
+
+        def arrived(*message: Any) -> None:
+            told.replies.append(read(message[3]))
+
         for channel in told.channels.values():
-            channel.basic_consume(REPLIES, lambda *message: told.replies.append(read(message[3])), auto_ack=True)
+            channel.basic_consume(REPLIES, arrived, auto_ack=True)
         yield told
 
 

@@ -59,7 +59,11 @@ def test_a_command_that_expires_in_the_queue_is_refused_for_it_and_its_sender_to
     here.system.stop("handler")
     with pika.BlockingConnection(pika.URLParameters(here.system.addresses.amqp["client"])) as connection:
         channel = connection.channel()
-        channel.basic_consume(REPLIES, lambda *message: replies.append(json.loads(message[3])), auto_ack=True)
+
+        def arrived(*message: Any) -> None:
+            replies.append(json.loads(message[3]))
+
+        channel.basic_consume(REPLIES, arrived, auto_ack=True)
         sent = [
             send(channel, "task.commands", "task.submit.default", NOOP, headers, reply_to=REPLIES)
             for headers in ({}, FORGED)

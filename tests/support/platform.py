@@ -70,10 +70,14 @@ class Platform:
     def ask(self, type: str, data: Mapping[str, Any], id: UUID | None = None, seconds: float = 20) -> dict[str, Any]:
         """Publish a command with `reply_to` set, by pika's direct reply-to; the reply."""
         replies: list[bytes] = []
+
+        def arrived(*message: Any) -> None:
+            replies.append(message[3])
+
         url = pika.URLParameters(self.system.addresses.amqp["client"])
         with pika.BlockingConnection(url) as connection:
             channel = connection.channel()
-            channel.basic_consume("amq.rabbitmq.reply-to", lambda *message: replies.append(message[3]), auto_ack=True)
+            channel.basic_consume("amq.rabbitmq.reply-to", arrived, auto_ack=True)
             channel.basic_publish(
                 "task.commands",
                 f"{type.rpartition('.v')[0]}.{data.get('namespace', 'default')}",

@@ -23,7 +23,7 @@ LARGE_RESULT = ("sh", "-c", "head -c 70000 /dev/zero > /tally/result.json")
 HUNGRY = ("sh", "-c", "head -c 100m /dev/zero | tail")
 MISSING = ("no-such-program",)
 
-PROGRAMS = {
+PROGRAMS: dict[tuple[str, ...], Program] = {
     TRUE: Program(),
     SPEAK: Program(prints=(Output("stdout", b"out\n"), Output("stderr", b"err\n")), exit_code=3),
     SLEEP: Program(waits=True, on_term=None),

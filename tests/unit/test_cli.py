@@ -1,6 +1,7 @@
 """The command line over a platform in memory: what goes to stdout, what to stderr, and the exit codes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -143,20 +144,19 @@ def test_lists_are_tables_with_the_newest_first(tally: Terminal) -> None:
     assert "\x1b" not in tally.out
 
 
-@pytest.mark.parametrize(
-    ("form", "names"),
-    [
-        ("json", lambda out: [row["task_id"] for row in json.loads(out)]),
-        ("jsonl", lambda out: [json.loads(line)["task_id"] for line in out.splitlines()]),
-        ("yaml", lambda out: [row["task_id"] for row in yaml.safe_load(out)]),
-        ("wide", lambda out: [line.split()[-4] for line in out.splitlines()[1:]]),
-    ],
-)
-def test_lists_come_in_every_form(tally: Terminal, form: str, names: object) -> None:
+NAMES: dict[str, Callable[[str], list[str]]] = {
+    "json": lambda out: [row["task_id"] for row in json.loads(out)],
+    "jsonl": lambda out: [json.loads(line)["task_id"] for line in out.splitlines()],
+    "yaml": lambda out: [row["task_id"] for row in yaml.safe_load(out)],
+    "wide": lambda out: [line.split()[-4] for line in out.splitlines()[1:]],
+}
+
+
+@pytest.mark.parametrize("form", NAMES)
+def test_lists_come_in_every_form(tally: Terminal, form: str) -> None:
     three_tasks(tally)
     assert tally("ls", "status=failed,running", "-o", form) == 0
-    assert callable(names)
-    assert names(tally.out) == ["T3", "T2"]
+    assert NAMES[form](tally.out) == ["T3", "T2"]
 
 
 def test_the_form_name_is_for_other_commands(tally: Terminal) -> None:

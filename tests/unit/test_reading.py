@@ -21,7 +21,12 @@ BODY = b'{"task_id":"hello","executor":"noop"}'
 
 
 def delivered(body: bytes = BODY, headers: dict[str, object] | None = None, **properties: Any) -> Delivery:
-    known = {"content_type": "application/json", "message_id": ID, "type": "task.submit.v1", **properties}
+    known: dict[str, Any] = {
+        "content_type": "application/json",
+        "message_id": ID,
+        "type": "task.submit.v1",
+        **properties,
+    }
     return Delivery(
         tag=1,
         queue="task.commands.handler",
