@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from docker import APIClient
@@ -34,7 +35,7 @@ def groups() -> set[str]:
 
 
 def run_sleeper(host: str) -> None:
-    client = APIClient(base_url=host)
+    client = cast("Any", APIClient(base_url=host))
     client.start(client.create_container("tallyport/busybox:dev", ["sleep", "600"]))
     client.close()
 

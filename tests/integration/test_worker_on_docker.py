@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import docker
@@ -173,7 +173,7 @@ async def test_a_worker_killed_in_the_middle_finds_the_same_container_and_every_
 
 
 def _inspected(host: str, container: str) -> dict[str, Any]:
-    client = docker.APIClient(base_url=host)
+    client = cast("Any", docker.APIClient(base_url=host))
     try:
         found: dict[str, Any] = client.inspect_container(container)
         return found

@@ -77,7 +77,10 @@ async def test_a_container_that_was_never_started_has_no_exit_code(
 async def test_an_engine_that_is_not_ready_is_waited_for(
     fails: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_client, "_open", lambda url, runs: Client(None, **fails))
+    def opened(url: str | None, runs: int) -> Client:
+        return Client(None, **fails)
+
+    monkeypatch.setattr(docker_client, "_open", opened)
     with pytest.raises(EngineDown):
         async with docker_client.connect(None, Policy(), runs=1):
             pass
