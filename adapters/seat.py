@@ -13,11 +13,11 @@ from psycopg.errors import ObjectNotInPrerequisiteState, SerializationFailure
 from psycopg.pq import TransactionStatus
 
 from adapters.event_log import APPEND_ALL, COLUMNS, Connection, connect, event_columns, load_streams, recorded
+from adapters.log_page import PAGE
 from domain.errors import StreamsMoved, Superseded
 from domain.ports.log import Page
 from domain.recorded import NewEvent, Recorded
 
-_PAGE = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
 # One snapshot for both, so that nothing at or below the end can be missed; without events there is one row, of nulls.
 _PAGE_OF_TYPES = (
     "SELECT page.*, log.head FROM (SELECT max(notification_id) AS head FROM events) AS log LEFT JOIN LATERAL "
@@ -125,7 +125,7 @@ class PgSeat(Generic[T]):
         heard, self._heard = frozenset(self._heard), set()
         async with self._work.cursor(binary=True) as cursor:
             if types is None:
-                await cursor.execute(_PAGE, (self._position, limit), prepare=True)
+                await cursor.execute(PAGE, (self._position, limit), prepare=True)
                 events = [recorded(row) for row in await cursor.fetchall()]
                 return Page(events, events[-1].position if events else self._position, heard)
             await cursor.execute(_PAGE_OF_TYPES, (self._position, list(types), limit), prepare=True)
