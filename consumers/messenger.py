@@ -37,7 +37,7 @@ OFFER_KEPT, STOP_KEPT, SYNC_KEPT = timedelta(seconds=12), timedelta(minutes=1), 
 Order: TypeAlias = RunLeased | TaskCancelling | RunTimingOut
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Messenger:
     """Follows the log as the consumer `messenger`, and the beats. `send_seconds`: until messages are confirmed."""
 
@@ -46,19 +46,22 @@ class Messenger:
     traces: Traces
     new_id: NewId
     send_seconds: float = SEND_SECONDS
+    _more_beats: bool = True
 
     async def step(self, page: Page) -> bool:
         """Send what the page's events and the unanswered beats call for. True: there may be more.
 
         Raises Unavailable, with nothing noted, if the broker does not confirm. What others log is no reason to begin a
-        transaction: the position then stays behind until the next beat. Nor is it one to look for beats.
+        transaction: the position then stays behind until the next beat. Nor is it one to look for beats, unless the
+        last look has left some.
         """
-        if not page.events and page.heard == LOG_ALONE:
+        look = self._more_beats or page.heard != LOG_ALONE
+        if not page.events and not look:
             return False
         orders = [(recorded, _order(recorded)) for recorded in page.events]
         async with self.seat.turn(page.up_to) as turn:
             tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
-            beats = await turn.unanswered(BEATS_AT_ONCE) if page.heard != LOG_ALONE else ()
+            beats = await turn.unanswered(BEATS_AT_ONCE) if look else ()
             listed = [lease for beat, standing in beats for lease in open_leases(beat, standing)]
             told = {recorded.position for recorded in page.events}
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
@@ -71,7 +74,8 @@ class Messenger:
                     await self._send(messages)
             if beats:
                 await turn.answered([beat for beat, _ in beats])
-        return len(page.events) >= PAGE or len(beats) == BEATS_AT_ONCE
+        self._more_beats = len(beats) == BEATS_AT_ONCE
+        return len(page.events) >= PAGE or self._more_beats
 
     def _offers_and_stops(
         self,

@@ -5,12 +5,13 @@ not recorded is made again with the same id.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
 
+from domain.errors import StreamsMoved
 from domain.events import ENDS
 from domain.messages import Cause
 from domain.notifying import Notification, Rules, Settled, Tried, notifications, settle
@@ -60,6 +61,20 @@ class Notifier:
         tried = [one.result() for one in self.sending.values() if one.done()]
         for notification, *_ in tried:
             del self.sending[notification.key]
+        recorded = frozenset[UUID]()
+        while True:
+            try:
+                due = await self._turn(page, tried, recorded)
+                break
+            except StreamsMoved as moved:
+                recorded |= moved.streams
+        for notification in due:
+            self.sending[notification.key] = asyncio.create_task(self._send(notification))
+
+    async def _turn(
+        self, page: Page, tried: Sequence[tuple[Notification, Tried, Cause]], recorded: frozenset[UUID]
+    ) -> Sequence[Notification]:
+        """What is due now. Outcomes whose streams are `recorded` are in the log already, from before a repair."""
         async with self.seat.turn(page.up_to) as turn:
             now = await turn.now()
             settled = [(settle(one, outcome, now, self.share()), cause) for one, outcome, cause in tried]
@@ -67,9 +82,9 @@ class Notifier:
             named = await turn.channels_named({event.stream for event in page.events})
             await turn.add(notifications(page.events, named, self.rules))
             due = await turn.due(self._room(), self.sending.keys())
-            await turn.append([event for one, cause in settled for event in _facts(one, cause)])
-        for notification in due:
-            self.sending[notification.key] = asyncio.create_task(self._send(notification))
+            facts = [event for one, cause in settled for event in _facts(one, cause)]
+            await turn.append([event for event in facts if event.stream not in recorded])
+        return due
 
     async def _send(self, notification: Notification) -> tuple[Notification, Tried, Cause]:
         name, number = notification.channel, notification.tries + 1

@@ -41,23 +41,28 @@ async def check(dsn: str, durable: bool = True) -> None:
     import psycopg
 
     async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=5) as connection:
+        asked = datetime.now(UTC)
         try:
             row = await (await connection.execute(_LOOK)).fetchone()
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
             raise OtherSchema("database: there is no schema of ours; run `tally db migrate`") from error
     assert row is not None, "one row"
-    judge(row, datetime.now(UTC), durable)
+    judge(row, (asked, datetime.now(UTC)), durable)
 
 
-def judge(row: tuple[Any, ...], now: datetime, durable: bool) -> None:
-    """As `check`, of the settings that are off, the server's time and its schema's versions."""
+def judge(row: tuple[Any, ...], between: tuple[datetime, datetime], durable: bool) -> None:
+    """As `check`, of the settings that are off, the server's time and its schema's versions.
+
+    `between`: this host's time when the server was asked, and when it had answered.
+    """
     off, their_time, applied = row
     if newer := sorted(set(applied) - versions()):
         raise OtherSchema(f"database: its schema has {newer[-1]}, which is newer than this program; update the program")
     if missing := sorted(versions() - set(applied)):
         raise OtherSchema(f"database: its schema lacks {missing[0]}; run `tally db migrate`")
-    if abs(skew := (now - their_time).total_seconds()) > SKEW_SECONDS:
-        raise ClockSkew(f"clock: {skew:+.0f} s from the database's, at most {SKEW_SECONDS:g}; set the host's clock")
+    ahead, behind = (between[0] - their_time).total_seconds(), (their_time - between[1]).total_seconds()
+    if (skew := max(ahead, behind)) > SKEW_SECONDS:
+        raise ClockSkew(f"clock: {skew:.0f} s from the database's, at most {SKEW_SECONDS:g}; set the host's clock")
     if durable and off:
         raise UnsafeDatabase(off)
 

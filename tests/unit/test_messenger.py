@@ -17,6 +17,7 @@ from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing
+from domain.ports.log import Page
 from domain.recorded import new_events
 from domain.reports import HeldRun
 from domain.specs import Container, TaskSpec
@@ -232,6 +233,19 @@ async def test_each_beat_is_answered_once() -> None:
     here.desk.beats["w1"] = LastBeat("w1", 3, 813)
     await here.step()
     assert [sync.beat for sync in here.told("w1") if isinstance(sync, WorkerSync)] == [812, 813]
+
+
+async def test_beats_that_came_before_the_messenger_are_answered_though_only_the_log_is_heard() -> None:
+    here = await place()
+    here.desk.beats["w1"] = LastBeat("w1", 3, 812)
+    log_alone = Page((), 0, frozenset({"tally_log"}))
+
+    await here.messenger.step(log_alone)
+
+    assert [message.TYPE for message in here.told("w1")] == [WorkerSync.TYPE]
+    here.desk.beats["w1"] = LastBeat("w1", 3, 813)
+    assert not await here.messenger.step(log_alone)
+    assert len(here.told("w1")) == 1
 
 
 async def test_what_was_not_confirmed_is_sent_again() -> None:

@@ -152,3 +152,16 @@ async def test_what_was_told_is_not_told_again_after_a_restart() -> None:
     async with world.running():
         await world.facts(2)
     assert [one.event.stream for one in world.wires["ops"].sent] == [TASK, TASK_2]
+
+
+async def test_a_ledger_that_is_older_than_the_log_ends_no_notifier() -> None:
+    world = World(ops=opened())
+    world.log.append(succeeded(TASK, "ops"))
+    async with world.running():
+        await world.facts(1)
+    world.ledger.clear()
+    world.log.seats["notifier"] = (world.log.seats["notifier"][0], 0)
+    world.log.append(failed(TASK_2, "ops"))
+    async with world.running():
+        await world.facts(2)
+    assert [one.event.stream for one in world.wires["ops"].sent] == [TASK, TASK, TASK_2]
