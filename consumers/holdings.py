@@ -67,8 +67,8 @@ class Held:
             self.stopping.set()
 
     def lease_gone(self) -> None:
-        """Ask for its end, of which nobody needs to be told if it has not started."""
-        self.unleased = not self.stopping.is_set()
+        """Ask for its end, of which nobody needs to be told if it has not started. Each sync may repeat this."""
+        self.unleased = self.unleased or not self.stopping.is_set()
         self.stop(None)
 
     def raise_fence(self, fence: int) -> None:

@@ -1,5 +1,7 @@
 """What a worker does when a run is to end, before its start and after."""
 
+import pytest
+
 from domain.ids import derived_id
 from domain.reports import RunError
 from domain.retrying import is_loss
@@ -70,12 +72,16 @@ async def test_a_run_stopped_while_it_waits_for_a_slot_never_starts() -> None:
     assert dock.containers.started == [RUN]
 
 
-async def test_a_run_whose_lease_is_gone_before_its_start_is_given_back_and_taken_again_under_its_next_fence() -> None:
+@pytest.mark.parametrize("syncs", [1, 2])
+async def test_a_run_whose_lease_is_gone_before_its_start_is_given_back_and_taken_again_under_its_next_fence(
+    syncs: int,
+) -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform) as worker:
         platform.tell(offer(offered(runs.TRUE, image="late:1")))
         await dock.containers.pulling.wait()
-        platform.tell(sync(stop=[RUN]))
+        for _ in range(syncs):
+            platform.tell(sync(stop=[RUN]))
         await soon(lambda: not worker.orders.holdings.runs)
         dock.containers.pulled.set()
         platform.tell(offer(offered(runs.TRUE, image="late:1", fence=2)))
@@ -100,13 +106,17 @@ async def test_a_run_ended_because_its_lease_was_gone_is_lost_under_its_next_fen
     assert all(is_loss(one.data) for one in platform.finishes)
 
 
-async def test_a_run_whose_container_is_being_ended_is_lost_if_it_is_offered_again_meanwhile() -> None:
+@pytest.mark.parametrize("syncs", [1, 2])
+async def test_a_run_whose_container_is_being_ended_is_lost_if_it_is_offered_again_meanwhile(
+    syncs: int,
+) -> None:
     platform, dock = Platform(), Dock()
     async with dock.worker(platform):
         platform.tell(offer(offered(runs.SLEEP)))
         await platform.start()
         dock.containers.down = True
-        platform.tell(sync(stop=[RUN]))
+        for _ in range(syncs):
+            platform.tell(sync(stop=[RUN]))
         platform.tell(offer(offered(runs.SLEEP, fence=2)))
         await platform.until(lambda: len(platform.starts) == 2 or None)
         dock.containers.down = False
