@@ -1,6 +1,7 @@
 """Durations and counts from the log for Prometheus: each event once, at the first look that finds it."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -8,12 +9,16 @@ from itertools import accumulate
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from adapters.reading import Reader
+from adapters.reading import Reader, TooLong
 from domain import events as e
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
-EVENTS_A_LOOK = 50_000
-"""Some 0.3 s of the database's time; what is left over is found at the next look."""
+EVENTS_A_PAGE = 50_000
+"""Some 0.3 s of the database's time."""
+LOOK_SECONDS = 1.0
+"""A look begins no page after these; what is left over is found at the next look."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +105,38 @@ class LogCounts(Collector):
         self._expired: dict[str, int] = {}
 
     async def look(self) -> None:
-        """Count what was logged since the last look. Raises Unavailable with nothing counted."""
+        """Count what was logged since the last look; what the database cannot count in its time is passed over.
+
+        Raises Unavailable: what is not counted yet is counted at the next look.
+        """
         async with self._looking:
+            clock = asyncio.get_running_loop().time
+            last = clock() + LOOK_SECONDS
             ((head,),) = await self._reader.rows(_HEAD)
             since: int = head if self._position is None else self._position
-            up_to = min(head, since + EVENTS_A_LOOK)
-            rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS)) if up_to > since else []
-            for topic, namespace, said, *figures in rows:
-                if topic == e.LeaseExpired.TYPE:
-                    self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
-                else:
-                    name = _ENDS[topic]
-                    labels = (namespace, said)[: len(HISTOGRAMS[name].labels)]
-                    self._histograms[name].setdefault(labels, Histogram()).add(*figures)
-            self._position = up_to
+            self._position = since
+            while since < head:
+                self._position = since = await self._count(since, head)
+                if clock() >= last:
+                    break
+
+    async def _count(self, since: int, head: int) -> int:
+        """Count one page. Returns the position up to which nothing is left to count."""
+        up_to = min(head, since + EVENTS_A_PAGE)
+        try:
+            rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS))
+        except TooLong as error:
+            # The same page would take too long at every look, and no figure at all would be told any more.
+            log.warning("metrics: %s events are not counted, those after position %s: %s", head - since, since, error)
+            return head
+        for topic, namespace, said, *figures in rows:
+            if topic == e.LeaseExpired.TYPE:
+                self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
+            else:
+                name = _ENDS[topic]
+                labels = (namespace, said)[: len(HISTOGRAMS[name].labels)]
+                self._histograms[name].setdefault(labels, Histogram()).add(*figures)
+        return up_to
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """The figures of the last look."""

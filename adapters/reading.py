@@ -38,8 +38,13 @@ async def open_reader(dsn: str, most: int = 10) -> AsyncGenerator["Reader", None
         yield Reader(pool)
 
 
+class TooLong(Unavailable):
+    """The database answers, but the statement took longer than it may."""
+
+
 class Reader:
-    """Rows of one statement. Raises Unavailable if no answer comes in time, BadQuery for values that do not fit."""
+    """Rows of one statement. Raises Unavailable if no answer comes in time (TooLong: the statement is why), BadQuery
+    for values that do not fit."""
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
@@ -54,7 +59,7 @@ class Reader:
             except psycopg.errors.DataError:
                 raise BadQuery("cursor or filter: a value in it is not of the kind that is compared") from None
             except psycopg.errors.QueryCanceled:
-                raise Unavailable(f"the database took longer than {STATEMENT_SECONDS} s: narrow the filter") from None
+                raise TooLong(f"the database took longer than {STATEMENT_SECONDS} s: narrow the filter") from None
             except _Lost as lost:
                 if clock() >= last:
                     raise Unavailable("the database does not answer") from lost

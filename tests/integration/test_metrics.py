@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
+from adapters import counting
+from adapters.counting import LogCounts
 from adapters.measuring import GAUGES, Prometheus
-from adapters.reading import open_reader
+from adapters.reading import Reader, open_reader
 from domain import events as e
 from domain.recorded import Recorded, new_events
 from tests.support.database import Database
@@ -98,6 +102,55 @@ async def test_durations_and_expired_leases_are_counted_once_from_the_first_look
     assert {oom % ("1", "0.0"), oom % ("2.5", "1.0"), oom % ("+Inf", "1.0")} <= set(lines)
 
 
+async def test_one_look_counts_more_than_a_page_of_the_log(pg: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "EVENTS_A_PAGE", 4)
+    async with open_reader(pg.read, 1) as reader:
+        counts = LogCounts(reader)
+        await counts.look()
+        record(pg, lives(TASK, TASK_2, TASK_3))
+
+        await counts.look()
+
+    assert runs_counted(counts) == 3
+
+
+async def test_a_look_leaves_the_rest_to_the_next_when_its_time_is_over(
+    pg: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "EVENTS_A_PAGE", 5)
+    monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+    found: list[float] = []
+    async with open_reader(pg.read, 1) as reader:
+        counts = LogCounts(reader)
+        await counts.look()
+        record(pg, lives(TASK, TASK_2, TASK_3))
+
+        for _ in range(3):
+            await counts.look()
+            found.append(runs_counted(counts))
+
+    assert found == [1, 2, 3]
+
+
+async def test_what_takes_too_long_to_count_is_passed_over_and_the_log_says_so(
+    pg: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_reader(pg.read, 1) as reader:
+        slow = Slow(reader)
+        counts = LogCounts(slow)
+        await counts.look()
+        record(pg, lives(TASK, TASK_2))
+
+        slow.slow = True
+        await counts.look()
+        slow.slow = False
+        record(pg, lives(TASK_3))
+        await counts.look()
+
+    assert runs_counted(counts) == 1
+    assert "10 events are not counted" in caplog.text
+
+
 async def test_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_left(pg: Database) -> None:
     now = datetime.now(UTC)
     log = Log().add(TASK, submitted(), queued())
@@ -118,6 +171,34 @@ async def test_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_left(pg: Da
     )
     assert 300 <= float(behind.split()[-1]) < 420
     assert 'tally_projection_lag_seconds{name="relay"} 0.0' in text
+
+
+class Slow(Reader):
+    """Another reader, whose database can be made to take too long to count."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self.slow = reader, False
+
+    async def rows(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
+        if self.slow and "width_bucket" in text:
+            return await self._reader.rows("SELECT pg_sleep(60)")
+        return await self._reader.rows(text, *parameters)
+
+
+def lives(*tasks: UUID) -> Sequence[Recorded]:
+    """Five events of each task, the last of them its run's success."""
+    log = Log()
+    for task in tasks:
+        log.add(task, submitted(), queued(), leased(), started(), run_succeeded())
+    return log.events
+
+
+def runs_counted(counts: LogCounts) -> float:
+    """How many runs have ended, as far as the looks have found."""
+    found = [
+        one for family in counts.collect() if family.name == "tally_run_duration_seconds" for one in family.samples
+    ]
+    return sum(one.value for one in found if one.name.endswith("_count"))
 
 
 def record(pg: Database, events: Sequence[Recorded]) -> None:
