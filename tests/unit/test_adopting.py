@@ -115,7 +115,7 @@ async def test_an_adopted_run_gives_its_result_and_heeds_stops() -> None:
         await first.start()
 
     async with dock.worker(platform, "second"):
-        platform.tell(sync(generation=4, stop=[RUN]))
+        platform.tell(stop())
         finish = await platform.finish()
 
     assert (finish.exit_code, finish.signal, finish.result) == (0, "TERM", [1])
