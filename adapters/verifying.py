@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from adapters.library_recorder import LogRecorder, open_datastore
+from adapters.recorder import LogRecorder, open_datastore
 from adapters.views import columns
 from domain.views import VIEWS, Rows, by_row, facts, fold
 

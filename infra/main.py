@@ -2,14 +2,11 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from pathlib import Path
-from threading import Timer
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -20,9 +17,6 @@ from api.cli.parameters import Connect
 
 if TYPE_CHECKING:
     from api.client import Client
-
-
-DETACH_SECONDS = 5.0
 
 
 def connect(namespace: str | None) -> "AbstractAsyncContextManager[Client]":
@@ -98,25 +92,12 @@ def expected(error: Exception) -> bool:
     return isinstance(error, TallyportError | DevError | OSError | Exit)
 
 
-def leave_when_interrupted(within: float = DETACH_SECONDS) -> None:
-    """On Ctrl-C raise KeyboardInterrupt, and end after `within` seconds whatever still holds on."""
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        last = Timer(within, os._exit, (INTERRUPTED,))
-        last.daemon = True
-        last.start()
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, interrupted)
-
-
 def main() -> None:
     """The console script. A stream that the caller has closed is one that nobody reads."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the program's end
     logging.getLogger("aiormq").addHandler(logging.NullHandler())  # it is told as what it leads to
-    leave_when_interrupted()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,5 +1,6 @@
 """One platform for the tests that do it no harm; tests that kill make their own."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,6 +12,14 @@ from tests.support.platform import Platform, platform
 from tests.support.stack import Servers
 
 MakePlatform = Callable[..., AbstractContextManager[Platform]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_from_a_terminal() -> Iterator[None]:
+    """Ctrl-C reaches what the tests start, also where they are a job in the background, which ignores it by heritage."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

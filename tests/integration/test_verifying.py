@@ -8,7 +8,7 @@ import pytest
 from eventsourcing.application import Repository
 from eventsourcing.persistence import EventStore
 
-from adapters.library_recorder import EventMapper, Happened, LogRecorder, open_datastore
+from adapters.recorder import EventMapper, Happened, LogRecorder, open_datastore
 from adapters.seat import PgSeat
 from adapters.verifying import verify
 from adapters.views import ProjectorPgTurn

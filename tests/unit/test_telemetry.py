@@ -90,7 +90,7 @@ def test_log_lines_are_json_with_the_ids_of_the_step(logs: None, capsys: pytest.
     step = NoTraces().step("process", Cause("chain", "c", "a", TRACEPARENT), "consumer", {"tally.task.id": "T1"})
     with step:
         structlog.get_logger().info("decided", events=2)
-        logging.getLogger("some.library").warning("said %s", "this")
+        logging.getLogger("another.package").warning("said %s", "this")
 
     own, library = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert own["event"] == "decided"

@@ -24,7 +24,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, NotSupportedError, StoredEvent
 
-from adapters.library_recorder import LogRecorder, open_datastore
+from adapters.recorder import LogRecorder, open_datastore
 from tests.support.database import Database
 
 # The module of the test cases imports the library's cipher too, and that a package which nothing here needs.
