@@ -159,6 +159,10 @@ class Holdings:
         chosen = [*under_way, *finished][:LISTED]
         return tuple(HeldRun(run_id=held.run, fence=held.fence, state=held.state) for held in chosen)
 
+    def containers_wait(self) -> bool:
+        """Whether the container of a run that has ended is kept until its report is committed and its output stored."""
+        return any(held.asked and held.finish is not None for held in self.runs.values())
+
     def settle(self, reports: Iterable[FinishReport], stored: Mapping[UUID, int]) -> list[Held]:
         """Note what the platform has committed and stored. Returns the runs that nothing is needed of any more."""
         for report in reports:

@@ -23,8 +23,8 @@ from domain.work import Reply
 BATCH = 256
 BEAT_LIVES = timedelta(seconds=15)
 LAST_WORDS_SECONDS = 3.0
-SETTLE_SECONDS = 0.5
-"""After the end of a run was told: by then it is committed, unless much else is."""
+SETTLE_SECONDS, SETTLE_TRIES = 0.5, 6
+"""After the end of a run was told: by then it is committed, and its output stored, unless much else is."""
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +174,15 @@ class Worker:
 
     async def _beat_after_ends(self) -> None:
         """The answer to a beat lets containers go whose end is committed, without their waiting for the next one."""
+        orders = self.orders
         while True:
-            await self.orders.reporter.ends_told.wait()
-            self.orders.reporter.ends_told.clear()
-            await self.pause(SETTLE_SECONDS)
-            self.orders.beat_now.set()
+            await orders.reporter.ends_told.wait()
+            orders.reporter.ends_told.clear()
+            for _ in range(SETTLE_TRIES):
+                await self.pause(SETTLE_SECONDS)
+                if not orders.holdings.containers_wait():
+                    break
+                orders.beat_now.set()
 
     async def _intake(self) -> None:
         while True:

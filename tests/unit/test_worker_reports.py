@@ -52,6 +52,17 @@ async def test_the_platform_is_asked_soon_after_an_end_whether_the_container_may
     assert SETTLE_SECONDS in dock.pauses.asked
 
 
+async def test_it_is_asked_again_while_the_answer_names_neither_the_end_nor_the_output() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        report = await platform.finish_report()
+        ended_at = len(platform.beats)
+        await platform.beat(ended_at + 3)
+        platform.tell(sync(committed=[report.id]))
+        await soon(dock.empty)
+
+
 class Full(MemorySpool):
     """A disk without room."""
 
