@@ -3,7 +3,8 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from infra.dev.errors import DevError
 from tests.support import database
 from tests.support.broker import Management, Vhost, vhost_urls
 from tests.support.database import Database
+from tests.support.platform import MakePlatform, Platform, platform
 from tests.support.stack import Servers, choose
 
 KINDS = ("unit", "contract", "integration", "e2e")  # the order in which they run
@@ -108,3 +110,18 @@ def vhost(broker: tuple[dict[str, str], Management]) -> Iterator[Vhost]:
 def docker_host(servers: Servers) -> str:
     """Address of a container engine that has both base images."""
     return required(servers.engine)[0]
+
+
+@pytest.fixture(scope="session")
+def make_platform(
+    servers: Servers,
+    pg_template: str,
+    broker: tuple[dict[str, str], Management],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> MakePlatform:
+    """Start a platform of one's own: `with make_platform(processes, SETTING=value) as platform`."""
+
+    def make(*args: Any, **extra: str) -> AbstractContextManager[Platform]:
+        return platform(servers, pg_template, broker[1], tmp_path_factory.mktemp("platform"), *args, **extra)
+
+    return make

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.dev import engine_api
-from tests.e2e.conftest import MakePlatform
 from tests.support.engine_relay import EngineRelay, relay
-from tests.support.platform import BUSYBOX, Platform, remove_containers
+from tests.support.platform import BUSYBOX, MakePlatform, Platform, remove_containers
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -6,9 +6,8 @@ import pytest
 
 from infra.dev import engine_api
 from infra.engine_watch import watching
-from tests.e2e.conftest import MakePlatform
 from tests.support.invariants import assert_each_ran_once, assert_views_are_the_fold
-from tests.support.platform import ALL, BUSYBOX, Platform
+from tests.support.platform import ALL, BUSYBOX, MakePlatform, Platform
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e

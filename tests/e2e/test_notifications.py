@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from standardwebhooks import Webhook
 
-from tests.e2e.conftest import MakePlatform
+from tests.support.platform import MakePlatform
 from tests.support.receiver import receiving
 from tests.support.waiting import until
 

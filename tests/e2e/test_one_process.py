@@ -6,8 +6,7 @@ import pytest
 
 from infra.processes import all as every
 from infra.processes.serve import NAMES
-from tests.e2e.conftest import MakePlatform
-from tests.support.platform import BUSYBOX
+from tests.support.platform import BUSYBOX, MakePlatform
 
 pytestmark = pytest.mark.e2e
 

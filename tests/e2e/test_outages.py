@@ -14,11 +14,10 @@ import pytest
 
 from infra.dev import postgres, rabbitmq
 from infra.engine_watch import Sightings, watching
-from tests.e2e.conftest import MakePlatform
 from tests.support import database
 from tests.support.broker import Management
 from tests.support.invariants import assert_each_ran_once, assert_views_are_the_fold
-from tests.support.platform import BUSYBOX, Platform, platform
+from tests.support.platform import BUSYBOX, MakePlatform, Platform, platform
 from tests.support.stack import Servers
 from tests.support.waiting import until
 

@@ -7,8 +7,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from infra.dev.otlp_receiver import Span, otlp_receiver, tree
-from tests.e2e.conftest import MakePlatform
-from tests.support.platform import BUSYBOX
+from tests.support.platform import BUSYBOX, MakePlatform
 from tests.support.receiver import receiving
 from tests.support.waiting import until
 

@@ -12,10 +12,8 @@ from uuid_utils.compat import uuid7
 
 from domain.work import Reply
 from infra.topology import COMMANDS, REPORTS
-from tests.support.broker import Management
 from tests.support.corpus import Case, cases
-from tests.support.platform import Platform, platform
-from tests.support.stack import Servers
+from tests.support.platform import MakePlatform, Platform
 
 pytestmark = pytest.mark.integration
 REPLIES = "amq.rabbitmq.reply-to"
@@ -52,14 +50,9 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def handling(
-    servers: Servers,
-    pg_template: str,
-    broker: tuple[dict[str, str], Management],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Platform]:
+def handling(make_platform: MakePlatform) -> Iterator[Platform]:
     """A platform of which only the handler runs."""
-    with platform(servers, pg_template, broker[1], tmp_path_factory.mktemp("corpus"), ["handler"]) as running:
+    with make_platform(["handler"]) as running:
         yield running
 
 

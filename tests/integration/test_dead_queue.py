@@ -8,9 +8,7 @@ import pika
 import pytest
 from uuid_utils.compat import uuid7
 
-from tests.support.broker import Management
-from tests.support.platform import Platform, platform
-from tests.support.stack import Servers
+from tests.support.platform import MakePlatform, Platform
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -24,14 +22,9 @@ FORGED = {
 
 
 @pytest.fixture
-def handling(
-    servers: Servers,
-    pg_template: str,
-    broker: tuple[dict[str, str], Management],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Platform]:
+def handling(make_platform: MakePlatform) -> Iterator[Platform]:
     """A platform of which only the handler runs."""
-    with platform(servers, pg_template, broker[1], tmp_path_factory.mktemp("dead"), ["handler"]) as running:
+    with make_platform(["handler"]) as running:
         yield running
 
 

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-import pytest_asyncio
 
 from domain import events as e
 from domain.ids import derived_id
@@ -26,12 +24,6 @@ from tests.support.http_api import Running, running
 pytestmark = pytest.mark.integration
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 FOREIGN = TaskSpec(task_id="T9", executor="noop")
-
-
-@pytest_asyncio.fixture
-async def api(pg: Database, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(pg, tmp_path / "issuer") as api:
-        yield api
 
 
 def in_one(text: str) -> dict[str, Any]:

@@ -4,31 +4,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-import pytest_asyncio
 
 from adapters.queries import PgQueries
 from domain.errors import Unavailable, Unroutable
 from domain.ports.broker import Outgoing
 from domain.ports.querying import Listed, TaskFilter
-from tests.support.database import Database
 from tests.support.histories import TASK, run_id, whole
-from tests.support.http_api import Running, running
+from tests.support.http_api import Running
 
 pytestmark = pytest.mark.integration
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
-
-
-@pytest_asyncio.fixture
-async def api(pg: Database, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(pg, tmp_path / "issuer") as api:
-        yield api
 
 
 def in_one(text: str) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-import pytest_asyncio
 
 from adapters.queries import PgQueries
 from domain import events as e
@@ -17,17 +14,11 @@ from domain.ports.querying import TaskFilter
 from domain.recorded import new_events
 from tests.support.database import Database
 from tests.support.histories import CAUSE, HELLO, TASK, TASK_2, WORKFLOW, queued, submitted, whole
-from tests.support.http_api import Running, running
+from tests.support.http_api import Running
 
 pytestmark = pytest.mark.integration
 GRAPH = e.WorkflowSubmitted(workflow_id="F1", tasks=(e.Node(task_id="T1", stream=TASK),))
 IN_GRAPH = submitted(HELLO, "T1", workflow_id="F1", workflow=str(WORKFLOW))
-
-
-@pytest_asyncio.fixture
-async def api(pg: Database, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(pg, tmp_path / "issuer") as api:
-        yield api
 
 
 async def test_a_workflow_is_new_when_one_of_its_tasks_is(api: Running) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,10 @@ class Platform:
 
     def _tail(self) -> str:
         return "\n".join(f"{e.position} {e.stream} {e.version} {e.type} {e.actor}" for e in self.events()[-30:])
+
+
+MakePlatform = Callable[..., AbstractContextManager[Platform]]
+"""The fixture `make_platform`: takes what `platform` takes from `processes` on."""
 
 
 @contextmanager

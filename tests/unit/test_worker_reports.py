@@ -77,18 +77,9 @@ class ReadOnly(MemorySpool):
         raise Unavailable("read-only file system")
 
 
-async def test_a_report_that_the_disk_does_not_take_is_heard_all_the_same() -> None:
-    platform, dock = Platform(), Dock(spool=Full())
-    async with dock.worker(platform):
-        platform.tell(offer(offered(runs.TRUE)))
-        report = await platform.finish_report()
-        platform.tell(sync(committed=[report.id]))
-        await soon(dock.empty)
-    assert report.data.exit_code == 0
-
-
-async def test_a_report_that_cannot_be_deleted_keeps_no_container() -> None:
-    platform, dock = Platform(), Dock(spool=ReadOnly())
+@pytest.mark.parametrize("spool", [Full(), ReadOnly()], ids=["takes nothing", "lets nothing be deleted"])
+async def test_a_disk_that_fails_delays_no_report_and_keeps_no_container(spool: MemorySpool) -> None:
+    platform, dock = Platform(), Dock(spool=spool)
     async with dock.worker(platform):
         platform.tell(offer(offered(runs.TRUE)))
         report = await platform.finish_report()
