@@ -13,8 +13,8 @@ from adapters.reading import Reader, TooLong
 from domain import events as e
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
-EVENTS_A_PAGE = 50_000
-"""Some 0.3 s of the database's time."""
+EVENTS_A_PAGE, FEWEST = 50_000, 1000
+"""Some 0.3 s of the database's time. A page that takes too long is halved, down to the fewest."""
 LOOK_SECONDS = 1.0
 """A look begins no page after these; what is left over is found at the next look."""
 
@@ -101,11 +101,13 @@ class LogCounts(Collector):
     def __init__(self, reader: Reader) -> None:
         self._reader, self._looking = reader, asyncio.Lock()
         self._position: int | None = None
+        self._page = EVENTS_A_PAGE
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
         self._expired: dict[str, int] = {}
 
     async def look(self) -> None:
-        """Count what was logged since the last look; what the database cannot count in its time is passed over.
+        """Count what was logged since the last look. A page that takes too long is counted in smaller ones at the next
+        looks; only what the database cannot count even so is passed over.
 
         Raises Unavailable: what is not counted yet is counted at the next look.
         """
@@ -113,22 +115,25 @@ class LogCounts(Collector):
             clock = asyncio.get_running_loop().time
             last = clock() + LOOK_SECONDS
             ((head,),) = await self._reader.rows(_HEAD)
-            since: int = head if self._position is None else self._position
-            self._position = since
+            since = self._position = head if self._position is None else min(self._position, head)
             while since < head:
-                self._position = since = await self._count(since, head)
-                if clock() >= last:
+                up_to = min(head, since + self._page)
+                done = await self._count(since, up_to)
+                since = self._position = up_to if done else since
+                if not done or clock() >= last:
                     break
 
-    async def _count(self, since: int, head: int) -> int:
-        """Count one page. Returns the position up to which nothing is left to count."""
-        up_to = min(head, since + EVENTS_A_PAGE)
+    async def _count(self, since: int, up_to: int) -> bool:
+        """Count one page. Returns whether it is dealt with."""
         try:
             rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS))
-        except TooLong as error:
-            # The same page would take too long at every look, and no figure at all would be told any more.
-            log.warning("metrics: %s events are not counted, those after position %s: %s", head - since, since, error)
-            return head
+        except TooLong:
+            if self._page > FEWEST:
+                self._page = max(self._page // 2, FEWEST)
+                return False
+            log.warning("metrics: events %d to %d are not counted: the database takes too long", since + 1, up_to)
+            return True
+        self._page = min(2 * self._page, EVENTS_A_PAGE)
         for topic, namespace, said, *figures in rows:
             if topic == e.LeaseExpired.TYPE:
                 self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
@@ -136,7 +141,7 @@ class LogCounts(Collector):
                 name = _ENDS[topic]
                 labels = (namespace, said)[: len(HISTOGRAMS[name].labels)]
                 self._histograms[name].setdefault(labels, Histogram()).add(*figures)
-        return up_to
+        return True
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """The figures of the last look."""

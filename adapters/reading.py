@@ -39,7 +39,7 @@ async def open_reader(dsn: str, most: int = 10) -> AsyncGenerator["Reader", None
 
 
 class TooLong(Unavailable):
-    """The database answers, but the statement took longer than it may."""
+    """The database answers, but has given the statement up: it took longer than it may, or was cancelled."""
 
 
 class Reader:

@@ -119,7 +119,7 @@ class PgSeat(Generic[T]):
         await self._stack.aclose()
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        """See `domain.ports.log.Seat`."""
         self._hint.clear()
         self._types = None if types is None else frozenset(types)
         heard, self._heard = frozenset(self._heard), set()

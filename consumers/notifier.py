@@ -67,6 +67,8 @@ class Notifier:
                 due = await self._turn(page, tried, recorded)
                 break
             except StreamsMoved as moved:
+                if moved.streams <= recorded:
+                    raise
                 recorded |= moved.streams
         for notification in due:
             self.sending[notification.key] = asyncio.create_task(self._send(notification))

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from consumers.fitness import Fitness
 from consumers.holdings import Holdings
+from consumers.lives import Lives
 from consumers.orders import Orders
 from consumers.registering import Registration
 from consumers.reporting import Reporter
 from consumers.running import Runs
 from consumers.shipping import LogShipper
 from consumers.starting import Pause
-from consumers.worker import Lives, Worker
+from consumers.worker import Worker
 from domain.ports.broker import Publisher, Subscription
 from domain.ports.log import NewId
 from domain.ports.running import BootClock, Containers, HostLoad, Spool

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from consumers.adopting import adopt, hold_again
 from consumers.holdings import LISTED
+from consumers.lives import Lives
 from consumers.orders import Orders
 from consumers.shipping import LogShipper
 from consumers.starting import Pause, Start
@@ -24,33 +25,10 @@ BATCH = 256
 BEAT_LIVES = timedelta(seconds=15)
 LAST_WORDS_SECONDS = 3.0
 SETTLE_SECONDS, SETTLE_TRIES = 0.5, 6
-"""After the end of a run was told: by then it is committed, and its output stored, unless much else is."""
+"""After the end of a run was told: at the first try it is mostly committed and its output stored, after the last one
+the next beat will do."""
 
 log = logging.getLogger(__name__)
-
-
-class Lives:
-    """Everything that goes on beside the loops: run by run."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __call__(self, life: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(life)
-        self._tasks.add(task)
-        task.add_done_callback(self._over)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("%s", error, exc_info=error)
-
-    async def cancel(self) -> None:
-        """Let go of all: containers stay as they are."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)

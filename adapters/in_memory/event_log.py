@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.errors import StreamsMoved, Superseded
 from domain.ids import derived_id
-from domain.ports.log import Appended, Clock, Page
+from domain.ports.log import PAGE_BYTES, Appended, Clock, Page
 from domain.recorded import NewEvent, Recorded
 
 
@@ -39,6 +39,17 @@ class MemoryLog:
         positions = [self._store(new) for new in events if new.stream not in moved]
         self.grown.set()
         return Appended(positions, moved)
+
+    def page(self, after: int, limit: int) -> Page:
+        """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
+        events: list[Recorded] = []
+        size = 0
+        for event in self.events[after : after + limit]:
+            events.append(event)
+            size += len(event.body)
+            if size >= PAGE_BYTES:
+                break
+        return Page(events, events[-1].position if events else after)
 
     def _store(self, new: NewEvent) -> int:
         position = len(self.events) + 1
@@ -99,10 +110,11 @@ class MemorySeat(Generic[T]):
         return self.log.seats[self.name][1]
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        """See `domain.ports.log.Seat`."""
         self.log.grown.clear()
-        rest = self.log.events[self.position :]
-        events = [event for event in rest if types is None or event.type in types][:limit]
+        if types is None:
+            return self.log.page(self.position, limit)
+        events = [event for event in self.log.events[self.position :] if event.type in types][:limit]
         end = self.log.events[-1].position if self.log.events else 0
         return Page(events, events[-1].position if len(events) == limit else end)
 

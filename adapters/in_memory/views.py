@@ -6,9 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.ports.log import PAGE_BYTES, Page
+from domain.ports.log import Page
 from domain.ports.rebuilding import Compared
-from domain.recorded import Recorded
 from domain.views import VIEWS, Row, Rows
 
 
@@ -94,14 +93,7 @@ class MemoryRebuild:
 
     async def page(self, after: int, limit: int) -> Page:
         """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
-        events: list[Recorded] = []
-        size = 0
-        for event in self._log.events[after : after + limit]:
-            events.append(event)
-            size += len(event.body)
-            if size >= PAGE_BYTES:
-                break
-        return Page(events, events[-1].position if events else after)
+        return self._log.page(after, limit)
 
     @asynccontextmanager
     async def beside(self) -> AsyncGenerator[MemoryBeside, None]:

@@ -78,7 +78,10 @@ class Seat(Protocol[T_co]):
     """A follower's place in the log, held by one process at a time; the others stand by."""
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        """The next events after the position, at most `limit`, of these types (None: all). Changes nothing."""
+        """The next events after the position, at most `limit`, of these types. Changes nothing.
+
+        Without `types` all, and no more once they say PAGE_BYTES.
+        """
         ...
 
     def turn(self, up_to: int = 0) -> AbstractAsyncContextManager[T_co]:

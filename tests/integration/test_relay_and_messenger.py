@@ -32,7 +32,7 @@ from infra.topology import TOPOLOGY, work_queue, worker_topology
 from tests.support.broker import Vhost
 from tests.support.database import Database
 from tests.support.ended_tasks import CAUSE, TASK, history
-from tests.unit.test_messenger import RUN, leased
+from tests.support.messenger_place import RUN, leased
 
 pytestmark = pytest.mark.integration
 STOP = asyncio.Event()

@@ -3,83 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
 
-from adapters.in_memory.broker import InMemoryBroker
-from adapters.in_memory.event_log import MemoryLog, MemorySeat
-from adapters.in_memory.messaging import Desk
 from adapters.in_memory.traces import NoTraces
+from consumers import messenger
 from consumers.messenger import TYPES, Messenger
 from domain import events as e
 from domain.errors import Unavailable
 from domain.ids import derived_id
-from domain.messages import Cause, Message
 from domain.ports.broker import Outgoing
 from domain.ports.log import Page
 from domain.recorded import new_events
 from domain.reports import HeldRun
 from domain.specs import Container, TaskSpec
 from domain.syncing import LastBeat, Standing
-from domain.work import WORK, RunOffer, RunStop, WorkerSync
-from infra.topology import TOPOLOGY, work_queue, worker_topology
+from domain.work import RunOffer, RunStop, WorkerSync
 from tests.support.commands import Ids
-from tests.support.ended_tasks import NOW, TASK, TASK_2, Hands
-
-RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-CAUSE = Cause("chain", "command", "alice", TRACE, "vendor=1")
-
-CANCELLING = e.TaskCancelling(
-    task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=30), by="alice"
-)
-
-
-def leased(run: UUID, fence: int = 1, worker: str = "w1", generation: int = 3) -> e.RunLeased:
-    return e.RunLeased(
-        task_id="T1",
-        run_id=run,
-        run=1,
-        fence=fence,
-        worker_id=worker,
-        generation=generation,
-        beat=812,
-        within=timedelta(seconds=11.4),
-        expires_at=NOW + timedelta(seconds=12),
-    )
-
-
-class Place:
-    """A log, open leases, beats, and a messenger to workers w1 and w2."""
-
-    def __init__(self) -> None:
-        self.log, self.desk, self.broker = MemoryLog(Hands()), Desk(), InMemoryBroker()
-        self.seat = MemorySeat(self.log, "messenger", self.desk.turn)
-        self.messenger = Messenger(self.seat, self.broker.publisher(), NoTraces(), Ids())
-
-    def task(self, stream: UUID, *events: e.TaskEvent, spec: TaskSpec | None = None) -> None:
-        submitted = e.TaskSubmitted(task_id="T1", spec=spec or TaskSpec(executor="noop", name="nightly"))
-        self.log.append(new_events(stream, 0, "analytics", [submitted, *events], CAUSE))
-        for event in events:
-            if isinstance(event, e.RunLeased):
-                self.desk.leases[event.run_id] = (event.fence, stream)
-
-    async def step(self) -> bool:
-        return await self.messenger.step(await self.seat.page(1000, TYPES))
-
-    def told(self, worker: str) -> Sequence[Message]:
-        return [
-            WORK[delivery.type or ""].model_validate_json(delivery.body)
-            for delivery in self.broker.waiting(work_queue(worker))
-        ]
-
-
-async def place() -> Place:
-    made = Place()
-    for topology in (TOPOLOGY, worker_topology("w1"), worker_topology("w2")):
-        await made.broker.declare(topology)
-    return made
+from tests.support.ended_tasks import TASK, TASK_2
+from tests.support.messenger_place import CANCELLING, CAUSE, RUN, RUN_2, TRACE, leased, place
 
 
 async def test_a_leased_run_is_offered_to_its_worker_with_all_it_needs() -> None:
@@ -246,6 +188,20 @@ async def test_beats_that_came_before_the_messenger_are_answered_though_only_the
     here.desk.beats["w1"] = LastBeat("w1", 3, 813)
     assert not await here.messenger.step(log_alone)
     assert len(here.told("w1")) == 1
+
+
+async def test_beats_that_one_look_left_are_answered_though_only_the_log_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messenger, "BEATS_AT_ONCE", 1)
+    here = await place()
+    here.desk.beats = {worker: LastBeat(worker, 3, 812) for worker in ("w1", "w2")}
+    log_alone = Page((), 0, frozenset({"tally_log"}))
+
+    assert await here.messenger.step(log_alone)
+    await here.messenger.step(log_alone)
+
+    assert [len(here.told(worker)) for worker in ("w1", "w2")] == [1, 1]
 
 
 async def test_what_was_not_confirmed_is_sent_again() -> None:

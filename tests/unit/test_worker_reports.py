@@ -1,5 +1,6 @@
 """What a worker tells of its runs: on disk before it is heard, until it is committed, under the fence that counts."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from domain.errors import Unavailable
 from domain.messages import Message
 from domain.reports import FinishReport, Heartbeat
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
+from tests.support.docks import Dock, Pauses, Platform, offer, offered, soon, stop, sync
 from tests.support.runs import RUN
 
 
@@ -63,6 +64,33 @@ async def test_it_is_asked_again_while_the_answer_names_neither_the_end_nor_the_
         await soon(dock.empty)
 
 
+async def test_once_the_container_is_gone_nothing_is_asked_any_more() -> None:
+    platform, pauses = Platform(), Ended()
+    dock = Dock(pauses=pauses)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        report = await platform.finish_report()
+        platform.tell(sync(committed=[report.id]))
+        await soon(dock.empty)
+        pauses.over.set()
+        for _ in range(100):
+            await asyncio.sleep(0)
+    assert dock.pauses.asked.count(SETTLE_SECONDS) == 1
+
+
+class Ended(Pauses):
+    """Pauses after an end last until they are `over`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        await super().__call__(seconds)
+        if seconds == SETTLE_SECONDS:
+            await self.over.wait()
+
+
 class Full(MemorySpool):
     """A disk without room."""
 
@@ -77,9 +105,9 @@ class ReadOnly(MemorySpool):
         raise Unavailable("read-only file system")
 
 
-@pytest.mark.parametrize("spool", [Full(), ReadOnly()], ids=["takes nothing", "lets nothing be deleted"])
-async def test_a_disk_that_fails_delays_no_report_and_keeps_no_container(spool: MemorySpool) -> None:
-    platform, dock = Platform(), Dock(spool=spool)
+@pytest.mark.parametrize("disk", [Full, ReadOnly])
+async def test_a_disk_that_fails_delays_no_report_and_keeps_no_container(disk: type[MemorySpool]) -> None:
+    platform, dock = Platform(), Dock(spool=disk())
     async with dock.worker(platform):
         platform.tell(offer(offered(runs.TRUE)))
         report = await platform.finish_report()
