@@ -22,13 +22,14 @@ _NOTE = (
     "answered = CASE WHEN b.generation = excluded.generation THEN b.answered ELSE -1 END "
     "WHERE (b.generation, b.beat) < (excluded.generation, excluded.beat)"
 )
+# An array is made once. As a join it is made again for each lease, when the statistics say that there are none.
 _RENEW = (
-    "UPDATE leases l SET accepted = true, until = (SELECT seconds FROM lease_clock) + %b "
-    "FROM (SELECT k.run_id FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::int[]) "
+    "UPDATE leases SET accepted = true, until = (SELECT seconds FROM lease_clock) + %b "
+    "WHERE run_id = ANY (ARRAY(SELECT k.run_id FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::int[]) "
     "AS k(run_id, fence, worker_id, generation) "
     "JOIN leases USING (run_id, fence, worker_id) JOIN worker_beats b USING (worker_id) "
     "WHERE k.generation = b.generation AND k.generation >= leases.generation "
-    "ORDER BY k.run_id FOR UPDATE OF leases) AS held WHERE l.run_id = held.run_id"
+    "ORDER BY k.run_id FOR UPDATE OF leases))"
 )
 _PROBE = "UPDATE lease_clock SET answered = %b, answered_at = clock_timestamp() WHERE answered < %b"
 

@@ -23,7 +23,6 @@ CREATE TABLE leases (
   accepted boolean NOT NULL DEFAULT false,
   until double precision NOT NULL
 );
-CREATE INDEX leases_worker_idx ON leases (worker_id);
 CREATE INDEX leases_until_idx ON leases (until);
 
 -- The last beat of each worker. `heard`: lease clock at its receipt. `answered`: the last beat that got its sync.
