@@ -14,9 +14,15 @@ WITH members AS (
   RETURNING workflow)
 INSERT INTO conductor_workflows (workflow) SELECT DISTINCT workflow FROM members ON CONFLICT DO NOTHING
 """
+ADD_NEEDS = """
+INSERT INTO conductor_needs (downstream, need, at_least, open)
+SELECT * FROM unnest(%b::uuid[], %b::int[], %b::int[], %b::int[]) ON CONFLICT DO NOTHING
+"""
 ADD_EDGES = """
-INSERT INTO conductor_edges (downstream, upstream, name)
-SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::text[]) ON CONFLICT DO NOTHING
+INSERT INTO conductor_edges (downstream, need, upstream, name, met_by)
+SELECT downstream, need, upstream, name, string_to_array(met_by, ' ')
+FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[]) AS e (downstream, need, upstream, name, met_by)
+ON CONFLICT DO NOTHING
 """
 ADD_TIMERS = """
 INSERT INTO conductor_timers (task, fence, due) SELECT * FROM unnest(%b::uuid[], %b::int[], %b::timestamptz[])
@@ -41,22 +47,35 @@ WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over 
   settled AS (DELETE FROM conductor_settled USING over WHERE conductor_settled.task = over.task),
   cancels AS (DELETE FROM conductor_cancels USING over WHERE conductor_cancels.task = over.task),
   own AS (DELETE FROM conductor_edges USING over WHERE downstream = over.task),
+  needs AS (DELETE FROM conductor_needs USING over WHERE downstream = over.task),
   edges AS (
     UPDATE conductor_edges SET ended = over.ended FROM over
     WHERE upstream = over.task AND conductor_edges.ended IS NULL AND downstream NOT IN (SELECT task FROM over)
-    RETURNING downstream, upstream, over.ended),
+    RETURNING downstream, upstream, need, over.ended = ANY (met_by) AS met),
   members AS (
     UPDATE conductor_members SET ended = over.ended FROM over WHERE conductor_members.task = over.task
     RETURNING workflow, over.task)
-SELECT false, downstream, upstream, ended FROM edges UNION ALL SELECT true, workflow, task, NULL FROM members
+SELECT false, downstream, upstream, need, met FROM edges
+UNION ALL SELECT true, workflow, task, NULL, NULL FROM members
 """
+# What the statement itself changes of the needs is not seen by its other parts: `untouched` are those that it leaves.
 SETTLE = """
+WITH touched AS MATERIALIZED (
+    SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::bool[]) AS touched (downstream, upstream, need, met)),
+  counted AS MATERIALIZED (
+    SELECT downstream, need, count(*) AS ended, count(*) FILTER (WHERE met) AS met FROM touched GROUP BY 1, 2),
+  needs AS (
+    UPDATE conductor_needs n SET open = n.open - c.ended, met = n.met + c.met FROM counted c
+    WHERE n.downstream = c.downstream AND n.need = c.need
+    RETURNING n.downstream, n.met >= n.at_least AS met, n.met + n.open < n.at_least AS lost),
+  standing AS (SELECT downstream, bool_and(met) AS met, bool_or(lost) AS lost FROM needs GROUP BY downstream)
 INSERT INTO conductor_settled (task, cause)
-SELECT DISTINCT ON (downstream) downstream, upstream
-FROM unnest(%b::uuid[], %b::uuid[], %b::text[]) AS touched (downstream, upstream, ended)
-WHERE ended <> 'succeeded' OR NOT EXISTS (
-  SELECT FROM conductor_edges e WHERE e.downstream = touched.downstream AND e.ended IS NULL)
-ORDER BY downstream, ended = 'succeeded'
+SELECT downstream, (
+  SELECT upstream FROM touched t WHERE t.downstream = standing.downstream
+  ORDER BY t.met = standing.lost, upstream LIMIT 1)
+FROM standing WHERE lost OR (met AND NOT EXISTS (
+  SELECT FROM conductor_needs untouched WHERE untouched.downstream = standing.downstream AND met < at_least
+  AND need NOT IN (SELECT need FROM counted WHERE counted.downstream = standing.downstream)))
 ON CONFLICT DO NOTHING
 """
 COMPLETE = """
@@ -70,22 +89,26 @@ SELECT task, workflow FROM conductor_members WHERE workflow = ANY(%b::uuid[]) AN
 """
 
 AGENDA = """
-(SELECT 'cancel', task, workflow, NULL::text[], NULL::text[], NULL::bigint[], NULL::timestamptz, NULL::int
+(SELECT 'cancel', task, workflow, NULL::text[], NULL::bigint[], NULL::bigint[], NULL::bigint[], NULL::timestamptz,
+   NULL::int
  FROM conductor_cancels ORDER BY task LIMIT %b)
 UNION ALL
-(SELECT 'settled', task, cause, names, ends, NULL, NULL, NULL
+(SELECT 'settled', task, cause, unmet, at_least, met, open, NULL, NULL
  FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %b) AS settled, LATERAL (
-   SELECT array_agg(name) AS names, array_agg(ended) AS ends
-   FROM (SELECT min(name COLLATE "C") AS name, ended FROM conductor_edges WHERE downstream = task GROUP BY ended) AS e
- ) AS edges)
+   SELECT array_agg(least.name) AS unmet, array_agg(n.at_least::bigint) AS at_least, array_agg(n.met::bigint) AS met,
+     array_agg(n.open::bigint) AS open
+   FROM conductor_needs n, LATERAL (
+     SELECT min(e.name COLLATE "C") AS name FROM conductor_edges e
+     WHERE e.downstream = n.downstream AND e.need = n.need AND e.ended <> ALL (e.met_by)) AS least
+   WHERE n.downstream = settled.task) AS needs)
 UNION ALL
-(SELECT 'complete', workflow, last, NULL, ends, counts, NULL, NULL
+(SELECT 'complete', workflow, last, ends, counts, NULL, NULL, NULL, NULL
  FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT %b) AS complete, LATERAL (
    SELECT array_agg(ended) AS ends, array_agg(n) AS counts
    FROM (SELECT ended, count(*) AS n FROM conductor_members m WHERE m.workflow = complete.workflow GROUP BY ended) AS m
  ) AS members)
 UNION ALL
-(SELECT 'due', task, NULL, NULL, NULL, NULL, due, fence
+(SELECT 'due', task, NULL, NULL, NULL, NULL, NULL, due, fence
  FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
 """
 STANDING = """
@@ -131,6 +154,7 @@ ORDER BY first.key, first.position, events.originator_version
 DEAL = """
 WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%b::uuid[])),
   edges AS (DELETE FROM conductor_edges WHERE downstream = ANY(%b::uuid[])),
+  needs AS (DELETE FROM conductor_needs WHERE downstream = ANY(%b::uuid[])),
   cancels AS (DELETE FROM conductor_cancels WHERE task = ANY(%b::uuid[])),
   workflows AS (DELETE FROM conductor_workflows WHERE workflow = ANY(%b::uuid[])),
   members AS (DELETE FROM conductor_members WHERE workflow = ANY(%b::uuid[])),

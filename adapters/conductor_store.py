@@ -9,6 +9,7 @@ from psycopg import AsyncCursor
 from adapters import conductor_sql as sql
 from adapters.event_log import recorded
 from adapters.seat import PgTurn
+from domain.dependencies import Standing
 from domain.dispatching import Host, Waiting
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
@@ -26,10 +27,12 @@ class ConductorPgTurn(PgTurn):
             await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
         if notes.members:
             await self._do(sql.ADD_MEMBERS, *_columns(notes.members))
+        if notes.needs:
+            needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
+            await self._do(sql.ADD_NEEDS, *_columns(needs))
         if notes.edges:
-            await self._do(
-                sql.ADD_EDGES, *_columns([(edge.downstream, edge.upstream, edge.name) for edge in notes.edges])
-            )
+            edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
+            await self._do(sql.ADD_EDGES, *_columns(edges))
         if notes.timers:
             await self._do(sql.ADD_TIMERS, *_columns([(timer.task, timer.fence, timer.due) for timer in notes.timers]))
         if notes.queued:
@@ -83,6 +86,7 @@ class ConductorPgTurn(PgTurn):
                 sql.DEAL,
                 list(dealt.settled),
                 list(dealt.settled),
+                list(dealt.settled),
                 list(dealt.cancelled),
                 list(dealt.complete),
                 list(dealt.complete),
@@ -116,14 +120,15 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     settled: list[Settled] = []
     complete: list[Complete] = []
     due: list[Timer] = []
-    for kind, one, other, names, ends, counts, at, fence in rows:
+    for kind, one, other, names, counts, met, still_open, at, fence in rows:
         match kind:
             case "cancel":
                 cancels.append((one, other))
             case "settled":
-                settled.append(Settled(one, other, dict(zip(names or (), ends or (), strict=True))))
+                standings = zip(counts or (), met or (), still_open or (), names or (), strict=True)
+                settled.append(Settled(one, other, [Standing(*standing) for standing in standings]))
             case "complete":
-                complete.append(Complete(one, other, dict(zip(ends, counts, strict=True))))
+                complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
             case _:
                 due.append(Timer(one, fence, at))
     return Agenda(cancels, settled, complete, due)

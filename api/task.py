@@ -5,12 +5,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from domain.specs import Container, DependsOn, Requires, TaskSpec, Timeouts
+from domain.specs import AtLeast, Container, DependsOn, Requires, TaskSpec, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """`name` is for people. `task_id`, unique in its namespace, is what others depend on; left out, one is made.
+
+    `depends_on`: tasks that must have succeeded first, by id; or DependsOn("T0", when="failed"), or AtLeast.
 
     Give `image`, or `task_type` with its `input`, or executor "noop". `timeout` limits the run, `memory` is such as
     "512Mi"; what is left out is the platform's default.
@@ -24,7 +26,7 @@ class Task:
     input: Mapping[str, Any] | None = None
     executor: Literal["docker", "noop"] = "docker"
     task_id: str | None = None
-    depends_on: Sequence[str] = ()
+    depends_on: Sequence[str | DependsOn | AtLeast] = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     cpus: float | None = None
     memory: str | None = None
@@ -48,7 +50,7 @@ class Task:
             task_type=self.task_type,
             input=None if self.input is None else dict(self.input),
             executor=self.executor,
-            depends_on=tuple(DependsOn(task_id=need) for need in self.depends_on),
+            depends_on=tuple(DependsOn(task_id=need) if isinstance(need, str) else need for need in self.depends_on),
             priority=self.priority,
             requires=Requires(pool=self.pool),
             timeouts=Timeouts() if self.timeout is None else Timeouts(run=self.timeout),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from api.task import Task
 from domain.commands import SubmitWorkflow
+from domain.specs import AtLeast, DependsOn, When
 from domain.work import Reply
 
 Send = Callable[..., Awaitable[tuple[UUID, Reply | None]]]
@@ -20,9 +21,11 @@ class Step:
     id: str
     task: Task
 
-    def after(self, *needed: "Step") -> Self:
-        """Start only when all of `needed` have succeeded."""
-        self.task = replace(self.task, depends_on=(*self.task.depends_on, *(step.id for step in needed)))
+    def after(self, *needed: "Step", when: When = "succeeded", at_least: int | None = None) -> Self:
+        """Start only when all of `needed`, or `at_least` so many, have ended like that."""
+        needs = tuple(DependsOn(task_id=step.id, when=when) for step in needed)
+        more = needs if at_least is None else (AtLeast(at_least=at_least, of=needs),)
+        self.task = replace(self.task, depends_on=(*self.task.depends_on, *more))
         return self
 
 

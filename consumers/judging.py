@@ -7,6 +7,7 @@ from uuid import UUID
 from consumers.batches import Batch, Verdict
 from domain import task, workflow
 from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.dependencies import named
 from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, WorkflowIdTaken
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
@@ -59,14 +60,14 @@ def _of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], 
 
 def _of_specs(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:
     own = {spec.task_id for spec in specs if spec.task_id is not None}
-    upstream = {need.task_id for spec in specs for need in spec.depends_on} - own
+    upstream = {name for spec in specs for name in named(spec.depends_on)} - own
     return _of(namespace, "task", sorted(upstream | own if careful else upstream))
 
 
 def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[str, UUID]:
     """The streams of the tasks that `specs` depend on, as far as they are known."""
     found: dict[str, UUID] = {}
-    for name in {need.task_id for spec in specs for need in spec.depends_on}:
+    for name in {name for spec in specs for name in named(spec.depends_on)}:
         try:
             found[name] = batch.stream_of(namespace, "task", name)
         except NotFound:
@@ -106,9 +107,9 @@ def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: C
 def _wait_for_upstream(batch: Batch, command: SubmitTasks) -> None:
     """Raises UnknownDependency while a task is named that nobody has submitted, here or before."""
     known = {spec.task_id for spec in command.tasks} | set(_upstream(batch, command.namespace, command.tasks))
-    for need in (need for spec in command.tasks for need in spec.depends_on):
-        if need.task_id not in known:
-            raise UnknownDependency(f"depends_on: no task {need.task_id} in this namespace; submit it first")
+    for name in (name for spec in command.tasks for name in named(spec.depends_on)):
+        if name not in known:
+            raise UnknownDependency(f"depends_on: no task {name} in this namespace; submit it first")
 
 
 def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, cause: Cause) -> Verdict:

@@ -5,8 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from domain import events as e
+from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, queue_key
-from domain.ports.conducting import ConductorTurn, Edge, Notes, Timer
+from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
 from domain.recorded import Recorded
 
 TYPES = [
@@ -29,14 +30,14 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         seen.see(recorded)
     loaded = await turn.load([*seen.blocked, *seen.started])
     submitted = {stream: rows[0].event() for stream, rows in loaded.items()}
-    edges = [
-        Edge(stream, need.stream, need.task_id)
-        for stream in seen.blocked
-        for need in _submitted(submitted[stream]).depends_on
-    ]
+    needs: list[Need] = []
+    edges: list[Edge] = []
+    for stream in seen.blocked:
+        _add_needs(stream, _submitted(submitted[stream]), needs, edges)
     return Notes(
         queued=tuple(seen.queued.values()),
         left=tuple(seen.left),
+        needs=tuple(needs),
         edges=tuple(edges),
         looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
         ended=seen.ended,
@@ -102,6 +103,13 @@ class _Seen:
     def _first(self, recorded: Recorded) -> None:
         if recorded.version == 2:
             self.fresh.add(recorded.stream)
+
+
+def _add_needs(stream: UUID, submitted: e.TaskSubmitted, needs: list[Need], edges: list[Edge]) -> None:
+    upstream = {one.task_id: one.stream for one in submitted.depends_on}
+    for number, requirement in enumerate(requirements(submitted.spec.depends_on)):
+        needs.append(Need(stream, number, requirement.at_least, len(requirement.of)))
+        edges += [Edge(stream, number, upstream[name], name, MEETS[when]) for name, when in requirement.of.items()]
 
 
 def _submitted(event: e.Event) -> e.TaskSubmitted:

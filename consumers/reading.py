@@ -31,7 +31,7 @@ from domain.errors import (
     Unreadable,
 )
 from domain.letters import Letter
-from domain.messages import Message
+from domain.messages import Message, field_path
 from domain.ports.broker import Delivery
 
 SMALL, LARGE = 64 << 10, 1 << 20
@@ -103,7 +103,7 @@ def _mismatch(type_: str, error: ValidationError) -> Rejected:
     strange = [one for one in found if one["type"] == "extra_forbidden"]
     errors = [
         {
-            "field": _field(one["loc"]),
+            "field": field_path(one["loc"]),
             "problem": "unknown" if one in strange else one["msg"].removeprefix("Value error, "),
         }
         for one in (strange or found)[:MAX_ERRORS]
@@ -112,13 +112,3 @@ def _mismatch(type_: str, error: ValidationError) -> Rejected:
     if strange:
         return UnknownField(f"{first['field']}: {type_} has no such field; remove it", errors)
     return SchemaMismatch(f"{first['field']}: {first['problem']}; see /v1/schemas/{type_}", errors)
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif ".v" not in part:
-            path += f".{part:.80}"
-    return path.lstrip(".") or "body"

@@ -35,7 +35,7 @@ def cancels(agenda: Agenda, loaded: Streams) -> Iterable[Wish]:
 
 def settlement(settled: Settled, loaded: Streams) -> Wish:
     """A blocked task is freed or skipped as its dependencies have ended."""
-    command = settle(settled.statuses)
+    command = settle(settled.standings)
     assert command is not None, "a settled task has nothing left to wait for"
     return Wish(settled.task, command, _last(loaded, settled.cause, e.ENDS).following(ACTOR))
 

@@ -1,12 +1,64 @@
-"""Which tasks a set of tasks needs, whether that can ever be, and what the end of one means for the others. Pure."""
+"""Which tasks a task needs, whether that can ever be, and what the ends of some mean for the others. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from domain.errors import DependencyCycle, SelfDependency
+from domain.specs import AtLeast, DependsOn, When
 from domain.task import Free, Skip
 
-SUCCEEDED = "succeeded"
+MEETS: Mapping[When, tuple[str, ...]] = {
+    "succeeded": ("succeeded",),
+    "failed": ("failed",),
+    "finished": ("succeeded", "failed"),
+    "always": ("succeeded", "failed", "cancelled", "skipped"),
+}
+"""The ends that meet each condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """`at_least` of some tasks must end as wanted. `of`: task name -> how."""
+
+    at_least: int
+    of: Mapping[str, When]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a requirement stands: `met` ended as wanted, `open` have not ended. `unmet`: the least name of the others."""
+
+    at_least: int
+    met: int
+    open: int
+    unmet: str | None = None
+
+
+def requirements(depends_on: Iterable[DependsOn | AtLeast]) -> list[Requirement]:
+    """What must be met, all of it: first the tasks that are named alone, if any, then each set."""
+    alone: dict[str, When] = {}
+    sets: list[Requirement] = []
+    for need in depends_on:
+        match need:
+            case DependsOn(task_id=name, when=when):
+                alone[name] = when
+            case AtLeast(at_least=at_least, of=of):
+                sets.append(Requirement(at_least, {one.task_id: one.when for one in of}))
+    return [Requirement(len(alone), alone), *sets] if alone else sets
+
+
+def standing(requirement: Requirement, ends: Mapping[str, str]) -> Standing:
+    """How it stands. `ends`: how each task that has ended did."""
+    over = [name for name in requirement.of if name in ends]
+    unmet = [name for name in over if ends[name] not in MEETS[requirement.of[name]]]
+    met, still_open = len(over) - len(unmet), len(requirement.of) - len(over)
+    return Standing(requirement.at_least, met, still_open, min(unmet, default=None))
+
+
+def named(depends_on: Iterable[DependsOn | AtLeast]) -> list[str]:
+    """The names of all tasks that are needed, each once."""
+    return list(dict.fromkeys(name for one in requirements(depends_on) for name in one.of))
 
 
 def check_graph(needs: Mapping[str, Sequence[str]]) -> None:
@@ -24,12 +76,10 @@ def check_graph(needs: Mapping[str, Sequence[str]]) -> None:
         raise DependencyCycle(f"{path}; remove one of these dependencies") from None
 
 
-def settle(statuses: Mapping[str, str | None]) -> Free | Skip | None:
-    """What a blocked task does next. `statuses`: upstream name -> how it ended, None while it has not.
-
-    All succeeded: it is freed. One ended otherwise: it is skipped because of it. Else it goes on waiting.
-    """
-    for upstream, status in sorted(statuses.items()):
-        if status is not None and status != SUCCEEDED:
-            return Skip(because=upstream)
-    return Free() if all(status == SUCCEEDED for status in statuses.values()) else None
+def settle(standings: Sequence[Standing]) -> Free | Skip | None:
+    """What a blocked task does next: freed once every requirement is met, skipped once one can no longer be."""
+    for one in standings:
+        if one.met + one.open < one.at_least:
+            assert one.unmet is not None, "what cannot be met has a task that ended otherwise"
+            return Skip(because=one.unmet)
+    return Free() if all(one.met >= one.at_least for one in standings) else None

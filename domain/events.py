@@ -13,11 +13,11 @@ from pydantic import Field
 from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
 from domain.reports import LogEnd, RunError
-from domain.specs import Container, Priority, TaskSpec, Timeouts
+from domain.specs import Container, Priority, TaskSpec, Timeouts, When
 
 
 class Upstream(Value):
-    """A task that must have succeeded: the name it was given and its stream."""
+    """A task that is needed: the name it was given and its stream."""
 
     task_id: str
     stream: UUID
@@ -40,11 +40,19 @@ class TaskSubmitted(Message):
 
 
 class Blocker(Value):
-    """One thing that a task waits for."""
+    """A task that a task waits for, and how it must end."""
 
     kind: Literal["dependency"] = "dependency"
     task_id: str
-    needs: Literal["succeeded"] = "succeeded"
+    needs: When = "succeeded"
+
+
+class BlockerSet(Value):
+    """So many of these tasks must end as each says."""
+
+    kind: Literal["dependencies"] = "dependencies"
+    at_least: int
+    of: tuple[Blocker, ...]
 
 
 class TaskBlocked(Message):
@@ -52,7 +60,7 @@ class TaskBlocked(Message):
 
     TYPE = "task.blocked.v1"
     task_id: str
-    by: tuple[Blocker, ...]
+    by: tuple[Blocker | BlockerSet, ...]
 
 
 class TaskQueued(Message):

@@ -42,6 +42,17 @@ def by_type(classes: Iterable[type[M]]) -> dict[str, type[M]]:
     return index
 
 
+def field_path(location: tuple[int | str, ...]) -> str:
+    """A place that pydantic names, as people write it: `tasks[1].pid`. The tags of unions are no part of it."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif ".v" not in part and not part.startswith("<"):
+            path += f".{part:.80}"
+    return path.lstrip(".") or "body"
+
+
 def routing_key(type: str, namespace: str) -> str:
     """Where a command of this type goes: `<noun>.<verb>.<namespace>`."""
     return f"{type.rpartition('.v')[0]}.{namespace}"

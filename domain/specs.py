@@ -1,9 +1,10 @@
 """What users say about a task: the parts that commands, offers and events share."""
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from domain.messages import Json, Name, Text, Value
 
@@ -14,6 +15,7 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,12}(Ki|Mi|Gi)?$")]
 Priority = Annotated[int, Field(ge=1, le=10)]
+MOST_NEEDS = 10_000
 
 
 class Container(Value):
@@ -51,10 +53,47 @@ class Requires(Value):
     pool: Name = "default"
 
 
+When = Literal["succeeded", "failed", "finished", "always"]
+"""How a task must have ended: `finished` is either of the two before, `always` also cancelled or skipped."""
+
+
 class DependsOn(Value):
-    """A task that must have succeeded first: its id, or the name it was given, in the same namespace."""
+    """A task that must have ended so first: its id, or the name it was given, in the same namespace."""
 
     task_id: Name
+    when: When = "succeeded"
+
+
+class AtLeast(Value):
+    """So many of these tasks must have ended as each says."""
+
+    at_least: Annotated[int, Field(ge=1, le=MOST_NEEDS)]
+    of: Annotated[tuple[DependsOn, ...], Field(min_length=1, max_length=MOST_NEEDS)]
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.at_least > len({need.task_id for need in self.of}):
+            raise ValueError("at_least must be no more than the tasks of the set")
+        _check_each_once(self.of)
+        return self
+
+
+def _kind_of_need(given: object) -> str:
+    if isinstance(given, dict):
+        return "<task>" if {"at_least", "of"}.isdisjoint(cast("dict[str, object]", given)) else "<set>"
+    return "<set>" if isinstance(given, AtLeast) else "<task>"
+
+
+def _check_each_once(needs: Iterable[DependsOn]) -> None:
+    """The same task twice is once, but not with two conditions."""
+    seen: dict[str, When] = {}
+    for need in needs:
+        if seen.setdefault(need.task_id, need.when) != need.when:
+            raise ValueError(f"{need.task_id} is named with two conditions; give one")
+
+
+Need = Annotated[Annotated[DependsOn, Tag("<task>")] | Annotated[AtLeast, Tag("<set>")], Discriminator(_kind_of_need)]
+"""The tags are no part of a field's name: see `domain.messages.field_path`."""
 
 
 class TaskSpec(Value):
@@ -68,7 +107,7 @@ class TaskSpec(Value):
     task_type: Name | None = None
     input: dict[str, Json] | None = None
     executor: Literal["docker", "noop"] = "docker"
-    depends_on: Annotated[tuple[DependsOn, ...], Field(max_length=10_000)] = ()
+    depends_on: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
     priority: Priority = 5
     requires: Requires = Requires()
     timeouts: Timeouts = Timeouts()
@@ -84,6 +123,13 @@ class TaskSpec(Value):
             raise ValueError("give either container or task_type")
         if self.input is not None and self.task_type is None:
             raise ValueError("input is for a task_type: name one, or leave input out")
+        return self
+
+    @model_validator(mode="after")
+    def _needs_are_few_and_clear(self) -> Self:
+        _check_each_once(need for need in self.depends_on if isinstance(need, DependsOn))
+        if sum(len(need.of) if isinstance(need, AtLeast) else 1 for need in self.depends_on) > MOST_NEEDS:
+            raise ValueError(f"depends_on names more than {MOST_NEEDS} tasks")
         return self
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from domain import events as e
-from domain.dependencies import check_graph
+from domain.dependencies import check_graph, named
 from domain.errors import DuplicateTaskId, SelfDependency, UnknownDependency
-from domain.specs import TaskSpec
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.task_type import container_of
 
 
@@ -16,7 +16,7 @@ def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base
     Raises SelfDependency, UnknownDependency, UnknownTaskType, BadInput.
     """
     name = spec.task_id or str(stream)
-    if name in {need.task_id for need in spec.depends_on}:
+    if name in named(spec.depends_on):
         raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
     return _first_events(spec, stream, upstream, base_image)
 
@@ -36,13 +36,11 @@ def submit_workflow(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DuplicateTaskId(f"tasks: {twice} is given twice; each task of a workflow needs its own task_id")
-    needs = {name: [need.task_id for need in spec.depends_on] for name, (spec, _) in zip(names, tasks, strict=True)}
+    needs = {name: named(spec.depends_on) for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
     events = {stream: _first_events(spec, stream, streams, base_image, workflow) for spec, stream in tasks}
-    nodes = tuple(
-        e.Node(task_id=name, stream=streams[name], depends_on=tuple(dict.fromkeys(needs[name]))) for name in names
-    )
+    nodes = tuple(e.Node(task_id=name, stream=streams[name], depends_on=tuple(needs[name])) for name in names)
     return e.WorkflowSubmitted(workflow_id=workflow[0], tasks=nodes), events
 
 
@@ -54,7 +52,7 @@ def _first_events(
     workflow: tuple[str, UUID] | None = None,
 ) -> list[e.TaskEvent]:
     name = spec.task_id or str(stream)
-    needs = list(dict.fromkeys(need.task_id for need in spec.depends_on))
+    needs = named(spec.depends_on)
     if unknown := [need for need in needs if need not in streams]:
         raise UnknownDependency(
             f"depends_on: no task {unknown[0]} in this namespace; submit it first, or with this one"
@@ -68,6 +66,16 @@ def _first_events(
         workflow=workflow[1] if workflow else None,
     )
     if needs:
-        return [submitted, e.TaskBlocked(task_id=name, by=tuple(e.Blocker(task_id=need) for need in needs))]
+        return [submitted, e.TaskBlocked(task_id=name, by=tuple(map(_blocker, dict.fromkeys(spec.depends_on))))]
     queued = e.TaskQueued(task_id=name, pool=spec.requires.pool, executor=spec.executor, priority=spec.priority)
     return [submitted, queued]
+
+
+def _blocker(need: DependsOn | AtLeast) -> e.Blocker | e.BlockerSet:
+    match need:
+        case DependsOn(task_id=name, when=when):
+            return e.Blocker(task_id=name, needs=when)
+        case AtLeast(at_least=at_least, of=of):
+            return e.BlockerSet(
+                at_least=at_least, of=tuple(e.Blocker(task_id=one.task_id, needs=one.when) for one in of)
+            )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from domain import events as e
+from domain.dependencies import requirements
 from domain.recorded import Recorded
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a call
@@ -98,7 +99,7 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
         labels=dict(spec.labels),
         workflow=event.workflow,
         workflow_id=event.workflow_id,
-        depends_on=compact([{"task_id": need.task_id, "id": str(need.stream)} for need in event.depends_on]),
+        depends_on=compact(_needs(event)),
         spec=spec.model_dump_json(exclude_none=True),
         trace_id=trace_id(recorded.cause.traceparent),
         correlation_id=recorded.cause.correlation_id,
@@ -186,3 +187,14 @@ def trace_id(traceparent: str | None) -> str | None:
     """The trace that a W3C `traceparent` belongs to: 32 hexadecimal digits."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) >= 4 else None
+
+
+def _needs(event: e.TaskSubmitted) -> list[dict[str, str | int]]:
+    """Each task that is needed, and how it must end; of a set also how many of it must."""
+    ids = {need.task_id: str(need.stream) for need in event.depends_on}
+    return [
+        {"task_id": name, "id": ids[name], "when": when}
+        | ({} if one.at_least == len(one.of) else {"at_least": one.at_least, "set": number})
+        for number, one in enumerate(requirements(event.spec.depends_on))
+        for name, when in one.of.items()
+    ]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
+from domain.dependencies import Standing, settle
 from domain.dispatching import Host, Waiting, room
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
@@ -33,7 +34,8 @@ class ConductorMemoryTurn(MemoryTurn):
             rows.workers[registered.worker_id] = WorkerRow(stream, registered, rows.clock.seconds)
         rows.members |= {task: (workflow, None) for workflow, task in notes.members}
         for edge in notes.edges:
-            rows.edges.setdefault((edge.downstream, edge.upstream), (edge, None))
+            rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
+        rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
         rows.timers |= {timer.task: timer for timer in notes.timers}
         rows.queue |= {task.task: task for task in notes.queued}
         _drop(rows.queue, notes.left)
@@ -64,18 +66,30 @@ class ConductorMemoryTurn(MemoryTurn):
                 rows.members[task] = (rows.members[task][0], end)
                 rows.last[rows.members[task][0]] = task
         for downstream, upstream in touched.items():
-            ends = self._ends(downstream)
-            if ends and (None not in ends or ends - {None, "succeeded"}):
+            if (standings := self._standings(downstream)) and settle(standings) is not None:
                 rows.settled.setdefault(downstream, upstream)
 
     def _leave(self, task: UUID) -> None:
         rows = self._rows
         for table in (rows.queue, rows.timers, rows.settled, rows.cancels):
             table.pop(task, None)
+        self._need_nothing(task)
+
+    def _need_nothing(self, task: UUID) -> None:
+        rows = self._rows
+        _drop(rows.needs, [key for key in rows.needs if key[0] == task])
         _drop(rows.edges, [key for key in rows.edges if key[0] == task])
 
-    def _ends(self, downstream: UUID) -> set[str | None]:
-        return {end for (one, _), (_, end) in self._rows.edges.items() if one == downstream}
+    def _standings(self, downstream: UUID) -> list[Standing]:
+        found: list[Standing] = []
+        for need in (need for need in self._rows.needs.values() if need.downstream == downstream):
+            own = [row for key, row in self._rows.edges.items() if key[:2] == (downstream, need.number)]
+            ended = [(edge, end) for edge, end in own if end is not None]
+            unmet = [edge.name for edge, end in ended if end not in edge.met_by]
+            found.append(
+                Standing(need.at_least, len(ended) - len(unmet), len(own) - len(ended), min(unmet, default=None))
+            )
+        return found
 
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now; the lease clock; the workers; the waiting tasks that there is room for."""
@@ -93,15 +107,10 @@ class ConductorMemoryTurn(MemoryTurn):
         due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self._now)[:limit]
         return Agenda(
             cancels=list(rows.cancels.items())[:limit],
-            settled=[self._settled(task, cause) for task, cause in list(rows.settled.items())[:limit]],
+            settled=[Settled(task, cause, self._standings(task)) for task, cause in rows.settled.items()][:limit],
             complete=[self._complete(one) for one in rows.last if one not in open_workflows][:limit],
             due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
         )
-
-    def _settled(self, task: UUID, cause: UUID) -> Settled:
-        edges = [(edge.name, end) for (one, _), (edge, end) in self._rows.edges.items() if one == task]
-        least = {end: min(name for name, other in edges if other == end) for _, end in edges}
-        return Settled(task, cause, {name: end for end, name in least.items()})
 
     def _complete(self, workflow: UUID) -> Complete:
         ends = [end for one, end in self._rows.members.values() if one == workflow and end]
@@ -156,7 +165,7 @@ class ConductorMemoryTurn(MemoryTurn):
         rows = self._rows
         for task in dealt.settled:
             rows.settled.pop(task, None)
-            _drop(rows.edges, [key for key in rows.edges if key[0] == task])
+            self._need_nothing(task)
         _drop(rows.cancels, dealt.cancelled)
         for workflow in dealt.complete:
             rows.last.pop(workflow, None)

@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.dispatching import Waiting
 from domain.events import WorkerRegistered
 from domain.lease_clock import LeaseClock
-from domain.ports.conducting import Edge, NewLease, Timer
+from domain.ports.conducting import Edge, Need, NewLease, Timer
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,16 +35,17 @@ class WorkerRow:
 
 @dataclass(slots=True)
 class Rows:
-    """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, upstream), with the end.
-    `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end."""
+    """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, need, upstream), with the
+    end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end."""
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
     beats: dict[str, LastBeat] = field(default_factory=dict[str, LastBeat])
     workers: dict[str, WorkerRow] = field(default_factory=dict[str, WorkerRow])
     queue: dict[UUID, Waiting] = field(default_factory=dict[UUID, Waiting])
-    edges: dict[tuple[UUID, UUID], tuple[Edge, str | None]] = field(
-        default_factory=dict[tuple[UUID, UUID], tuple[Edge, str | None]]
+    needs: dict[tuple[UUID, int], Need] = field(default_factory=dict[tuple[UUID, int], Need])
+    edges: dict[tuple[UUID, int, UUID], tuple[Edge, str | None]] = field(
+        default_factory=dict[tuple[UUID, int, UUID], tuple[Edge, str | None]]
     )
     settled: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     timers: dict[UUID, Timer] = field(default_factory=dict[UUID, Timer])
@@ -68,5 +69,5 @@ class Rows:
 
 
 _TABLES = (
-    "leases", "beats", "workers", "queue", "edges", "settled", "timers", "members", "last", "cancels",
+    "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
 )  # fmt: skip

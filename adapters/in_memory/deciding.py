@@ -10,6 +10,7 @@ from adapters.in_memory.event_log import MemoryLog
 from domain import events as e
 from domain import task
 from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.dependencies import requirements, settle, standing
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import task_of, workflow_of
 from domain.messages import Cause, Json, is_uuid
@@ -133,13 +134,9 @@ class Decisions:
                 return None
 
     def _freed(self, submitted: e.TaskSubmitted) -> task.Free | task.Skip | None:
-        for need in submitted.depends_on:
-            state = self._task(need.stream)
-            if not isinstance(state, Ended):
-                return None
-            if state.status != "succeeded":
-                return task.Skip(need.task_id)
-        return task.Free()
+        states = {need.task_id: self._task(need.stream) for need in submitted.depends_on}
+        ends = {name: state.status for name, state in states.items() if isinstance(state, Ended)}
+        return settle([standing(one, ends) for one in requirements(submitted.spec.depends_on)])
 
     def _change(self, stream: UUID, decision: task.Decision, cause: Cause) -> bool:
         events = task.decide(self._task(stream), decision, self.log.clock.now())

@@ -105,5 +105,7 @@ def well_formed(what: str) -> Generator[None]:
 
 def fields(invalid: "ValidationError") -> str:
     """Each field that does not fit, on a line of its own."""
+    from domain.messages import field_path
+
     errors = invalid.errors(include_url=False, include_input=False)
-    return "".join(f"\n  {'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors[:20])
+    return "".join(f"\n  {field_path(error['loc'])}: {error['msg']}" for error in errors[:20])

@@ -84,7 +84,7 @@ def progress(event: StoredEvent) -> None:
     """One line on stderr."""
     data = event.data
     about = {
-        "task.blocked.v1": lambda: "waits for " + ", ".join(one["task_id"] for one in data["by"]),
+        "task.blocked.v1": lambda: "waits for " + ", ".join(map(_blocker, data["by"])),
         "task.run-leased.v1": lambda: f"run {data['run']} leased to {data['worker_id']}",
         "task.run-started.v1": lambda: f"run {data['run']} started",
         "task.run-failed.v1": lambda: f"run {data['run']} failed: {data['reason']}",
@@ -95,6 +95,13 @@ def progress(event: StoredEvent) -> None:
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)
     say(f"{data['task_id']} {about() if about else event.type.split('.')[1].replace('-', ' ')}")
+
+
+def _blocker(by: dict[str, Any]) -> str:
+    if "of" in by:
+        return f"{by['at_least']} of {', '.join(map(_blocker, by['of']))}"
+    needs = by.get("needs", "succeeded")
+    return by["task_id"] if needs == "succeeded" else f"{by['task_id']} ({needs})"
 
 
 def container_code(outcome: Outcome) -> int:

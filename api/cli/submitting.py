@@ -13,6 +13,7 @@ from api.cli.parameters import Connect, Flag, Several, pair
 
 if TYPE_CHECKING:
     from api.client import Task
+    from domain.specs import DependsOn
     from domain.work import Reply
 
 
@@ -34,7 +35,7 @@ class Described:
     memory
         Memory it may use, such as 512Mi.
     depends_on
-        A task that must have succeeded first; may be given again.
+        A task that must have succeeded first, or TASK=failed, TASK=finished, TASK=always; may be given again.
     timeout
         Seconds it may run.
     notify
@@ -62,10 +63,17 @@ class Described:
             env=dict(map(pair, self.env)),
             cpus=self.cpus,
             memory=self.memory,
-            depends_on=self.depends_on,
+            depends_on=tuple(map(_need, self.depends_on)),
             timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
             notify=self.notify,
         )
+
+
+def _need(given: str) -> "DependsOn":
+    from domain.specs import DependsOn
+
+    name, _, when = given.partition("=")
+    return DependsOn.model_validate({"task_id": name, "when": when or "succeeded"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from domain.dependencies import Standing
 from domain.dispatching import Host, Waiting
 from domain.events import WorkerRegistered
 from domain.lease_clock import LeaseClock
@@ -15,11 +16,24 @@ from domain.recorded import Recorded
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`downstream` waits for `upstream`, which its user calls `name`."""
+    """`downstream` waits for `upstream`, which its user calls `name`, to end as one of `met_by`: for its requirement
+    number `need`."""
 
     downstream: UUID
+    need: int
     upstream: UUID
     name: str
+    met_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A requirement of `downstream`: `at_least` of its `size` edges must be met."""
+
+    downstream: UUID
+    number: int
+    at_least: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Notes:
 
     queued: Sequence[Waiting] = ()
     left: Sequence[UUID] = ()
+    needs: Sequence[Need] = ()
     edges: Sequence[Edge] = ()
     looked_up: Sequence[UUID] = ()
     ended: Mapping[UUID, str] = field(default_factory=dict[UUID, str])
@@ -53,14 +68,11 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A blocked task whose fate is known since `cause`, an upstream, ended.
-
-    `statuses`: the least upstream name of each end, None for those still open: enough to settle it.
-    """
+    """A blocked task whose fate is known since `cause`, an upstream, ended. `standings`: of its requirements."""
 
     task: UUID
     cause: UUID
-    statuses: Mapping[str, str | None]
+    standings: Sequence[Standing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,8 @@ class ConductorTurn(AppendingTurn, Protocol):
 
     async def note(self, notes: Notes) -> None:
         """Bring the rows up to the page. An edge whose upstream has ended, in the page or ever before, is ended;
-        a task is settled once all its edges are, or one did not succeed; a workflow complete once all its tasks are.
+        a task is settled once all its needs are met, or one can no longer be; a workflow complete once all its tasks
+        are.
 
         A task that ended leaves the queue, the timers and its own edges.
         """

@@ -14,16 +14,27 @@ CREATE TABLE conductor_queue (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_queue_order_idx ON conductor_queue (pool, executor, key, position);
 
--- Blocked tasks and the tasks they need, with the names these were given and how they ended.
+-- What blocked tasks need: of the edges of each need at least so many met; `open` are those that have not ended.
+CREATE TABLE conductor_needs (
+  downstream uuid NOT NULL,
+  need int NOT NULL,
+  at_least int NOT NULL,
+  met int NOT NULL DEFAULT 0,
+  open int NOT NULL,
+  PRIMARY KEY (downstream, need)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+
+-- The tasks they need, with the names these were given, how they ended, and the ends that meet the need.
 CREATE TABLE conductor_edges (
   downstream uuid NOT NULL,
+  need int NOT NULL,
   upstream uuid NOT NULL,
   name text NOT NULL,
+  met_by text[] NOT NULL,
   ended text,
-  PRIMARY KEY (downstream, upstream)
+  PRIMARY KEY (downstream, need, upstream)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_edges_upstream_idx ON conductor_edges (upstream) WHERE ended IS NULL;
-CREATE INDEX conductor_edges_open_idx ON conductor_edges (downstream) WHERE ended IS NULL;
 
 -- Blocked tasks whose fate is known since `cause` ended.
 CREATE TABLE conductor_settled (
@@ -72,14 +83,14 @@ CREATE TABLE conductor_workers (
   granted_at timestamptz NOT NULL DEFAULT 'epoch'
 );
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_edges, conductor_settled, conductor_timers,
+GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers,
   conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_app;
-GRANT SELECT ON conductor_queue, conductor_edges, conductor_settled, conductor_timers,
+GRANT SELECT ON conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers,
   conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_read;
 RESET ROLE;
 
 -- migrate:down
 SET ROLE tally_owner;
-DROP TABLE conductor_queue, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
+DROP TABLE conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
   conductor_members, conductor_cancels, conductor_workers;
 RESET ROLE;

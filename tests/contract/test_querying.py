@@ -25,7 +25,7 @@ from domain.errors import AmbiguousId, BadQuery
 from domain.ports.handling import CommandKey, Outcome
 from domain.ports.querying import SORTS, Allowed, EventFilter, Listed, Queries, Read, TaskFilter
 from domain.recorded import NewEvent, new_events
-from domain.specs import TaskSpec
+from domain.specs import DependsOn, TaskSpec
 from domain.work import Reply
 from tests.support import database
 from tests.support.ended_tasks import Hands
@@ -55,7 +55,14 @@ BOTH = frozenset({"analytics", "other"})
 NOBODY = frozenset[str]()
 OTHER_CAUSE = replace(CAUSE, correlation_id="other-chain", actor="carol")
 
-URGENT = TaskSpec(task_id="T2", name="urgent", executor="noop", priority=9, labels={"team": "ops", "tier": "1"})
+URGENT = TaskSpec(
+    task_id="T2",
+    name="urgent",
+    executor="noop",
+    priority=9,
+    labels={"team": "ops", "tier": "1"},
+    depends_on=(DependsOn(task_id="T1"),),
+)
 SLEEP = TaskSpec(task_id="T4", name="asleep", task_type="sleep", input={"seconds": 1})
 LOAD = submitted(
     URGENT, "T2", workflow_id="F1", workflow=str(WORKFLOW), depends_on=[{"task_id": "T1", "stream": str(TASK)}]
@@ -210,7 +217,7 @@ async def test_a_task_shows_all_that_is_known_of_it(queries: Queries) -> None:
     assert task is not None
     assert (task.version, task.position, task.head) == (2, 9, len(HISTORY))
     shown = json.loads(task.body)
-    assert shown["depends_on"] == [{"task_id": "T1", "id": str(TASK)}]
+    assert shown["depends_on"] == [{"task_id": "T1", "id": str(TASK), "when": "succeeded"}]
     assert shown["spec"]["priority"] == 9
     assert shown["labels"] == {"team": "ops", "tier": "1"}
     expected = {"task_id": "T2", "status": "blocked", "workflow_id": "F1", "trace_id": TRACE, "result": None}

@@ -1,4 +1,4 @@
-"""Every block of the README, and of the how-to on tokens, does what it says beside a running `tally dev`."""
+"""Every block of the README, and of how-tos, does what it says beside a running `tally dev`."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.e2e
 
 README, AUTHENTICATION = "README.md", "docs/how-to/authentication.md"
+DEPENDENCIES = "docs/how-to/dependencies.md"
 
 
 @contextmanager
@@ -94,10 +95,13 @@ def test_the_readme_s_commands_for_make_are_targets_that_ci_runs() -> None:
 def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[str, str]) -> None:
     shell = ("bash", "-euo", "pipefail", "-c")
     [python] = blocks(README, "python")
+    [vote] = blocks(DEPENDENCIES, "python")
 
     with dev(tmp_path, environment):
         told = typed(tmp_path, environment, *shell, script(README))
         ran = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", python.text)
+        graph = typed(tmp_path, environment, *shell, script(DEPENDENCIES))
+        votes = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", vote.text)
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -108,5 +112,8 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert '"status":"succeeded"' in told.replace(": ", ":")
     assert "status='succeeded'" in ran
     assert "task.run-started.v1" in ran
+    assert [f"nightly.{name} " in graph for name in ("extract", "load", "tell", "clean")] == [True] * 4
+    assert "1 failed 1 skipped 2 succeeded" in graph
+    assert votes.count("status='succeeded'") == 2
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

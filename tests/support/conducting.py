@@ -20,6 +20,7 @@ from consumers.noting import TYPES
 from consumers.timekeeper import Probes
 from domain import task as deciding
 from domain import worker, workflow
+from domain.dependencies import named
 from domain.folding import task_of, worker_of, workflow_of
 from domain.ids import derived_id
 from domain.messages import Cause
@@ -28,7 +29,7 @@ from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.reports import RegisterWorker, RunFinish, RunStart
-from domain.specs import DependsOn, TaskSpec
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.submitting import submit_task, submit_workflow
 from domain.task_states import Held, Task
 from tests.support.ended_tasks import NOW, Hands
@@ -47,13 +48,15 @@ def worker_stream(worker_id: str) -> UUID:
     return derived_id(UUID(int=0), f"worker:{worker_id}")
 
 
-def spec(name: str, *needs: str, priority: int = 5, run: timedelta = timedelta(hours=1)) -> TaskSpec:
+def spec(
+    name: str, *needs: str | DependsOn | AtLeast, priority: int = 5, run: timedelta = timedelta(hours=1)
+) -> TaskSpec:
     """A task of executor noop that needs `needs`."""
     return TaskSpec.model_validate(
         {
             "task_id": name,
             "executor": "noop",
-            "depends_on": [DependsOn(task_id=need) for need in needs],
+            "depends_on": [DependsOn(task_id=need) if isinstance(need, str) else need for need in needs],
             "priority": priority,
             "timeouts": {"run": run},
         }
@@ -116,7 +119,7 @@ class World(ABC):
     async def submit(self, *specs: TaskSpec) -> None:
         """Tasks each on its own."""
         for one in specs:
-            upstream = {need.task_id: stream(need.task_id) for need in one.depends_on}
+            upstream = {name: stream(name) for name in named(one.depends_on)}
             own = stream(one.task_id or "")
             await self.append(new_events(own, 0, "default", submit_task(one, own, upstream, "image"), CAUSE))
 
@@ -219,7 +222,7 @@ class MemoryWorld(World):
 
     async def left_over(self) -> int:
         rows = self.rows
-        waiting = len(rows.queue) + len(rows.edges) + len(rows.settled) + len(rows.timers)
+        waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
         return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases)
 
 
@@ -271,7 +274,7 @@ class PgWorld(World):
         return Counter(row[0] for row in await cursor.fetchall())
 
     async def left_over(self) -> int:
-        tables = ("queue", "edges", "settled", "timers", "members", "workflows", "cancels")
+        tables = ("queue", "needs", "edges", "settled", "timers", "members", "workflows", "cancels")
         counts = " + ".join(f"(SELECT count(*) FROM conductor_{table})" for table in tables)
         cursor = await self.connection.execute(f"SELECT {counts} + (SELECT count(*) FROM leases)".encode())
         row = await cursor.fetchone()

@@ -7,6 +7,7 @@ from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
 from api.client import Client, Outcome, Task
 from domain.commands import SubmitWorkflow
+from domain.dependencies import named
 from domain.errors import Refused
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
@@ -61,7 +62,7 @@ async def test_a_workflow_is_sent_as_one_message_at_the_end_of_its_block() -> No
 
     [sent] = platform.sent
     assert isinstance(sent, SubmitWorkflow)
-    assert [[need.task_id for need in task.depends_on] for task in sent.tasks][-1] == ["etl.left", "etl.right"]
+    assert named(sent.tasks[-1].depends_on) == ["etl.left", "etl.right"]
     assert await tally.task(load.id).wait(timeout=5) == Outcome("succeeded", 0)
 
 

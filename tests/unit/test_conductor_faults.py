@@ -13,6 +13,7 @@ from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
+from domain.dependencies import named
 from domain.errors import BadState
 from domain.folding import workflow_of
 from domain.specs import TaskSpec
@@ -102,7 +103,7 @@ class Trial:
 
     def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
         leased = [row.position for row in rows if row.type == e.RunLeased.TYPE]
-        needs = [ended[need.task_id] for need in one.depends_on]
+        needs = [ended[name] for name in named(one.depends_on)]
         if leased:
             assert all(need.type == e.TaskSucceeded.TYPE and need.position < leased[0] for need in needs)
         if rows[-1].type == e.TaskSkipped.TYPE:

@@ -135,6 +135,8 @@ async def test_a_workflow_is_accepted_as_a_whole() -> None:
     ("second", "expected", "said"),
     [
         ({"task_id": "b", "depends_on": [{"task_id": "zz"}]}, "unknown-dependency", "zz"),
+        ({"task_id": "b", "depends_on": [{"at_least": 1, "of": [{"task_id": "zz"}]}]}, "unknown-dependency", "zz"),
+        ({"task_id": "b", "depends_on": [{"at_least": 1, "of": [{"task_id": "b"}]}]}, "self-dependency", "b depends"),
         ({"task_id": "b", "depends_on": [{"task_id": "b"}]}, "self-dependency", "b depends on itself"),
         ({"task_id": "a"}, "duplicate-task-id", "a is given twice"),
         ({"task_id": "b", "executor": "docker", "task_type": "bake"}, "unknown-task-type", "bake"),

@@ -7,8 +7,9 @@ from adapters.in_memory.event_log import MemoryLog
 from consumers.noting import TYPES, notes_of
 from domain import events as e
 from domain.dispatching import Waiting, queue_key
-from domain.ports.conducting import Edge, Notes, Timer
+from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
+from domain.specs import AtLeast, DependsOn
 from domain.task import CloseLease, Grant
 from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
 from tests.support.ended_tasks import CAUSE, NOW
@@ -64,12 +65,30 @@ async def test_a_blocked_task_is_noted_with_what_it_needs_and_strangers_are_look
 
     notes = await noted(world, begin)
 
+    assert notes.needs == (Need(stream("b"), 0, 2, 2),)
     assert notes.edges == (
-        Edge(stream("b"), stream("a"), "a"),
-        Edge(stream("b"), stream("old"), "old"),
+        Edge(stream("b"), 0, stream("a"), "a", ("succeeded",)),
+        Edge(stream("b"), 0, stream("old"), "old", ("succeeded",)),
     )
     assert notes.looked_up == (stream("old"),)
     assert notes.members == ((WORKFLOW, stream("a")), (WORKFLOW, stream("b")))
+
+
+async def test_each_set_is_a_need_of_its_own_after_the_tasks_that_are_named_alone() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"), spec("b"))
+    begin = len(world.log.events)
+    either = AtLeast(at_least=1, of=(DependsOn(task_id="a", when="failed"), DependsOn(task_id="b", when="finished")))
+    await world.submit(spec("c", either, DependsOn(task_id="a", when="always")))
+
+    notes = await noted(world, begin)
+
+    assert notes.needs == (Need(stream("c"), 0, 1, 1), Need(stream("c"), 1, 1, 2))
+    assert [(edge.need, edge.name, edge.met_by) for edge in notes.edges] == [
+        (0, "a", ("succeeded", "failed", "cancelled", "skipped")),
+        (1, "a", ("failed",)),
+        (1, "b", ("succeeded", "failed")),
+    ]
 
 
 async def test_a_started_run_is_noted_with_the_end_of_its_time() -> None:

@@ -19,12 +19,15 @@ from tests.support.pages import ROOT, blocks, written
 
 README, MACHINE = "README.md", "docs/how-to/bare-machine.md"
 AUTHENTICATION, NOTIFICATIONS = "docs/how-to/authentication.md", "docs/how-to/notifications.md"
+DEPENDENCIES = "docs/how-to/dependencies.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
     (README, "python"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
+    (DEPENDENCIES, "sh"): (1, "tests/e2e/test_readme.py"),
+    (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),
     (NOTIFICATIONS, "toml"): (1, "tests/unit/test_pages.py"),
     (NOTIFICATIONS, "text"): (1, "tests/unit/test_pages.py"),

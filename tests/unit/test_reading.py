@@ -177,6 +177,25 @@ def test_a_body_over_1_mib_is_refused_without_a_look_inside() -> None:
         decode(letter, COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("need", "field"),
+    [
+        (b'{"task":"T0"}', "depends_on[0].task"),
+        (b'{"task_id":"T0","when":"soon"}', "depends_on[0].when"),
+        (b'{"at_least":1,"of":[{"task_id":"T0","when":7}]}', "depends_on[0].of[0].when"),
+        (b'{"at_least":2,"of":[{"task_id":"T0"}]}', "depends_on[0]"),
+        (b"7", "depends_on[0]"),
+    ],
+)
+def test_a_need_that_fits_neither_form_is_named_where_it_stands(need: bytes, field: str) -> None:
+    body = b'{"executor":"noop","depends_on":[' + need + b"]}"
+
+    with pytest.raises(Rejected) as caught:
+        decode(read(delivered(body, type="task.submit.v1")), COMMANDS)
+
+    assert caught.value.detail.partition(": ")[0] == field
+
+
 def test_a_refusal_names_each_field_and_the_way_out() -> None:
     body = b'{"tasks":[{"executor":"noop"},{"executor":"noop","privileged":true,"pid":"host"}]}'
 

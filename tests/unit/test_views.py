@@ -10,7 +10,7 @@ from domain import events as e
 from domain.events import EVENTS, WorkflowEvent
 from domain.reports import LogEnd, RunError
 from domain.run_view import RunView
-from domain.specs import TaskSpec
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.task_view import TaskView
 from domain.views import VIEWS, by_row, facts, fold
 from domain.worker_view import WorkerView
@@ -90,9 +90,24 @@ def test_a_task_stands_as_its_last_events_say(events: list[e.Event], expected: d
     assert {name: getattr(row, name) for name in expected} == expected
 
 
+def test_of_a_set_a_task_shows_how_many_are_needed() -> None:
+    either = AtLeast(at_least=1, of=(DependsOn(task_id="T2"), DependsOn(task_id="T3", when="always")))
+    spec = TaskSpec(executor="noop", depends_on=(either,))
+    upstream = [{"task_id": "T2", "stream": str(TASK_2)}, {"task_id": "T3", "stream": str(TASK_3)}]
+
+    row = Log().add(TASK, submitted(spec, depends_on=upstream)).row("tasks", TASK)
+
+    assert isinstance(row, TaskView)
+    assert json.loads(row.depends_on) == [
+        {"task_id": "T2", "id": str(TASK_2), "when": "succeeded", "at_least": 1, "set": 0},
+        {"task_id": "T3", "id": str(TASK_3), "when": "always", "at_least": 1, "set": 0},
+    ]
+
+
 def test_a_task_shows_what_its_submission_said() -> None:
     upstream = {"task_id": "T0", "stream": str(TASK_2)}
-    log = Log().add(TASK, submitted(depends_on=[upstream], workflow_id="F1", workflow=str(WORKFLOW)))
+    spec = HELLO.model_copy(update={"depends_on": (DependsOn(task_id="T0", when="failed"),)})
+    log = Log().add(TASK, submitted(spec, depends_on=[upstream], workflow_id="F1", workflow=str(WORKFLOW)))
 
     assert log.row("tasks", TASK) == TaskView(
         id=TASK,
@@ -108,8 +123,8 @@ def test_a_task_shows_what_its_submission_said() -> None:
         labels={"team": "data"},
         workflow=WORKFLOW,
         workflow_id="F1",
-        depends_on=json.dumps([{"task_id": "T0", "id": str(TASK_2)}], separators=(",", ":")),
-        spec=HELLO.model_dump_json(exclude_none=True),
+        depends_on=json.dumps([{"task_id": "T0", "id": str(TASK_2), "when": "failed"}], separators=(",", ":")),
+        spec=spec.model_dump_json(exclude_none=True),
         trace_id=TRACE,
         correlation_id="chain",
         created_at=at(1),
