@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import pytest
+
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
-from adapters.in_memory.ledger import Ledger
+from adapters.in_memory.ledger import Ledger, NotifierMemoryTurn
 from adapters.in_memory.traces import NoTraces
 from consumers.notifier import AT_ONCE, Notifier
+from domain.errors import StreamsMoved
 from domain.ids import derived_id
 from domain.notifications import NotificationFailed, NotificationSent
 from domain.notifying import Notification, Tried
@@ -165,3 +168,24 @@ async def test_a_ledger_that_is_older_than_the_log_ends_no_notifier() -> None:
     async with world.running():
         await world.facts(2)
     assert [one.event.stream for one in world.wires["ops"].sent] == [TASK, TASK, TASK_2]
+
+
+async def test_a_conflict_that_names_nothing_new_ends_the_step() -> None:
+    tries: list[int] = []
+
+    class Conflicting(MemorySeat[NotifierMemoryTurn]):
+        @asynccontextmanager
+        async def turn(self, up_to: int = 0) -> AsyncGenerator[NotifierMemoryTurn]:
+            tries.append(up_to)
+            assert len(tries) < 10, "it goes on for ever"
+            async with super().turn(up_to) as turn:
+                yield turn
+                raise StreamsMoved(frozenset())
+
+    world = World(ops=opened())
+    seat = Conflicting(world.log, "notifier", world.ledger.turn)
+    notifier = Notifier(seat, world.wires, {"ops": ENDS}, NoTraces(), share=lambda: 1.0)
+    world.log.append(succeeded(TASK, "ops"))
+
+    with pytest.raises(StreamsMoved):
+        await notifier.step(await seat.page(1000, sorted(ENDS)))
