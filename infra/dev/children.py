@@ -60,7 +60,7 @@ class Kept:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def stop(self, seconds: float = 30) -> None:
+    def stop(self, seconds: float = 60) -> None:
         """End the servers and wait until they are gone; a second call does nothing."""
         if self.process.stdin is not None:
             self.process.stdin.close()

@@ -34,6 +34,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 MNT_DETACH = 2
+SECONDS_TO_DIE = 10
 ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -59,29 +60,32 @@ def start(child: dict[str, Any]) -> int:
     return process.pid
 
 
-def reap() -> set[int]:
-    """Collect the children that ended, own and adopted; returns their pids."""
+def reap() -> tuple[set[int], bool]:
+    """Collect the children that ended, own and adopted; returns their pids, and whether any child is left."""
     ended = set[int]()
     while True:
         try:
             pid = os.waitpid(-1, os.WNOHANG)[0]
         except ChildProcessError:
-            return ended
+            return ended, False
         if pid == 0:
-            return ended
+            return ended, True
         ended.add(pid)
 
 
-def alive() -> set[int]:
-    """Pids of the direct children that still run."""
+def children_now() -> set[int]:
+    """Pids of the direct children that have not been reaped.
+
+    One of state Z counts: with several threads it is the first that ended, and others may still run.
+    """
     reap()
     me, found = str(os.getpid()), set[int]()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            parent = stat.read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if parent == me and state != "Z":
+        if parent == me:
             found.add(int(stat.parent.name))
     return found
 
@@ -89,14 +93,14 @@ def alive() -> set[int]:
 def wait_ready(pid: int, path: str | None, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while path is not None and not os.path.exists(path):
-        if pid not in alive() or time.monotonic() > deadline:
+        if pid not in children_now() or time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
 
 
 def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> None:
-    if not pids <= alive():
+    if not pids <= children_now():
         return
     with selectors.DefaultSelector() as selector:
         selector.register(wake, selectors.EVENT_READ)
@@ -107,39 +111,55 @@ def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> N
                 if key.fileobj is not wake:
                     if not os.read(sys.stdin.fileno(), 1024):
                         return
-                elif ENDINGS & set(wake.recv(1024)) or pids & reap():
+                elif ENDINGS & set(wake.recv(1024)) or pids & reap()[0]:
                     return
 
 
 def stop_all(children: list[tuple[int, dict[str, Any]]]) -> None:
     for pid, child in reversed(children):
-        if pid in alive():
+        if pid in children_now():
             os.kill(pid, signal.Signals[child["stop"]])
         deadline = time.monotonic() + child["grace"]
-        while pid in alive() and time.monotonic() < deadline:
+        while pid in children_now() and time.monotonic() < deadline:
             time.sleep(0.01)
-        if pid in alive():
+        if pid in children_now():
             os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while (left := alive()) and time.monotonic() < deadline:
-        for pid in left:
+    deadline = time.monotonic() + SECONDS_TO_DIE
+    # Asked of the kernel in one call: a look through /proc may miss one that changes its parent meanwhile.
+    while reap()[1] and time.monotonic() < deadline:
+        for pid in children_now():
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove the empty control groups that a container engine leaves, deepest first."""
+    """Remove the control groups that a container engine leaves.
+
+    What was in them has been reaped, but the kernel may call a group busy for some moments after.
+    """
     base = Path("/sys/fs/cgroup")
     tops = [base / name.strip("/"), *(folder / name.strip("/") for folder in base.glob("*"))]
-    for top in filter(Path.is_dir, tops):
-        for folder, _, files in os.walk(top, topdown=False):
-            for file in files:  # real ones only where cgroup2 was hidden, below its mount point
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, file))
-            try:
-                os.rmdir(folder)
-            except OSError as failed:
-                print(f"left behind: {folder}: {failed}", file=sys.stderr)
+    deadline = time.monotonic() + SECONDS_TO_DIE
+    while (busy := [failed for top in tops for failed in remove_tree(top)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for failed in busy:
+        print(f"left behind: {failed}", file=sys.stderr)
+
+
+def remove_tree(top: Path) -> list[OSError]:
+    """Remove the control group `top` and those in it, deepest first; returns what could not be removed, and why."""
+    refused: list[OSError] = []
+    for folder, _, files in os.walk(top, topdown=False):
+        for file in files:  # real ones only where cgroup2 was hidden, below its mount point
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, file))
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as failed:
+            refused.append(failed)
+    return refused
 
 
 def remove_folder(folder: str) -> None:
