@@ -13,7 +13,7 @@ from domain.task_type import container_of
 def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base_image: str) -> list[e.TaskEvent]:
     """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name.
 
-    Raises SelfDependency, UnknownDependency, UnknownTaskType, BadInput.
+    Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput.
     """
     name = spec.task_id or str(stream)
     if name in named(spec.depends_on):
@@ -30,7 +30,7 @@ def submit_workflow(
     """The workflow's first event and those of its tasks, by stream.
 
     `workflow`: its name and stream; `tasks`: each with the stream it will have; `upstream`: streams of tasks outside
-    this workflow. Raises as `submit_task`, and DependencyCycle, DuplicateTaskId.
+    this workflow. Raises as `submit_task`, and DependencyCycle.
     """
     names = [spec.task_id or str(stream) for spec, stream in tasks]
     if len(set(names)) < len(names):
@@ -57,6 +57,7 @@ def _first_events(
         raise UnknownDependency(
             f"depends_on: no task {unknown[0]} in this namespace; submit it first, or with this one"
         )
+    _check_one_name_each(needs, streams)
     submitted = e.TaskSubmitted(
         task_id=name,
         spec=spec,
@@ -69,6 +70,14 @@ def _first_events(
         return [submitted, e.TaskBlocked(task_id=name, by=tuple(map(_blocker, dict.fromkeys(spec.depends_on))))]
     queued = e.TaskQueued(task_id=name, pool=spec.requires.pool, executor=spec.executor, priority=spec.priority)
     return [submitted, queued]
+
+
+def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> None:
+    """A task has a name and an id: needed under both, it would count twice and end once."""
+    seen: dict[UUID, str] = {}
+    for need in needs:
+        if (other := seen.setdefault(streams[need], need)) != need:
+            raise DuplicateTaskId(f"depends_on: {other} and {need} are the same task; name it once")
 
 
 def _blocker(need: DependsOn | AtLeast) -> e.Blocker | e.BlockerSet:

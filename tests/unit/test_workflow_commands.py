@@ -1,5 +1,6 @@
 """What may be commanded of a whole workflow, and what follows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -112,6 +113,27 @@ async def test_the_id_of_one_kind_of_thing_is_unknown_as_that_of_another(
 
     assert reply.problem is not None
     assert reply.problem.code == "not-found"
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        lambda a, b: [{"task_id": a}, {"task_id": b}],
+        lambda a, b: [{"task_id": a}, {"task_id": b, "when": "failed"}],
+        lambda a, b: [{"at_least": 2, "of": [{"task_id": a}, {"task_id": b}]}],
+        lambda a, b: [{"task_id": b}, {"at_least": 1, "of": [{"task_id": a}]}],
+    ],
+)
+async def test_a_task_is_needed_under_one_name(both: Callable[[str, str], list[object]]) -> None:
+    desk = Desk()
+    there = await desk.reply(submit({"task_id": "T0"}))
+
+    reply = await desk.reply(submit({"depends_on": both("T0", str(there.id).upper())}, COMMAND_2))
+
+    assert reply.problem is not None
+    assert reply.problem.code == "duplicate-task-id"
+    assert "T0" in reply.problem.detail
+    assert "name it once" in reply.problem.detail
 
 
 async def test_a_task_cannot_depend_on_a_workflow() -> None:
