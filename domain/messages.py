@@ -1,5 +1,6 @@
 """What every message shares: frozen, strict, with a stable type name that is not part of its body."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -42,13 +43,17 @@ def by_type(classes: Iterable[type[M]]) -> dict[str, type[M]]:
     return index
 
 
+_TAG = re.compile(r"<task>|<set>|run\.[a-z]+\.v[0-9]+")
+"""What pydantic puts between the place in a list and the fields of one kind: of needs, of reports."""
+
+
 def field_path(location: tuple[int | str, ...]) -> str:
     """A place that pydantic names, as people write it: `tasks[1].pid`. The tags of unions are no part of it."""
     path = ""
-    for part in location:
+    for before, part in zip(("", *location), location, strict=False):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif ".v" not in part and not part.startswith("<"):
+        elif isinstance(before, str) or not _TAG.fullmatch(part):
             path += f".{part:.80}"
     return path.lstrip(".") or "body"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from domain.messages import Json, Name, Text, Value
 
@@ -70,11 +70,16 @@ class AtLeast(Value):
     at_least: Annotated[int, Field(ge=1, le=MOST_NEEDS)]
     of: Annotated[tuple[DependsOn, ...], Field(min_length=1, max_length=MOST_NEEDS)]
 
+    @field_validator("of")
+    @classmethod
+    def _clear(cls, of: tuple[DependsOn, ...]) -> tuple[DependsOn, ...]:
+        _check_each_once(of)
+        return of
+
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
         if self.at_least > len({need.task_id for need in self.of}):
             raise ValueError("at_least must be no more than the tasks of the set")
-        _check_each_once(self.of)
         return self
 
 
@@ -125,12 +130,13 @@ class TaskSpec(Value):
             raise ValueError("input is for a task_type: name one, or leave input out")
         return self
 
-    @model_validator(mode="after")
-    def _needs_are_few_and_clear(self) -> Self:
-        _check_each_once(need for need in self.depends_on if isinstance(need, DependsOn))
-        if sum(len(need.of) if isinstance(need, AtLeast) else 1 for need in self.depends_on) > MOST_NEEDS:
-            raise ValueError(f"depends_on names more than {MOST_NEEDS} tasks")
-        return self
+    @field_validator("depends_on")
+    @classmethod
+    def _few_and_clear(cls, depends_on: tuple[Need, ...]) -> tuple[Need, ...]:
+        _check_each_once(need for need in depends_on if isinstance(need, DependsOn))
+        if sum(len(need.of) if isinstance(need, AtLeast) else 1 for need in depends_on) > MOST_NEEDS:
+            raise ValueError(f"more than {MOST_NEEDS} tasks are named; let some tasks between wait for a part of them")
+        return depends_on
 
 
 def memory_bytes(quantity: str) -> int:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.dependencies import MEETS, requirements, settle, standing
+from domain.messages import field_path
 from domain.specs import AtLeast, DependsOn, TaskSpec, When
 from domain.task import Free, Skip
 
@@ -88,19 +89,40 @@ def test_a_fate_once_known_never_changes_and_is_known_when_all_have_ended(
 
 
 @pytest.mark.parametrize(
-    ("needs", "problem"),
+    ("needs", "field", "problem"),
     [
-        ([{"at_least": 3, "of": [{"task_id": "a"}, {"task_id": "b"}]}], "no more than the tasks of the set"),
-        ([{"at_least": 2, "of": [{"task_id": "a"}, {"task_id": "a"}]}], "no more than the tasks of the set"),
-        ([{"at_least": 0, "of": [{"task_id": "a"}]}], "greater than or equal to 1"),
-        ([{"task_id": "a"}, {"task_id": "a", "when": "failed"}], "a is named with two conditions"),
-        ([{"task_id": "a", "when": "soon"}], "'succeeded', 'failed', 'finished' or 'always'"),
-        ([{"at_least": 1, "of": [{"task_id": f"t{n}"} for n in range(5001)]}] * 2, "more than 10000 tasks"),
+        (
+            [{"at_least": 3, "of": [{"task_id": "a"}, {"task_id": "b"}]}],
+            "depends_on[0]",
+            "no more than the tasks of the set",
+        ),
+        (
+            [{"at_least": 2, "of": [{"task_id": "a"}, {"task_id": "a"}]}],
+            "depends_on[0]",
+            "no more than the tasks of the set",
+        ),
+        ([{"at_least": 0, "of": [{"task_id": "a"}]}], "depends_on[0].at_least", "greater than or equal to 1"),
+        ([{"task_id": "a"}, {"task_id": "a", "when": "failed"}], "depends_on", "a is named with two conditions"),
+        (
+            [{"at_least": 1, "of": [{"task_id": "a"}, {"task_id": "a", "when": "failed"}]}],
+            "depends_on[0].of",
+            "a is named with two conditions",
+        ),
+        ([{"task_id": "a", "when": "soon"}], "depends_on[0].when", "'succeeded', 'failed', 'finished' or 'always'"),
+        (
+            [{"at_least": 1, "of": [{"task_id": f"t{n}"} for n in range(5001)]}] * 2,
+            "depends_on",
+            "more than 10000 tasks",
+        ),
     ],
 )
-def test_what_no_ends_could_meet_is_refused(needs: list[object], problem: str) -> None:
-    with pytest.raises(ValidationError, match=problem):
+def test_needs_that_are_malformed_or_contradict_themselves_are_refused_with_their_place(
+    needs: list[object], field: str, problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem) as refused:
         TaskSpec.model_validate({"executor": "noop", "depends_on": needs})
+
+    assert field_path(refused.value.errors()[0]["loc"]) == field
 
 
 def test_the_same_task_twice_is_needed_once() -> None:

@@ -209,6 +209,20 @@ def test_a_refusal_names_each_field_and_the_way_out() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"executor":"noop","labels":{"app.v1":5}}', "labels.app.v1"),
+        (b'{"executor":"noop","<foo>":1}', "<foo>"),
+    ],
+)
+def test_a_field_is_named_as_it_was_written(body: bytes, field: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        decode(read(delivered(body, type="task.submit.v1")), COMMANDS)
+
+    assert caught.value.errors[0]["field"] == field
+
+
 @pytest.mark.parametrize("depth", range(1, 17))
 def test_16_levels_are_read(depth: int) -> None:
     assert strict_object(b'{"a":' * depth + b"1" + b"}" * depth)
