@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.cli.exits import NOT_RUN, leave_unwritten, say
-from api.cli.output import Common
+from api.cli.output import Common, needed
 from api.client import Client, Outcome, StoredEvent, SubmittedTask
 from domain.ports.platform import Output
 
@@ -100,8 +100,7 @@ def progress(event: StoredEvent) -> None:
 def _blocker(by: dict[str, Any]) -> str:
     if "of" in by:
         return f"{by['at_least']} of {', '.join(map(_blocker, by['of']))}"
-    needs = by.get("needs", "succeeded")
-    return by["task_id"] if needs == "succeeded" else f"{by['task_id']} ({needs})"
+    return needed(by["task_id"], by.get("needs", "succeeded"))
 
 
 def container_code(outcome: Outcome) -> int:

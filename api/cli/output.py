@@ -158,6 +158,11 @@ def short(ident: str) -> str:
     return ident[:18] if len(ident) == 36 and ident.count("-") == 4 else ident
 
 
+def needed(task_id: str, when: str) -> str:
+    """A task that another waits for, with how it must end if that is not in success."""
+    return task_id if when == "succeeded" else f"{task_id} ({when})"
+
+
 def age(since: str, until: str | None = None) -> str:
     """The time from one RFC 3339 time to another (None: now) in its largest unit."""
     end = datetime.fromisoformat(until) if until else datetime.now(UTC)

@@ -72,8 +72,9 @@ class Described:
 def _need(given: str) -> "DependsOn":
     from domain.specs import DependsOn
 
-    name, _, when = given.partition("=")
-    return DependsOn.model_validate({"task_id": name, "when": when or "succeeded"})
+    name, equals, when = given.partition("=")
+    with well_formed(f"--depends-on {given}"):
+        return DependsOn.model_validate({"task_id": name, "when": when} if equals else {"task_id": name})
 
 
 @dataclass(frozen=True, slots=True)

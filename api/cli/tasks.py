@@ -16,6 +16,7 @@ from api.cli.output import (
     field,
     ident,
     moment,
+    needed,
     rows,
     short,
     span,
@@ -169,9 +170,21 @@ def summary(view: View, wide: bool) -> str:
     optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
-    needs = [need["task_id"] for need in view.get("depends_on") or ()]
-    if needs:
-        lines.append(("Depends on", ", ".join(needs)))
+    if needs := view.get("depends_on"):
+        lines.append(("Depends on", _needs(needs)))
     if view.get("result") is not None:
         lines.append(("Result", compact(view["result"])))
     return "".join(f"{title:<11}{text}\n" for title, text in lines)
+
+
+def _needs(depends_on: list[View]) -> str:
+    """As `a, b (failed); 1 of c, d`."""
+    sets: dict[int | None, list[View]] = {}
+    for need in depends_on:
+        sets.setdefault(need.get("set"), []).append(need)
+    texts = [
+        ("" if number is None else f"{of[0]['at_least']} of ")
+        + ", ".join(dict.fromkeys(needed(need["task_id"], need["when"]) for need in of))
+        for number, of in sets.items()
+    ]
+    return "; ".join(texts)

@@ -221,6 +221,21 @@ def test_a_workflow_shows_what_each_task_needs(tally: Terminal, tmp_path: Path) 
     ]
 
 
+def test_the_status_of_a_task_says_how_what_it_needs_must_end(tally: Terminal, tmp_path: Path) -> None:
+    needs = [{"task_id": "a"}, {"at_least": 1, "of": [{"task_id": "a"}, {"task_id": "b", "when": "failed"}]}]
+    tasks = [{"task_id": name, "executor": "noop"} for name in "abc"]
+    (tmp_path / "flow.json").write_text(json.dumps({"tasks": [*tasks[:2], {**tasks[2], "depends_on": needs}]}))
+    tally("submit", str(tmp_path / "flow.json"))
+    assert tally("status", "c") == 0
+    assert "Depends on a; 1 of a, b (failed)\n" in tally.out
+
+
+@pytest.mark.parametrize("given", ["T0=", "T0=soon"])
+def test_a_condition_that_does_not_exist_is_refused_with_its_option(tally: Terminal, given: str) -> None:
+    assert tally("run", "--depends-on", given, "busybox") == 5
+    assert f"--depends-on {given}:\n  when: Input should be 'succeeded', 'failed', 'finished' or 'always'" in tally.err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
