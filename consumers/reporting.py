@@ -134,7 +134,8 @@ class Reporter:
         message = Reports(worker_id=self.worker_id, generation=self.generation, reports=tuple(batch))
         key, body = f"run.report.{self.worker_id}", message.body()
         await self.publisher.publish([Outgoing("task.reports", key, message.TYPE, self.new_id(), body)])
-        if any(map(outlives, batch)):
+        told = (waiting for report in batch if (waiting := self.waiting.get(report.id)) and waiting.tries == 0)
+        if any(outlives(waiting.report) for waiting in told):
             self.ends_told.set()
         now = self.clock()
         for report in batch:

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from adapters.in_memory.spool import MemorySpool
-from consumers.worker import SETTLE_SECONDS
+from consumers.worker import SETTLE_SECONDS, SETTLE_TRIES
 from domain.errors import Unavailable
 from domain.messages import Message
 from domain.reports import FinishReport, Heartbeat
@@ -62,6 +62,21 @@ async def test_it_is_asked_again_while_the_answer_names_neither_the_end_nor_the_
         await platform.beat(ended_at + 3)
         platform.tell(sync(committed=[report.id]))
         await soon(dock.empty)
+
+
+async def test_for_an_end_that_is_told_again_the_platform_is_not_asked_again() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform) as worker:
+        platform.tell(offer(offered(runs.TRUE)))
+        await platform.finish_report()
+        await soon(lambda: dock.pauses.asked.count(SETTLE_SECONDS) == SETTLE_TRIES)
+        told = len(platform.finishes)
+        dock.clock.now += 15.0
+        worker.orders.beat_now.set()
+        await platform.until(lambda: len(platform.finishes) > told)
+        for _ in range(100):
+            await asyncio.sleep(0)
+    assert dock.pauses.asked.count(SETTLE_SECONDS) == SETTLE_TRIES
 
 
 async def test_once_the_container_is_gone_nothing_is_asked_any_more() -> None:
