@@ -17,6 +17,10 @@ EVENTS_A_PAGE, FEWEST = 50_000, 1000
 """Some 0.3 s of the database's time. A page that takes too long is halved, down to the fewest."""
 LOOK_SECONDS = 1.0
 """A look begins no page after these; what is left over is found at the next look."""
+EASY_SECONDS = 0.5
+"""Only a page that took less makes the next one larger."""
+LOOKS_BEHIND = 5
+"""So many looks in a row at a shorter log mean that it was restored; one may have asked a standby that lags."""
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +106,7 @@ class LogCounts(Collector):
         self._reader, self._looking = reader, asyncio.Lock()
         self._position: int | None = None
         self._page = EVENTS_A_PAGE
+        self._behind = 0
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
         self._expired: dict[str, int] = {}
 
@@ -115,7 +120,7 @@ class LogCounts(Collector):
             clock = asyncio.get_running_loop().time
             last = clock() + LOOK_SECONDS
             ((head,),) = await self._reader.rows(_HEAD)
-            since = self._position = head if self._position is None else min(self._position, head)
+            since = self._position = self._found(head)
             while since < head:
                 up_to = min(head, since + self._page)
                 done = await self._count(since, up_to)
@@ -124,8 +129,17 @@ class LogCounts(Collector):
                     break
 
     async def _count(self, since: int, up_to: int) -> bool:
+    def _found(self, head: int) -> int:
+        """The position to count from, in a log that ends at `head`."""
+        if self._position is None:
+            return head
+        self._behind = self._behind + 1 if head < self._position else 0
+        return head if self._behind >= LOOKS_BEHIND else self._position
+
         """Count one page. Returns whether it is dealt with."""
         try:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
             rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS))
         except TooLong:
             if self._page > FEWEST:
@@ -133,7 +147,8 @@ class LogCounts(Collector):
                 return False
             log.warning("metrics: events %d to %d are not counted: the database takes too long", since + 1, up_to)
             return True
-        self._page = min(2 * self._page, EVENTS_A_PAGE)
+        if clock() - begun < EASY_SECONDS:
+            self._page = min(2 * self._page, EVENTS_A_PAGE)
         for topic, namespace, said, *figures in rows:
             if topic == e.LeaseExpired.TYPE:
                 self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
