@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -49,15 +49,28 @@ class StoredEvent:
     data: dict[str, Any]
 
 
+@dataclass(slots=True)
+class Told:
+    """The position that what a client reads must hold: of the last event that the platform has told it of."""
+
+    position: int = 0
+
+    def see(self, reply: Reply) -> Reply:
+        """Note where a reply's events stand."""
+        self.position = max(self.position, reply.position or 0)
+        return reply
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One user of a platform, in one namespace."""
+    """One user of a platform, in one namespace. What it was told of, it finds: a read waits for it."""
 
     sending: Sending
     reading: Reading
     new_id: NewId
     traces: Traces
     namespace: str = "default"
+    told: Told = field(default_factory=Told)
 
     async def submit(self, task: Task | TaskSpec, *, reply: bool = False) -> "SubmittedTask":
         """Send a task; returns when the broker has it, with `reply` when the platform has accepted it.
@@ -78,7 +91,7 @@ class Client:
         described = partial(messaging, "send", "task.commands", key, str(command_id), cause.correlation_id)
         with self.traces.step("send task.commands", cause, "producer", described) as cause:
             answer = await self.sending.send(command, command_id, cause, reply)
-        return command_id, None if answer is None else accepted(answer)
+        return command_id, None if answer is None else self.told.see(accepted(answer))
 
     def workflow(self, workflow_id: str | None = None) -> Workflow:
         """Tasks that depend on each other, sent as one message at the end of `async with`."""
@@ -93,8 +106,9 @@ class Client:
         if reply.tasks is not None:
             names = [task.task_id for task in reply.tasks if task.outcome == "accepted"]
         elif reply.workflow_id is not None:
-            ref, after = reply.workflow_id, reply.position or 0
-            view = await patiently(self.reading.workflow, ref, self.namespace, None, after)
+            view = await patiently(
+                self.reading.workflow, reply.workflow_id, self.namespace, None, self.told.see(reply).position or 0
+            )
             names = [node["task_id"] for node in view["nodes"]]
         else:
             names = [reply.task_id]
@@ -116,7 +130,8 @@ class SubmittedTask:
 
     async def view(self) -> View:
         """All that is known of it now."""
-        return await self.client.reading.task(self.id, self.client.namespace)
+        ask = partial(self.client.reading.task, self.id, self.client.namespace, None, self.client.told.position)
+        return await (patiently(ask) if self.client.told.position else ask())
 
     async def wait(self, timeout: float | None = None) -> Outcome:  # noqa: ASYNC109 - a public name
         """How it ends. Raises TimeoutError after `timeout` seconds, Refused if it was never accepted."""
@@ -145,13 +160,13 @@ class SubmittedTask:
         await self.client.send(command, reply=True)
 
     async def _accepted_at(self) -> int:
-        """The position from which on it exists."""
-        if self.command_id is None or self.reply is not None:
-            return (self.reply and self.reply.position) or 0
-        answer = None
-        while answer is None:
-            answer = await patiently(self.client.reading.outcome, self.command_id, LOOK)
-        return accepted(answer).position or 0
+        """A position at which it exists, as far as this client was told."""
+        if self.command_id is not None and self.reply is None:
+            answer = None
+            while answer is None:
+                answer = await patiently(self.client.reading.outcome, self.command_id, LOOK)
+            self.client.told.see(accepted(answer))
+        return self.client.told.position
 
 
 async def patiently(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

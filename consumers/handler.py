@@ -136,6 +136,7 @@ class Pass:
         postponed: set[CommandKey] = set()
         with ExitStack() as spans:
             for item in items:
+                before = len(batch.events)
                 if item.key in known:
                     reply, at = repeated(item, known[item.key]), None
                 elif (judged := self._judge(batch, item, spans)) is None:
@@ -143,7 +144,7 @@ class Pass:
                     continue
                 else:
                     known[item.key] = judged
-                    reply, at = judged.reply, _last_event(batch, judged)
+                    reply, at = judged.reply, _last_event(batch, judged, before)
                     batch.outcomes.append(judged)
                 if item.reply_to is not None and item.reply_to.reply_to:
                     replies.append((item.reply_to, reply, at))
@@ -221,8 +222,10 @@ def _refused(item: Item, rejected: Rejected) -> Outcome:
     return Outcome(item.key, item.digest, item.type, reply)
 
 
-def _last_event(batch: Batch, outcome: Outcome) -> int | None:
-    """Where in the batch's events the outcome's last one stands."""
+def _last_event(batch: Batch, outcome: Outcome, before: int) -> int | None:
+    """Where in the batch's events the last one stands that the outcome added to the `before` it, or is about."""
+    if len(batch.events) > before:
+        return len(batch.events) - 1
     if outcome.version is None:
         return None
     for index in range(len(batch.events) - 1, -1, -1):

@@ -1,5 +1,7 @@
 """The Python client over a platform in memory."""
 
+from datetime import timedelta
+
 import pytest
 
 from adapters.in_memory.deciding import Ending
@@ -8,7 +10,8 @@ from adapters.in_memory.traces import NoTraces
 from api.client import Client, Outcome, Task
 from domain.commands import SubmitWorkflow
 from domain.dependencies import named
-from domain.errors import Refused
+from domain.errors import NotFound, Refused
+from domain.ports.platform import View
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
 
@@ -64,6 +67,32 @@ async def test_a_workflow_is_sent_as_one_message_at_the_end_of_its_block() -> No
     assert isinstance(sent, SubmitWorkflow)
     assert named(sent.tasks[-1].depends_on) == ["etl.left", "etl.right"]
     assert await tally.task(load.id).wait(timeout=5) == Outcome("succeeded", 0)
+
+
+async def test_what_the_platform_has_told_of_is_found_though_its_views_lag() -> None:
+    platform = Lagging(Hands(), {})
+    tally = Client(platform, platform, Ids(), NoTraces())
+    async with tally.workflow("etl") as etl:
+        load = etl.task("load", image="busybox").after(etl.task("extract", image="busybox"))
+
+    assert (await tally.task(load.id).view())["status"] == "succeeded"
+    assert await tally.task(load.id).wait(timeout=5) == Outcome("succeeded", 0)
+    assert etl.reply is not None
+    assert platform.asked == [etl.reply.position] * 2
+
+
+class Lagging(MemoryPlatform):
+    """A platform that tells of a task only who says from which position on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.asked: list[int] = []
+
+    async def task(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
+        self.asked.append(after)
+        if not after:
+            raise Refused(NotFound(f"no task {ref}").problem())
+        return await super().task(ref, namespace, wait, after)
 
 
 async def test_a_workflow_whose_block_fails_is_not_sent() -> None:

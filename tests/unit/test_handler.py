@@ -121,7 +121,7 @@ async def test_a_workflow_is_accepted_as_a_whole() -> None:
 
     reply = await desk.reply(command("task.submit-workflow.v1", {"workflow_id": "F1", "tasks": tasks}))
 
-    assert (reply.outcome, reply.workflow_id) == ("accepted", "F1")
+    assert (reply.outcome, reply.workflow_id, reply.position) == ("accepted", "F1", len(desk.types))
     assert desk.types == [
         "workflow.submitted.v1",
         "task.submitted.v1",
