@@ -12,7 +12,8 @@ ADD_MEMBERS = """
 WITH members AS (
   INSERT INTO conductor_members (workflow, task) SELECT * FROM unnest(%b::uuid[], %b::uuid[]) ON CONFLICT DO NOTHING
   RETURNING workflow)
-INSERT INTO conductor_workflows (workflow) SELECT DISTINCT workflow FROM members ON CONFLICT DO NOTHING
+INSERT INTO conductor_workflows (workflow, fail_fast)
+SELECT DISTINCT workflow, workflow = ANY(%b::uuid[]) FROM members ON CONFLICT DO NOTHING
 """
 ADD_NEEDS = """
 INSERT INTO conductor_needs (downstream, need, at_least, open)
@@ -54,34 +55,42 @@ WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over 
     RETURNING downstream, upstream, need, over.ended = ANY (met_by) AS met),
   members AS (
     UPDATE conductor_members SET ended = over.ended FROM over WHERE conductor_members.task = over.task
-    RETURNING workflow, over.task)
+    RETURNING workflow, over.task, over.ended)
 SELECT false, downstream, upstream, need, met FROM edges
-UNION ALL SELECT true, workflow, task, NULL, NULL FROM members
+UNION ALL SELECT true, workflow, task, NULL, ended = 'failed' FROM members
 """
-# What the statement itself changes of the needs is not seen by its other parts: `untouched` are those that it leaves.
+# A statement does not see what it changes itself: conductor_needs here is as it was, `short` counts its rows that were
+# not met. The cause is one of the ends that are noted here: of the first need that is lost one that does not meet it,
+# else one that met its need. Nothing is joined that one end may make thousands of.
 SETTLE = """
-WITH touched AS MATERIALIZED (
-    SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::bool[]) AS touched (downstream, upstream, need, met)),
-  counted AS MATERIALIZED (
-    SELECT downstream, need, count(*) AS ended, count(*) FILTER (WHERE met) AS met FROM touched GROUP BY 1, 2),
+WITH counted AS MATERIALIZED (
+    SELECT downstream, need, count(*) AS ended, count(*) FILTER (WHERE met) AS met,
+      (array_agg(upstream ORDER BY upstream) FILTER (WHERE met))[1] AS meets,
+      (array_agg(upstream ORDER BY upstream) FILTER (WHERE NOT met))[1] AS fails
+    FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::bool[]) AS touched (downstream, upstream, need, met)
+    GROUP BY 1, 2),
   needs AS (
     UPDATE conductor_needs n SET open = n.open - c.ended, met = n.met + c.met FROM counted c
     WHERE n.downstream = c.downstream AND n.need = c.need
-    RETURNING n.downstream, n.met >= n.at_least AS met, n.met + n.open < n.at_least AS lost),
-  standing AS (SELECT downstream, bool_and(met) AS met, bool_or(lost) AS lost FROM needs GROUP BY downstream)
+    RETURNING n.downstream, n.need, c.meets, c.fails, n.met >= n.at_least AS met,
+      n.met - c.met < n.at_least AS was_short, n.met + n.open < n.at_least AS lost),
+  standing AS (
+    SELECT downstream, bool_and(met) AS met, bool_or(lost) AS lost, count(*) FILTER (WHERE was_short) AS short,
+      (array_agg(fails ORDER BY need) FILTER (WHERE lost AND fails IS NOT NULL))[1] AS fails,
+      (array_agg(meets ORDER BY meets) FILTER (WHERE meets IS NOT NULL))[1] AS meets
+    FROM needs GROUP BY downstream)
 INSERT INTO conductor_settled (task, cause)
-SELECT downstream, (
-  SELECT upstream FROM touched t WHERE t.downstream = standing.downstream
-  ORDER BY t.met = standing.lost, upstream LIMIT 1)
-FROM standing WHERE lost OR (met AND NOT EXISTS (
-  SELECT FROM conductor_needs untouched WHERE untouched.downstream = standing.downstream AND met < at_least
-  AND need NOT IN (SELECT need FROM counted WHERE counted.downstream = standing.downstream)))
+SELECT downstream, CASE WHEN lost THEN fails ELSE meets END FROM standing
+WHERE (lost AND fails IS NOT NULL) OR (NOT lost AND met AND short = (
+  SELECT count(*) FROM conductor_needs n WHERE n.downstream = standing.downstream AND n.met < n.at_least))
 ON CONFLICT DO NOTHING
 """
 COMPLETE = """
 UPDATE conductor_workflows w SET last = touched.task, complete = NOT EXISTS (
-  SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL)
-FROM unnest(%b::uuid[], %b::uuid[]) AS touched (workflow, task) WHERE w.workflow = touched.workflow
+    SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL),
+  failed = CASE WHEN fail_fast THEN coalesce(failed, touched.first_failed) END
+FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[]) AS touched (workflow, task, first_failed)
+WHERE w.workflow = touched.workflow
 """
 CANCEL_MEMBERS = """
 INSERT INTO conductor_cancels (task, workflow)
@@ -95,8 +104,8 @@ AGENDA = """
 UNION ALL
 (SELECT 'settled', task, cause, unmet, at_least, met, open, NULL, NULL
  FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %b) AS settled, LATERAL (
-   SELECT array_agg(least.name) AS unmet, array_agg(n.at_least::bigint) AS at_least, array_agg(n.met::bigint) AS met,
-     array_agg(n.open::bigint) AS open
+   SELECT array_agg(least.name ORDER BY n.need) AS unmet, array_agg(n.at_least::bigint ORDER BY n.need) AS at_least,
+     array_agg(n.met::bigint ORDER BY n.need) AS met, array_agg(n.open::bigint ORDER BY n.need) AS open
    FROM conductor_needs n, LATERAL (
      SELECT min(e.name COLLATE "C") AS name FROM conductor_edges e
      WHERE e.downstream = n.downstream AND e.need = n.need AND e.ended <> ALL (e.met_by)) AS least
@@ -107,6 +116,9 @@ UNION ALL
    SELECT array_agg(ended) AS ends, array_agg(n) AS counts
    FROM (SELECT ended, count(*) AS n FROM conductor_members m WHERE m.workflow = complete.workflow GROUP BY ended) AS m
  ) AS members)
+UNION ALL
+(SELECT 'failing', workflow, failed, NULL, NULL, NULL, NULL, NULL, NULL
+ FROM conductor_workflows WHERE failed IS NOT NULL AND NOT complete ORDER BY workflow LIMIT %b)
 UNION ALL
 (SELECT 'due', task, NULL, NULL, NULL, NULL, NULL, due, fence
  FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
@@ -158,6 +170,8 @@ WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%b::uuid[])),
   cancels AS (DELETE FROM conductor_cancels WHERE task = ANY(%b::uuid[])),
   workflows AS (DELETE FROM conductor_workflows WHERE workflow = ANY(%b::uuid[])),
   members AS (DELETE FROM conductor_members WHERE workflow = ANY(%b::uuid[])),
+  failing AS (
+    UPDATE conductor_workflows SET fail_fast = false, failed = NULL WHERE workflow = ANY(%b::uuid[])),
   timers AS (DELETE FROM conductor_timers WHERE task = ANY(%b::uuid[])),
   closed AS (DELETE FROM leases WHERE run_id = ANY(%b::uuid[])),
   lost AS (

@@ -1,6 +1,6 @@
 """The conductor's rows on PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey, Timer
 from domain.recorded import Recorded
 
+FEW = 200
+
 
 class ConductorPgTurn(PgTurn):
     """A round of the conductor: the rows and the log in one transaction."""
@@ -26,7 +28,7 @@ class ConductorPgTurn(PgTurn):
             shape = (worker.pool, worker.slots, list(worker.executors))
             await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
         if notes.members:
-            await self._do(sql.ADD_MEMBERS, *_columns(notes.members))
+            await self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast))
         if notes.needs:
             needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
             await self._do(sql.ADD_NEEDS, *_columns(needs))
@@ -51,14 +53,16 @@ class ConductorPgTurn(PgTurn):
         touched = await self._all(sql.END_TASKS, list(ended), list(ended.values()))
         if edges := [row[1:] for row in touched if not row[0]]:
             await self._do(sql.SETTLE, *_columns(edges))
-        if members := {row[1]: row[2] for row in touched if row[0]}:
-            await self._do(sql.COMPLETE, list(members), list(members.values()))
+        if members := [row[1:] for row in touched if row[0]]:
+            last = {workflow: task for workflow, task, *_ in members}
+            failed = {workflow: task for workflow, task, _, has_failed in sorted(members, reverse=True) if has_failed}
+            await self._do(sql.COMPLETE, list(last), list(last.values()), [failed.get(one) for one in last])
 
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a pool and executor."""
         agenda, standing, waiting = (
-            await self._sent(sql.AGENDA, limit, limit, limit, limit),
+            await self._sent(sql.AGENDA, *[limit] * 5),
             await self._sent(sql.STANDING),
             await self._sent(sql.WAITING, grants, LEASE_TERM),
         )
@@ -90,6 +94,7 @@ class ConductorPgTurn(PgTurn):
                 list(dealt.cancelled),
                 list(dealt.complete),
                 list(dealt.complete),
+                list(dealt.failing),
                 list(dealt.timed),
                 list(dealt.closed),
                 [worker_id for worker_id, _ in dealt.lost],
@@ -105,20 +110,26 @@ class ConductorPgTurn(PgTurn):
         await self._do("SELECT make_event_partitions()")
 
     async def _do(self, query: LiteralString, *values: object) -> None:
-        await self.connection.execute(query, values, prepare=True)
+        await self.connection.execute(query, values, prepare=_few(values))
 
     async def _all(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
         return await (await self._sent(query, *values)).fetchall()
 
     async def _sent(self, query: LiteralString, *values: object) -> AsyncCursor[tuple[Any, ...]]:
         """In a pipeline the rows need not be there yet: several may be on their way at once."""
-        return await self.connection.cursor(binary=True).execute(query, values, prepare=True)
+        return await self.connection.cursor(binary=True).execute(query, values, prepare=_few(values))
+
+
+def _few(values: Sequence[object]) -> bool:
+    """Whether a plan that was made for few rows will do; for more the planner looks at them, and at the tables."""
+    return all(len(value) <= FEW for value in values if isinstance(value, Sized))
 
 
 def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     cancels: list[tuple[UUID, UUID]] = []
     settled: list[Settled] = []
     complete: list[Complete] = []
+    failing: list[tuple[UUID, UUID]] = []
     due: list[Timer] = []
     for kind, one, other, names, counts, met, still_open, at, fence in rows:
         match kind:
@@ -127,11 +138,13 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
             case "settled":
                 standings = zip(counts or (), met or (), still_open or (), names or (), strict=True)
                 settled.append(Settled(one, other, [Standing(*standing) for standing in standings]))
+            case "failing":
+                failing.append((one, other))
             case "complete":
                 complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
             case _:
                 due.append(Timer(one, fence, at))
-    return Agenda(cancels, settled, complete, due)
+    return Agenda(cancels, settled, complete, failing, due)
 
 
 def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:

@@ -57,7 +57,8 @@ HISTOGRAMS: Mapping[str, Spans] = {
         (e.WorkflowFinished.TYPE,),
         f"SELECT b.recorded_at {_BEFORE} = 1",
         ("namespace", "cicd_pipeline_result"),
-        f"CASE WHEN EXISTS (SELECT 1 {_BEFORE} < page.originator_version AND b.topic = '{e.WorkflowCancelled.TYPE}') "
+        f"CASE WHEN EXISTS (SELECT 1 {_BEFORE} < page.originator_version AND b.topic = '{e.WorkflowCancelled.TYPE}' "
+        "AND NOT convert_from(b.state, 'UTF8')::jsonb ? 'because') "
         f"THEN 'cancellation' WHEN {_FACTS} @> '{{\"failed\": 0, \"cancelled\": 0, \"skipped\": 0}}' THEN 'success' "
         "ELSE 'failure' END",
     ),
@@ -105,8 +106,8 @@ class LogCounts(Collector):
     def __init__(self, reader: Reader) -> None:
         self._reader, self._looking = reader, asyncio.Lock()
         self._position: int | None = None
-        self._page = EVENTS_A_PAGE
         self._behind = 0
+        self._page = EVENTS_A_PAGE
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
         self._expired: dict[str, int] = {}
 
@@ -128,7 +129,6 @@ class LogCounts(Collector):
                 if not done or clock() >= last:
                     break
 
-    async def _count(self, since: int, up_to: int) -> bool:
     def _found(self, head: int) -> int:
         """The position to count from, in a log that ends at `head`."""
         if self._position is None:
@@ -136,10 +136,11 @@ class LogCounts(Collector):
         self._behind = self._behind + 1 if head < self._position else 0
         return head if self._behind >= LOOKS_BEHIND else self._position
 
+    async def _count(self, since: int, up_to: int) -> bool:
         """Count one page. Returns whether it is dealt with."""
-        try:
         clock = asyncio.get_running_loop().time
         begun = clock()
+        try:
             rows = await self._reader.rows(_COUNTED, since, up_to, _TOPICS, list(BOUNDS))
         except TooLong:
             if self._page > FEWEST:

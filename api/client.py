@@ -16,7 +16,7 @@ from domain.messages import Cause, routing_key
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
 from domain.ports.tracing import Traces, messaging
-from domain.specs import TaskSpec
+from domain.specs import OnFailure, TaskSpec
 from domain.work import Reply
 
 __all__ = ["Client", "Outcome", "StoredEvent", "SubmittedTask", "Task"]
@@ -93,9 +93,9 @@ class Client:
             answer = await self.sending.send(command, command_id, cause, reply)
         return command_id, None if answer is None else self.told.see(accepted(answer))
 
-    def workflow(self, workflow_id: str | None = None) -> Workflow:
+    def workflow(self, workflow_id: str | None = None, *, on_failure: OnFailure = "skip-downstream") -> Workflow:
         """Tasks that depend on each other, sent as one message at the end of `async with`."""
-        return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send)
+        return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send, on_failure)
 
     def task(self, ref: str) -> "SubmittedTask":
         """A task that was submitted before: by its id, its beginning, or its name."""

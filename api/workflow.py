@@ -8,7 +8,7 @@ from uuid import UUID
 
 from api.task import Task
 from domain.commands import SubmitWorkflow
-from domain.specs import AtLeast, DependsOn, When
+from domain.specs import AtLeast, DependsOn, OnFailure, When
 from domain.work import Reply
 
 Send = Callable[..., Awaitable[tuple[UUID, Reply | None]]]
@@ -21,8 +21,9 @@ class Step:
     id: str
     task: Task
 
-    def after(self, *needed: "Step", when: When = "succeeded", at_least: int | None = None) -> Self:
-        """Start only when all of `needed`, or `at_least` so many, have ended like that."""
+    def after(self, *needed: "Step", when: When | None = None, at_least: int | None = None) -> Self:
+        """Start only when all of `needed`, or `at_least` so many, have ended like that (None: in success, or finished
+        in a workflow that continues)."""
         needs = tuple(DependsOn(task_id=step.id, when=when) for step in needed)
         more = needs if at_least is None else (AtLeast(at_least=at_least, of=needs),)
         self.task = replace(self.task, depends_on=(*self.task.depends_on, *more))
@@ -36,6 +37,7 @@ class Workflow:
     id: str
     namespace: str
     send: Send
+    on_failure: OnFailure = "skip-downstream"
     steps: list[Step] = field(default_factory=list[Step])
     reply: Reply | None = None
 
@@ -49,7 +51,7 @@ class Workflow:
     def command(self) -> SubmitWorkflow:
         """The message. Raises pydantic's ValidationError."""
         specs = tuple(replace(step.task, task_id=step.id).spec() for step in self.steps)
-        return SubmitWorkflow(workflow_id=self.id, namespace=self.namespace, tasks=specs)
+        return SubmitWorkflow(workflow_id=self.id, namespace=self.namespace, on_failure=self.on_failure, tasks=specs)
 
     async def __aenter__(self) -> Self:
         return self

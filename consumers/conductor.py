@@ -27,7 +27,7 @@ IDLE_SECONDS = 1.0
 AGENDA_LIMIT = 100
 CLOSING_LIMIT = 50
 GRANT_LIMIT = 400
-"""A round appends at most 1,000 events: one for each of four kinds on the agenda, three for a lease that is closed, one
+"""A round appends at most 1,100 events: one for each of five kinds on the agenda, three for a lease that is closed, one
 for a worker that is lost, and one for a grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
@@ -128,6 +128,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
     cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
     settled = _dealt(draft, ((one, saga.settlement(one, loaded)) for one in agenda.settled))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
+    failing = _dealt(draft, ((one, saga.failure(*one, loaded)) for one in agenda.failing))
     timed = _dealt(draft, ((one, timekeeper.timeout(one, loaded)) for one in agenda.due))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
@@ -136,6 +137,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],
         complete=[one.workflow for one in complete],
+        failing=[workflow for workflow, _ in failing],
         timed=[one.task for one in timed],
         closed=[one.run_id for one in closed],
         lost=[(one.worker_id, one.generation) for one in lost],

@@ -15,7 +15,7 @@ from domain.ports.tracing import Traces
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.task_states import Task, evolve
 
-Command: TypeAlias = task.Decision | workflow.Finish | worker.Lose
+Command: TypeAlias = task.Decision | workflow.Cancel | workflow.Finish | worker.Lose
 Streams: TypeAlias = Mapping[UUID, Sequence[Recorded]]
 DISPATCHER = "dispatcher"
 """The actor of grants."""
@@ -56,7 +56,7 @@ class Draft:
         if not rows:
             return ()
         match wish.command:
-            case workflow.Finish():
+            case workflow.Cancel() | workflow.Finish():
                 return self._add(wish, workflow.decide(workflow_of(rows), wish.command))
             case worker.Lose():
                 state = worker_of(rows)

@@ -123,9 +123,8 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
         if spec.task_id is not None and batch.named(namespace, "task", spec.task_id):
             raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
     tasks = [(spec, batch.given.new_id()) for spec in command.tasks]
-    submitted, firsts = submit_workflow(
-        (name, stream), tasks, _upstream(batch, namespace, command.tasks), batch.given.base_image
-    )
+    upstream = _upstream(batch, namespace, command.tasks)
+    submitted, firsts = submit_workflow((name, stream), tasks, upstream, batch.given.base_image, command.on_failure)
     if command.workflow_id is not None:
         batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
     for spec, task_stream in tasks:

@@ -47,6 +47,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         ),
         members=tuple(seen.members),
         cancelled=tuple(seen.cancelled),
+        fail_fast=tuple(seen.fail_fast),
         workers=tuple(seen.workers.values()),
     )
 
@@ -61,6 +62,7 @@ class _Seen:
         self.ended: dict[UUID, str] = {}
         self.members: list[tuple[UUID, UUID]] = []
         self.cancelled: list[UUID] = []
+        self.fail_fast: list[UUID] = []
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
 
     def see(self, recorded: Recorded) -> None:
@@ -91,8 +93,9 @@ class _Seen:
                 self._first(recorded)
             case e.RunStarted(fence=fence):
                 self.started[stream] = (fence, recorded.recorded_at)
-            case e.WorkflowSubmitted(tasks=tasks):
+            case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
                 self.members += [(stream, node.stream) for node in tasks]
+                self.fail_fast += [stream] if on_failure == "fail-fast" else []
             case e.WorkflowCancelled():
                 self.cancelled.append(stream)
             case e.WorkerRegistered(worker_id=worker_id):

@@ -7,6 +7,7 @@ from consumers.deciding import Streams, Wish
 from domain import events as e
 from domain import workflow
 from domain.dependencies import settle
+from domain.folding import task_of
 from domain.ports.conducting import Agenda, Complete, Settled
 from domain.recorded import Recorded
 from domain.task import Cancel
@@ -20,6 +21,7 @@ def needs(agenda: Agenda) -> set[UUID]:
         *(stream for cancel in agenda.cancels for stream in cancel),
         *(stream for settled in agenda.settled for stream in (settled.task, settled.cause)),
         *(stream for complete in agenda.complete for stream in (complete.workflow, complete.last)),
+        *(stream for failing in agenda.failing for stream in failing),
     }
 
 
@@ -44,6 +46,13 @@ def finish(complete: Complete, loaded: Streams) -> Wish:
     """A workflow all of whose tasks have ended is finished."""
     cause = _last(loaded, complete.last, e.ENDS).following(ACTOR)
     return Wish(complete.workflow, workflow.Finish(complete.counts), cause)
+
+
+def failure(one: UUID, failed: UUID, loaded: Streams) -> Wish:
+    """A workflow that fails fast is cancelled for the task `failed`."""
+    end = _last(loaded, failed, e.ENDS)
+    name = task_of(loaded[failed]).task_id
+    return Wish(one, workflow.failing_fast(ACTOR, name), end.following(ACTOR))
 
 
 def _cancellation(loaded: Streams, cancelled: UUID) -> tuple[Recorded, Cancel]:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from domain.messages import Message, Name, Namespace, Text, by_type
-from domain.specs import TaskSpec
+from domain.specs import OnFailure, TaskSpec
 
 
 class SubmitTask(TaskSpec, Message):
@@ -34,6 +34,7 @@ class SubmitWorkflow(Message):
     TYPE = "task.submit-workflow.v1"
     namespace: Namespace = "default"
     workflow_id: Name | None = None
+    on_failure: OnFailure = "skip-downstream"
     tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
 
 

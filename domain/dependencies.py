@@ -1,11 +1,11 @@
 """Which tasks a task needs, whether that can ever be, and what the ends of some mean for the others. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from domain.errors import DependencyCycle, SelfDependency
-from domain.specs import AtLeast, DependsOn, When
+from domain.errors import DependencyCycle, FailFastCondition, SelfDependency
+from domain.specs import AtLeast, DependsOn, TaskSpec, When
 from domain.task import Free, Skip
 
 MEETS: Mapping[When, tuple[str, ...]] = {
@@ -34,6 +34,11 @@ class Standing:
     open: int
     unmet: str | None = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether it can no longer be met."""
+        return self.met + self.open < self.at_least
+
 
 def requirements(depends_on: Iterable[DependsOn | AtLeast]) -> list[Requirement]:
     """What must be met, all of it: first the tasks that are named alone, if any, then each set."""
@@ -41,10 +46,10 @@ def requirements(depends_on: Iterable[DependsOn | AtLeast]) -> list[Requirement]
     sets: list[Requirement] = []
     for need in depends_on:
         match need:
-            case DependsOn(task_id=name, when=when):
+            case DependsOn(task_id=name, condition=when):
                 alone[name] = when
             case AtLeast(at_least=at_least, of=of):
-                sets.append(Requirement(at_least, {one.task_id: one.when for one in of}))
+                sets.append(Requirement(at_least, {one.task_id: one.condition for one in of}))
     return [Requirement(len(alone), alone), *sets] if alone else sets
 
 
@@ -59,6 +64,33 @@ def standing(requirement: Requirement, ends: Mapping[str, str]) -> Standing:
 def named(depends_on: Iterable[DependsOn | AtLeast]) -> list[str]:
     """The names of all tasks that are needed, each once."""
     return list(dict.fromkeys(name for one in requirements(depends_on) for name in one.of))
+
+
+def carrying_on(spec: TaskSpec, members: Collection[str]) -> TaskSpec:
+    """The task in a workflow of `members` that continues after failures: those it gives no condition need only have
+    finished."""
+
+    def carried(need: DependsOn) -> DependsOn:
+        bare = need.when is None and need.task_id in members
+        return need.model_copy(update={"when": "finished"}) if bare else need
+
+    needs = [
+        need.model_copy(update={"of": tuple(map(carried, need.of))}) if isinstance(need, AtLeast) else carried(need)
+        for need in spec.depends_on
+    ]
+    return spec.model_copy(update={"depends_on": tuple(needs)})
+
+
+def check_fail_fast(tasks: Mapping[str, TaskSpec]) -> None:
+    """Refuse what fail-fast would cancel at the very moment it is meant for. Raises FailFastCondition."""
+    for name, spec in tasks.items():
+        for one in requirements(spec.depends_on):
+            for needed, when in one.of.items():
+                if needed in tasks and when != "succeeded":
+                    raise FailFastCondition(
+                        f"tasks: {name} needs {needed} ({when}), but fail-fast cancels {name} when {needed} fails; "
+                        "need its success, or choose another on_failure"
+                    )
 
 
 def check_graph(needs: Mapping[str, Sequence[str]]) -> None:
@@ -79,7 +111,7 @@ def check_graph(needs: Mapping[str, Sequence[str]]) -> None:
 def settle(standings: Sequence[Standing]) -> Free | Skip | None:
     """What a blocked task does next: freed once every requirement is met, skipped once one can no longer be."""
     for one in standings:
-        if one.met + one.open < one.at_least:
+        if one.lost:
             assert one.unmet is not None, "what cannot be met has a task that ended otherwise"
             return Skip(because=one.unmet)
     return Free() if all(one.met >= one.at_least for one in standings) else None

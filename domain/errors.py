@@ -4,7 +4,7 @@ TallyportError
 ├── Rejected            final: the sender is told; nothing is recorded but the outcome
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
-│   └── DependencyCycle, SelfDependency, UnknownDependency
+│   └── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition
 ├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
 ├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
@@ -116,6 +116,10 @@ class SelfDependency(Rejected):
 
 class DependencyCycle(Rejected):
     code, title = "dependency-cycle", "Dependency cycle"
+
+
+class FailFastCondition(Rejected):
+    code, title = "fail-fast-condition", "Condition that fail-fast would cancel"
 
 
 class DuplicateTaskId(Rejected):

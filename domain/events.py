@@ -13,7 +13,7 @@ from pydantic import Field
 from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
 from domain.reports import LogEnd, RunError
-from domain.specs import Container, Priority, TaskSpec, Timeouts, When
+from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
 
 
 class Upstream(Value):
@@ -251,15 +251,20 @@ class WorkflowSubmitted(Message):
     TYPE = "workflow.submitted.v1"
     workflow_id: str
     tasks: tuple[Node, ...]
+    on_failure: OnFailure = "skip-downstream"
 
 
 class WorkflowCancelled(Message):
-    """A workflow was cancelled: each of its tasks that has not ended is being cancelled."""
+    """A workflow was cancelled: each of its tasks that has not ended is being cancelled.
+
+    `because`: the task whose failure did it, under fail-fast.
+    """
 
     TYPE = "workflow.cancelled.v1"
     workflow_id: str
     by: str
     reason: str | None = None
+    because: str | None = None
 
 
 class WorkflowFinished(Message):

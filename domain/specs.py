@@ -58,10 +58,23 @@ When = Literal["succeeded", "failed", "finished", "always"]
 
 
 class DependsOn(Value):
-    """A task that must have ended so first: its id, or the name it was given, in the same namespace."""
+    """A task that must have ended so first: its id, or the name it was given, in the same namespace.
+
+    `when` left out: in success, unless its workflow says otherwise.
+    """
 
     task_id: Name
-    when: When = "succeeded"
+    when: When | None = None
+
+    @property
+    def condition(self) -> When:
+        """How it must have ended."""
+        return self.when or "succeeded"
+
+
+OnFailure = Literal["skip-downstream", "fail-fast", "continue"]
+"""What a workflow does when one of its tasks fails: skip those that need its success, cancel all that have not ended,
+or go on as if it had succeeded."""
 
 
 class AtLeast(Value):
@@ -91,7 +104,7 @@ def _kind_of_need(given: object) -> str:
 
 def _check_each_once(needs: Iterable[DependsOn]) -> None:
     """The same task twice is once, but not with two conditions."""
-    seen: dict[str, When] = {}
+    seen: dict[str, When | None] = {}
     for need in needs:
         if seen.setdefault(need.task_id, need.when) != need.when:
             raise ValueError(f"{need.task_id} is named with two conditions; give one")

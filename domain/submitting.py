@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from domain import events as e
-from domain.dependencies import check_graph, named
+from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
 from domain.errors import DuplicateTaskId, SelfDependency, UnknownDependency
-from domain.specs import AtLeast, DependsOn, TaskSpec
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.task_type import container_of
 
 
@@ -26,11 +26,12 @@ def submit_workflow(
     tasks: Sequence[tuple[TaskSpec, UUID]],
     upstream: Mapping[str, UUID],
     base_image: str,
+    on_failure: OnFailure = "skip-downstream",
 ) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
     """The workflow's first event and those of its tasks, by stream.
 
     `workflow`: its name and stream; `tasks`: each with the stream it will have; `upstream`: streams of tasks outside
-    this workflow. Raises as `submit_task`, and DependencyCycle.
+    this workflow. Raises as `submit_task`, and DependencyCycle, FailFastCondition.
     """
     names = [spec.task_id or str(stream) for spec, stream in tasks]
     if len(set(names)) < len(names):
@@ -38,10 +39,14 @@ def submit_workflow(
         raise DuplicateTaskId(f"tasks: {twice} is given twice; each task of a workflow needs its own task_id")
     needs = {name: named(spec.depends_on) for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
+    if on_failure == "fail-fast":
+        check_fail_fast(dict(zip(names, (spec for spec, _ in tasks), strict=True)))
+    if on_failure == "continue":
+        tasks = [(carrying_on(spec, needs), stream) for spec, stream in tasks]
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
     events = {stream: _first_events(spec, stream, streams, base_image, workflow) for spec, stream in tasks}
     nodes = tuple(e.Node(task_id=name, stream=streams[name], depends_on=tuple(needs[name])) for name in names)
-    return e.WorkflowSubmitted(workflow_id=workflow[0], tasks=nodes), events
+    return e.WorkflowSubmitted(workflow_id=workflow[0], tasks=nodes, on_failure=on_failure), events
 
 
 def _first_events(
@@ -82,9 +87,9 @@ def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> N
 
 def _blocker(need: DependsOn | AtLeast) -> e.Blocker | e.BlockerSet:
     match need:
-        case DependsOn(task_id=name, when=when):
+        case DependsOn(task_id=name, condition=when):
             return e.Blocker(task_id=name, needs=when)
         case AtLeast(at_least=at_least, of=of):
             return e.BlockerSet(
-                at_least=at_least, of=tuple(e.Blocker(task_id=one.task_id, needs=one.when) for one in of)
+                at_least=at_least, of=tuple(e.Blocker(task_id=one.task_id, needs=one.condition) for one in of)
             )

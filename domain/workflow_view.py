@@ -10,8 +10,9 @@ from domain.task_view import compact, trace_id
 
 
 class WorkflowView(NamedTuple):
-    """`status`: running, cancelled (its tasks may still be ending), succeeded, failed.
+    """`status`: running, cancelled or failed (its tasks may still be ending until `completed_at`), succeeded.
 
+    `because`: the task for whose failure it was cancelled under fail-fast.
     `nodes`: JSON text, a list of objects with task_id, id and depends_on (task_ids).
     """
 
@@ -20,6 +21,7 @@ class WorkflowView(NamedTuple):
     workflow_id: str
     status: str
     tasks: int
+    on_failure: str
     nodes: str
     trace_id: str | None
     correlation_id: str
@@ -30,6 +32,7 @@ class WorkflowView(NamedTuple):
     completed_at: datetime | None = None
     cancelled_by: str | None = None
     cancel_reason: str | None = None
+    because: str | None = None
 
 
 WORKFLOW_TYPES = frozenset(cls.TYPE for cls in get_args(e.WorkflowEvent))
@@ -48,6 +51,8 @@ def project_workflow(row: WorkflowView | None, recorded: Recorded, event: e.Even
         raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.WorkflowSubmitted.TYPE}")
     row = row._replace(version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
     match event:
+        case e.WorkflowCancelled(because=because) if because is not None:
+            return row._replace(status="failed", because=because)
         case e.WorkflowCancelled(by=by, reason=reason):
             return row._replace(status="cancelled", cancelled_by=by, cancel_reason=reason)
         case e.WorkflowFinished():
@@ -66,6 +71,7 @@ def _submitted(recorded: Recorded, event: e.WorkflowSubmitted) -> WorkflowView:
         workflow_id=event.workflow_id,
         status="running",
         tasks=len(nodes),
+        on_failure=event.on_failure,
         nodes=compact(nodes),
         trace_id=trace_id(recorded.cause.traceparent),
         correlation_id=recorded.cause.correlation_id,
@@ -77,6 +83,6 @@ def _submitted(recorded: Recorded, event: e.WorkflowSubmitted) -> WorkflowView:
 
 
 def _end(row: WorkflowView, event: e.WorkflowFinished) -> str:
-    if row.status == "cancelled":
-        return "cancelled"
+    if row.status != "running":
+        return row.status
     return "succeeded" if event.succeeded == row.tasks else "failed"

@@ -13,7 +13,7 @@ from domain.dependencies import Standing, settle
 from domain.dispatching import Host, Waiting, room
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
-from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey
+from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, Notes, Settled, Silent, Survey
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,6 +33,7 @@ class ConductorMemoryTurn(MemoryTurn):
         for stream, registered in notes.workers:
             rows.workers[registered.worker_id] = WorkerRow(stream, registered, rows.clock.seconds)
         rows.members |= {task: (workflow, None) for workflow, task in notes.members}
+        rows.fail_fast |= dict.fromkeys(notes.fail_fast)
         for edge in notes.edges:
             rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
         rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
@@ -55,19 +56,24 @@ class ConductorMemoryTurn(MemoryTurn):
 
     def _end(self, ended: Mapping[UUID, str]) -> None:
         rows = self._rows
-        touched: dict[UUID, UUID] = {}
+        touched: dict[UUID, list[Edge]] = {}
         for key, (edge, end) in rows.edges.items():
             if edge.upstream in ended and end is None:
                 rows.edges[key] = (edge, ended[edge.upstream])
-                touched[edge.downstream] = edge.upstream
+                touched.setdefault(edge.downstream, []).append(edge)
         for task, end in ended.items():
             self._leave(task)
             if task in rows.members:
                 rows.members[task] = (rows.members[task][0], end)
                 rows.last[rows.members[task][0]] = task
-        for downstream, upstream in touched.items():
-            if (standings := self._standings(downstream)) and settle(standings) is not None:
-                rows.settled.setdefault(downstream, upstream)
+        for task in sorted(task for task, end in ended.items() if end == "failed" and task in rows.members):
+            if rows.fail_fast.get(workflow := rows.members[task][0], task) is None:
+                rows.fail_fast[workflow] = task
+        for downstream, edges in touched.items():
+            standings = self._standings(downstream)
+            if downstream not in rows.settled and standings and settle(standings) is not None:
+                lost = next((number for number, one in enumerate(standings) if one.lost), None)
+                rows.settled[downstream] = _cause(edges, ended, lost)
 
     def _leave(self, task: UUID) -> None:
         rows = self._rows
@@ -109,6 +115,7 @@ class ConductorMemoryTurn(MemoryTurn):
             cancels=list(rows.cancels.items())[:limit],
             settled=[Settled(task, cause, self._standings(task)) for task, cause in rows.settled.items()][:limit],
             complete=[self._complete(one) for one in rows.last if one not in open_workflows][:limit],
+            failing=[(one, task) for one, task in rows.fail_fast.items() if task and one in open_workflows][:limit],
             due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
         )
 
@@ -169,7 +176,9 @@ class ConductorMemoryTurn(MemoryTurn):
         _drop(rows.cancels, dealt.cancelled)
         for workflow in dealt.complete:
             rows.last.pop(workflow, None)
+            rows.fail_fast.pop(workflow, None)
             _drop(rows.members, [task for task, (one, _) in rows.members.items() if one == workflow])
+        _drop(rows.fail_fast, dealt.failing)
         _drop(rows.timers, dealt.timed)
         _drop(rows.leases, dealt.closed)
         _drop(rows.queue, dealt.unqueued)
@@ -182,6 +191,12 @@ class ConductorMemoryTurn(MemoryTurn):
 
     async def make_partitions(self) -> None:
         """Memory has none."""
+
+
+def _cause(edges: Sequence[Edge], ended: Mapping[UUID, str], lost: int | None) -> UUID:
+    """Of ends just noted: of the need `lost` one that does not meet it, else one that met its need."""
+    eligible = [edge for edge in edges if lost is None or edge.need == lost]
+    return min(((ended[edge.upstream] in edge.met_by) is (lost is not None), edge.upstream) for edge in eligible)[1]
 
 
 def _drop(table: dict[K, V], keys: Sequence[K]) -> None:

@@ -36,7 +36,8 @@ class WorkerRow:
 @dataclass(slots=True)
 class Rows:
     """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, need, upstream), with the
-    end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end."""
+    end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end. `fail_fast`:
+    workflow -> the task for which it is to be cancelled."""
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
@@ -52,6 +53,7 @@ class Rows:
     members: dict[UUID, tuple[UUID, str | None]] = field(default_factory=dict[UUID, tuple[UUID, str | None]])
     last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    fail_fast: dict[UUID, UUID | None] = field(default_factory=dict[UUID, UUID | None])
 
     def copy(self) -> "Rows":
         """Rows that change apart from these."""
@@ -70,4 +72,5 @@ class Rows:
 
 _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
+    "fail_fast",
 )  # fmt: skip

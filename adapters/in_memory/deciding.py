@@ -22,6 +22,7 @@ from domain.submitting import submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Task
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
+from domain.workflow import Finish, Workflow, due
 from domain.workflow import decide as decide_workflow
 
 GRANT = task.Grant("memory", 1, 1, timedelta(0))
@@ -81,10 +82,7 @@ class Decisions:
             case CancelWorkflow(workflow_id=workflow_id):
                 stream = self._named(command.namespace, f"workflow {workflow_id}")
                 state = workflow_of(self.log.load([stream])[stream])
-                self._append(stream, decide_workflow(state, CancelWhole(by=cause.actor)), command.namespace, cause)
-                for node in state.submitted.tasks:
-                    if not isinstance(self._task(node.stream), Ended):
-                        self._change(node.stream, task.Cancel(by=cause.actor, reason=command.reason), cause)
+                self._change_workflow(state, CancelWhole(cause.actor, command.reason), cause)
                 return accepted.model_copy(update={"workflow_id": workflow_id, "id": stream})
 
     def _outcome(self, spec: TaskSpec, namespace: str, cause: Cause) -> TaskOutcome:
@@ -104,7 +102,7 @@ class Decisions:
         stream, namespace = self.new_id(), command.namespace
         name = command.workflow_id or str(stream)
         tasks = [(spec, self.new_id()) for spec in command.tasks]
-        first, rest = submit_workflow((name, stream), tasks, self._upstream(namespace), "base")
+        first, rest = submit_workflow((name, stream), tasks, self._upstream(namespace), "base", command.on_failure)
         self._claim(namespace, f"workflow {name}", stream)
         for spec, one in tasks:
             self._claim(namespace, spec.task_id or str(one), one)
@@ -115,11 +113,27 @@ class Decisions:
 
     def _step(self, stream: UUID, cause: Cause) -> bool:
         events = self.log.load([stream])[stream]
-        if not events[0].type.startswith("task."):
-            return False
+        if events[0].type.startswith("workflow."):
+            return self._step_workflow(workflow_of(events), cause)
         state = task_of(events)
         decision = self._next(state)
         return decision is not None and self._change(stream, decision, cause)
+
+    def _step_workflow(self, state: Workflow, cause: Cause) -> bool:
+        states = {node.task_id: self._task(node.stream) for node in state.submitted.tasks}
+        ends = {name: one.status for name, one in states.items() if isinstance(one, Ended)}
+        decision = due(state, ends)
+        return decision is not None and self._change_workflow(state, decision, cause)
+
+    def _change_workflow(self, state: Workflow, decision: CancelWhole | Finish, cause: Cause) -> bool:
+        namespace = self.log.load([state.id])[state.id][0].namespace
+        changed = self._append(state.id, decide_workflow(state, decision), namespace, cause)
+        if isinstance(decision, CancelWhole):
+            cancel = task.Cancel(decision.by, decision.reason)
+            for node in state.submitted.tasks:
+                if not isinstance(self._task(node.stream), Ended):
+                    self._change(node.stream, cancel, cause)
+        return changed
 
     def _next(self, state: Task) -> task.Decision | None:
         facts = state.facts

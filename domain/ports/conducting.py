@@ -50,7 +50,7 @@ class Notes:
     """What a page of events changes in the rows, at most once a row.
 
     `left`: tasks that were queued before and are not now. `ended`: how each task ended. `looked_up`: upstreams of new
-    edges that may have ended before this page. `members`: (workflow, task). `cancelled`: workflows.
+    edges that may have ended before this page. `members`: (workflow, task). `cancelled`, `fail_fast`: workflows.
     `workers`: (stream, registration), the last of each worker.
     """
 
@@ -63,6 +63,7 @@ class Notes:
     timers: Sequence[Timer] = ()
     members: Sequence[tuple[UUID, UUID]] = ()
     cancelled: Sequence[UUID] = ()
+    fail_fast: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
 
 
@@ -86,11 +87,13 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers."""
+    """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers.
+    `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete."""
 
     cancels: Sequence[tuple[UUID, UUID]] = ()
     settled: Sequence[Settled] = ()
     complete: Sequence[Complete] = ()
+    failing: Sequence[tuple[UUID, UUID]] = ()
     due: Sequence[Timer] = ()
 
 
@@ -144,13 +147,15 @@ class NewLease:
 class Dealt:
     """Rows that are dealt with: what they called for is decided in this turn, or no longer called for.
 
-    `settled`, `cancelled`, `timed`, `unqueued`: tasks. `complete`: workflows. `closed`: runs whose lease is over.
+    `settled`, `cancelled`, `timed`, `unqueued`: tasks. `complete`, `failing`: workflows, these need not fail any more.
+    `closed`: runs whose lease is over.
     `lost`: (worker, generation). `granted`: when each worker was given its last lease.
     """
 
     settled: Sequence[UUID] = ()
     cancelled: Sequence[UUID] = ()
     complete: Sequence[UUID] = ()
+    failing: Sequence[UUID] = ()
     timed: Sequence[UUID] = ()
     closed: Sequence[UUID] = ()
     lost: Sequence[tuple[str, int]] = ()
@@ -161,7 +166,8 @@ class Dealt:
     @property
     def grants_alone(self) -> bool:
         """Whether nothing is dealt with but tasks that leave the queue."""
-        return not any((self.settled, self.cancelled, self.complete, self.timed, self.closed, self.lost))
+        others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.closed, self.lost)
+        return not any(others)
 
     @property
     def nothing(self) -> bool:

@@ -49,13 +49,17 @@ CREATE TABLE conductor_timers (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_timers_due_idx ON conductor_timers (due);
 
--- Workflows not yet finished, and their tasks. `last`: the last task that ended. `complete`: all have.
+-- Workflows not yet finished, and their tasks. `last`: the last task that ended. `complete`: all have. `failed`: the task
+-- for which one that fails fast is to be cancelled.
 CREATE TABLE conductor_workflows (
   workflow uuid PRIMARY KEY,
   last uuid,
-  complete boolean NOT NULL DEFAULT false
+  complete boolean NOT NULL DEFAULT false,
+  fail_fast boolean NOT NULL,
+  failed uuid
 );
 CREATE INDEX conductor_workflows_complete_idx ON conductor_workflows (workflow) WHERE complete;
+CREATE INDEX conductor_workflows_failed_idx ON conductor_workflows (workflow) WHERE failed IS NOT NULL;
 CREATE TABLE conductor_members (
   task uuid PRIMARY KEY,
   workflow uuid NOT NULL,

@@ -82,6 +82,7 @@ CREATE TABLE workflows (
   workflow_id text NOT NULL,
   status text NOT NULL,
   tasks int NOT NULL,
+  on_failure text NOT NULL,
   nodes text NOT NULL,
   trace_id text,
   correlation_id text NOT NULL,
@@ -91,7 +92,8 @@ CREATE TABLE workflows (
   position bigint NOT NULL,
   completed_at timestamptz,
   cancelled_by text,
-  cancel_reason text
+  cancel_reason text,
+  because text
 );
 CREATE INDEX ON workflows (namespace, id);
 

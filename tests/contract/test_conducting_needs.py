@@ -73,6 +73,44 @@ async def test_a_task_is_skipped_once_too_few_of_a_set_are_left(place: Place) ->
     assert skipped.event() == e.TaskSkipped(task_id="too-few", because="a")
 
 
+@pytest.mark.parametrize(("bad", "good"), [("a", "b"), ("b", "a")])
+async def test_of_ends_noted_together_that_one_is_the_cause_which_settles_it(place: Place, bad: str, good: str) -> None:
+    await place.world.register("w1", slots=8)
+    await place.world.submit(spec("a"), spec("b"), spec("both", "a", "b"))
+    await place.world.submit(spec("any", AtLeast(at_least=1, of=(need("a"), need("b")))))
+    await place.settle()
+    await place.world.finish(bad, exit_code=1)
+    await place.world.finish(good)
+    await place.settle()
+
+    assert await settled_by(place, "both", "a", "b") == bad
+    assert await settled_by(place, "any", "a", "b") == good
+
+
+@pytest.mark.parametrize("alone", ["x", "y"])
+async def test_a_task_is_skipped_for_its_first_need_that_is_lost(place: Place, alone: str) -> None:
+    await place.world.register("w1", slots=8)
+    one_of = AtLeast(at_least=1, of=(need("x"), need("y"), need("z")))
+    await place.world.submit(*map(spec, "wxyz"), spec("d", one_of, "w", AtLeast(at_least=1, of=(need(alone),))))
+    await place.settle()
+    await place.world.finish("z", exit_code=1)
+    await place.settle()
+    for name in ("x", "y", "w"):
+        await place.world.finish(name, exit_code=1)
+    await place.settle()
+
+    (skipped,) = (await place.world.load([stream("d")]))[stream("d")][2:]
+    assert skipped.event() == e.TaskSkipped(task_id="d", because="w")
+    assert await settled_by(place, "d", "w", "x", "y", "z") == "w"
+
+
+async def settled_by(place: Place, name: str, *upstream: str) -> str | None:
+    """Which of the tasks `upstream` ended with the event that freed or skipped the task."""
+    cause = (await place.world.load([stream(name)]))[stream(name)][2].cause.causation_id
+    ends = {one: (await place.world.load([stream(one)]))[stream(one)][-1] for one in upstream}
+    return next((one for one, end in ends.items() if str(end.event_id) == cause), None)
+
+
 async def test_a_set_and_a_task_alone_must_both_be_met_in_either_order(place: Place) -> None:
     await place.world.register("w1", slots=8)
     one_of = AtLeast(at_least=1, of=(need("a"), need("b", "failed")))
@@ -126,6 +164,21 @@ async def test_random_graphs_end_as_their_conditions_say(place: Place, seed: int
     ended = {name: state.status for name in graph if isinstance(state := await place.world.task(name), Ended)}
     assert ended == expected
     assert await place.world.left_over() == 0
+    for name in (name for name, end in ended.items() if end == "skipped"):
+        await _check_reason(place, graph[name], ended)
+
+
+async def _check_reason(place: Place, task: TaskSpec, ended: dict[str, str]) -> None:
+    """The task that is named, and the end that is the cause, are of one need, and neither meets it."""
+    name = task.task_id or ""
+    skipped = (await place.world.load([stream(name)]))[stream(name)][-1].event()
+    assert isinstance(skipped, e.TaskSkipped)
+    unmet = [
+        {one for one, when in each.of.items() if ended[one] not in MEETS[when]}
+        for each in requirements(task.depends_on)
+    ]
+    cause = await settled_by(place, name, *(one for names in unmet for one in names))
+    assert any({skipped.because, cause} <= names for names in unmet), (name, skipped.because, cause)
 
 
 def _needs(chance: random.Random, earlier: list[str]) -> list[DependsOn | AtLeast]:

@@ -114,6 +114,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "task.run-started.v1" in ran
     assert [f"nightly.{name} " in graph for name in ("extract", "load", "tell", "clean")] == [True] * 4
     assert "1 failed 1 skipped 2 succeeded" in graph
+    assert "release  default  failed  2 cancelled 1 failed\n" in graph
     assert votes.count("status='succeeded'") == 2
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

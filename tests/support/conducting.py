@@ -29,7 +29,7 @@ from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.reports import RegisterWorker, RunFinish, RunStart
-from domain.specs import AtLeast, DependsOn, TaskSpec
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.submitting import submit_task, submit_workflow
 from domain.task_states import Held, Task
 from tests.support.ended_tasks import NOW, Hands
@@ -123,10 +123,12 @@ class World(ABC):
             own = stream(one.task_id or "")
             await self.append(new_events(own, 0, "default", submit_task(one, own, upstream, "image"), CAUSE))
 
-    async def submit_workflow(self, *specs: TaskSpec, upstream: Sequence[str] = ()) -> None:
+    async def submit_workflow(
+        self, *specs: TaskSpec, upstream: Sequence[str] = (), on_failure: OnFailure = "skip-downstream"
+    ) -> None:
         tasks = [(one, stream(one.task_id or "")) for one in specs]
         outer = {name: stream(name) for name in upstream}
-        submitted, first = submit_workflow(("W", WORKFLOW), tasks, outer, "image")
+        submitted, first = submit_workflow(("W", WORKFLOW), tasks, outer, "image", on_failure)
         new = new_events(WORKFLOW, 0, "default", [submitted], CAUSE)
         for own, events in first.items():
             new += new_events(own, 0, "default", events, CAUSE)
@@ -223,7 +225,7 @@ class MemoryWorld(World):
     async def left_over(self) -> int:
         rows = self.rows
         waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
-        return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases)
+        return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases) + len(rows.fail_fast)
 
 
 @dataclass(slots=True)

@@ -13,11 +13,12 @@ from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
-from domain.dependencies import named
+from domain.dependencies import MEETS, Requirement, named, requirements, standing
+from domain.dependencies import settle as fate
 from domain.errors import BadState
 from domain.folding import workflow_of
-from domain.specs import TaskSpec
-from domain.task import Cancel
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
+from domain.task import Cancel, Free
 from domain.task_states import Ended, Held
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
 from tests.support.faults import Fuse, FusedSeat, Killed
@@ -30,6 +31,7 @@ class Trial:
 
     specs: Sequence[TaskSpec]
     slots: dict[str, int]
+    on_failure: OnFailure = "skip-downstream"
     world: MemoryWorld = field(default_factory=MemoryWorld)
 
     @property
@@ -39,7 +41,7 @@ class Trial:
     async def begin(self) -> None:
         for worker_id, slots in self.slots.items():
             await self.world.register(worker_id, slots)
-        await self.world.submit_workflow(*self.specs)
+        await self.world.submit_workflow(*self.specs, on_failure=self.on_failure)
 
     async def conduct(self, fuse: Fuse) -> None:
         """A new conductor, for as long as its fuse lasts or there is something to do."""
@@ -97,36 +99,71 @@ class Trial:
             assert isinstance(await self.world.task(name), Ended)
             assert sum(row.type in e.ENDS for row in rows) == 1
             check_runs([row.event() for row in rows])
-        for one in self.specs:
-            self.check_order(one, histories[one.task_id or ""], ended)
-        await self.check_workflow(Counter(row.type.split(".")[1] for row in ended.values()))
+            submitted = rows[0].event()
+            assert isinstance(submitted, e.TaskSubmitted)
+            self.check_order(submitted.spec, rows, ended)
+        await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items()})
 
     def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
         leased = [row.position for row in rows if row.type == e.RunLeased.TYPE]
-        needs = [ended[name] for name in named(one.depends_on)]
         if leased:
-            assert all(need.type == e.TaskSucceeded.TYPE and need.position < leased[0] for need in needs)
+            assert fate([standing(each, ends) for each, ends in self.ends_before(leased[0], one, ended)]) == Free()
         if rows[-1].type == e.TaskSkipped.TYPE:
-            because = ended[rows[-1].event().because]
-            assert because in needs
-            assert because.type != e.TaskSucceeded.TYPE
-            assert because.position < rows[-1].position
+            because = rows[-1].event().because
+            assert any(
+                standing(each, ends).lost and because in ends and ends[because] not in MEETS[each.of[because]]
+                for each, ends in self.ends_before(rows[-1].position, one, ended)
+            )
 
-    async def check_workflow(self, ends: Counter[str]) -> None:
+    def ends_before(
+        self, position: int, one: TaskSpec, ended: dict[str, Any]
+    ) -> list[tuple[Requirement, dict[str, str]]]:
+        """Each requirement of a task, with how those of it had ended that had."""
+        return [
+            (each, {name: ended[name].type.split(".")[1] for name in each.of if ended[name].position < position})
+            for each in requirements(one.depends_on)
+        ]
+
+    async def check_workflow(self, ends: dict[str, str]) -> None:
         rows = (await self.world.load([WORKFLOW]))[WORKFLOW]
         assert workflow_of(rows).status == "finished"
-        assert rows[-1].event() == e.WorkflowFinished(workflow_id="W", **ends)
+        assert rows[-1].event() == e.WorkflowFinished(workflow_id="W", **Counter(ends.values()))
+        for because in (event.because for row in rows if isinstance(event := row.event(), e.WorkflowCancelled)):
+            assert because is None or (self.on_failure, ends[because]) == ("fail-fast", "failed")
         assert await self.world.left_over() == 0
+
+
+SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
+WHENS: list[When | None] = [None, None, *MEETS]
+ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> list[TaskSpec]:
-    """Tasks that each need some of those before."""
+    """Tasks that each need some of those before, some of them as sets."""
     size = draw(st.integers(1, 9))
-    return [
-        spec(f"t{n}", *(f"t{m}" for m in sorted(draw(st.sets(st.integers(0, n - 1), max_size=3)) if n else ())))
-        for n in range(size)
-    ]
+    return [spec(f"t{n}", *draw(_needs(n))) for n in range(size)]
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> Trial:
+    """A graph on workers; under fail-fast its tasks need each other's success alone."""
+    specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
+    if on_failure == "fail-fast":
+        specs = [spec(one.task_id or "", *named(one.depends_on)) for one in specs]
+    return Trial(specs, draw(SLOTS), on_failure)
+
+
+@st.composite
+def _needs(draw: st.DrawFn, before: int) -> list[DependsOn | AtLeast]:
+    whens = st.sampled_from(WHENS)
+    chosen = sorted(draw(st.sets(st.integers(0, before - 1), max_size=4)) if before else ())
+    alone = [DependsOn(task_id=f"t{m}", when=draw(whens)) for m in chosen]
+    split = draw(st.integers(0, len(alone)))
+    if split == len(alone):
+        return [*alone]
+    of = tuple(alone[split:])
+    return [*alone[:split], AtLeast(at_least=draw(st.integers(1, len(of))), of=of)]
 
 
 ACTIONS = st.sampled_from(["killed", "conduct", "finish", "finish", "fail", "cancel", "intruded", "wear out"])
@@ -151,15 +188,11 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
             await trial.wear_out()
 
 
-SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
-
-
 @settings(max_examples=60)
-@given(st.data(), graphs(), SLOTS)
+@given(st.data(), trials())
 async def test_every_task_ends_once_and_in_order_however_often_the_conductor_is_killed(
-    data: st.DataObject, specs: list[TaskSpec], slots: dict[str, int]
+    data: st.DataObject, trial: Trial
 ) -> None:
-    trial = Trial(specs, slots)
     await trial.begin()
     for action in data.draw(st.lists(ACTIONS, max_size=12)):
         await act(data, trial, action)

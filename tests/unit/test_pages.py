@@ -26,7 +26,7 @@ RUN = {
     (README, "python"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
-    (DEPENDENCIES, "sh"): (1, "tests/e2e/test_readme.py"),
+    (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),
     (NOTIFICATIONS, "toml"): (1, "tests/unit/test_pages.py"),

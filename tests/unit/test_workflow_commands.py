@@ -1,6 +1,6 @@
 """What may be commanded of a whole workflow, and what follows."""
 
-from collections.abc import Callable
+import json
 from typing import Any
 
 import pytest
@@ -54,6 +54,22 @@ async def test_a_workflow_that_needs_a_name_in_use_is_refused_as_a_whole(other: 
     assert refused.problem is not None
     assert refused.problem.code == code
     assert desk.types.count("workflow.submitted.v1") == 1
+
+
+@pytest.mark.parametrize("when", ["failed", "finished", "always"])
+async def test_under_fail_fast_a_task_of_the_workflow_can_only_need_the_success_of_another(when: str) -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "before"}))
+    tasks: list[dict[str, Any]] = [
+        {**NOOP, "task_id": "a", "depends_on": [{"task_id": "before", "when": when}]},
+        {**NOOP, "task_id": "b", "depends_on": [{"at_least": 1, "of": [{"task_id": "a", "when": when}]}]},
+    ]
+
+    reply = await desk.reply(command("task.submit-workflow.v1", {"on_failure": "fail-fast", "tasks": tasks}, COMMAND_2))
+
+    assert reply.problem is not None
+    assert reply.problem.code == "fail-fast-condition"
+    assert f"b needs a ({when})" in reply.problem.detail
 
 
 async def test_a_running_workflow_is_cancelled_by_its_name_or_its_id() -> None:
@@ -116,19 +132,20 @@ async def test_the_id_of_one_kind_of_thing_is_unknown_as_that_of_another(
 
 
 @pytest.mark.parametrize(
-    "both",
+    "needs",
     [
-        lambda a, b: [{"task_id": a}, {"task_id": b}],
-        lambda a, b: [{"task_id": a}, {"task_id": b, "when": "failed"}],
-        lambda a, b: [{"at_least": 2, "of": [{"task_id": a}, {"task_id": b}]}],
-        lambda a, b: [{"task_id": b}, {"at_least": 1, "of": [{"task_id": a}]}],
+        '[{"task_id": "T0"}, {"task_id": "ID"}]',
+        '[{"task_id": "T0"}, {"task_id": "ID", "when": "failed"}]',
+        '[{"at_least": 2, "of": [{"task_id": "T0"}, {"task_id": "ID"}]}]',
+        '[{"task_id": "ID"}, {"at_least": 1, "of": [{"task_id": "T0"}]}]',
     ],
 )
-async def test_a_task_is_needed_under_one_name(both: Callable[[str, str], list[object]]) -> None:
+async def test_a_task_is_needed_under_one_name(needs: str) -> None:
     desk = Desk()
     there = await desk.reply(submit({"task_id": "T0"}))
+    both = json.loads(needs.replace("ID", str(there.id).upper()))
 
-    reply = await desk.reply(submit({"depends_on": both("T0", str(there.id).upper())}, COMMAND_2))
+    reply = await desk.reply(submit({"depends_on": both}, COMMAND_2))
 
     assert reply.problem is not None
     assert reply.problem.code == "duplicate-task-id"
