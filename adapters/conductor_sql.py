@@ -26,8 +26,9 @@ FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[]) AS e (dow
 ON CONFLICT DO NOTHING
 """
 ADD_TIMERS = """
-INSERT INTO conductor_timers (task, fence, due) SELECT * FROM unnest(%b::uuid[], %b::int[], %b::timestamptz[])
-ON CONFLICT (task) DO UPDATE SET fence = excluded.fence, due = excluded.due
+INSERT INTO conductor_timers (task, kind, fence, due)
+SELECT * FROM unnest(%b::uuid[], %b::text[], %b::int[], %b::timestamptz[])
+ON CONFLICT (task) DO UPDATE SET kind = excluded.kind, fence = excluded.fence, due = excluded.due
 """
 ADD_QUEUED = """
 INSERT INTO conductor_queue (task, pool, executor, key, position)
@@ -120,7 +121,7 @@ UNION ALL
 (SELECT 'failing', workflow, failed, NULL, NULL, NULL, NULL, NULL, NULL
  FROM conductor_workflows WHERE failed IS NOT NULL AND NOT complete ORDER BY workflow LIMIT %b)
 UNION ALL
-(SELECT 'due', task, NULL, NULL, NULL, NULL, NULL, due, fence
+(SELECT 'due', task, NULL, ARRAY[kind], NULL, NULL, NULL, due, fence
  FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
 """
 STANDING = """

@@ -36,7 +36,8 @@ class ConductorPgTurn(PgTurn):
             edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
             await self._do(sql.ADD_EDGES, *_columns(edges))
         if notes.timers:
-            await self._do(sql.ADD_TIMERS, *_columns([(timer.task, timer.fence, timer.due) for timer in notes.timers]))
+            timers = [(timer.task, timer.kind, timer.fence, timer.due) for timer in notes.timers]
+            await self._do(sql.ADD_TIMERS, *_columns(timers))
         if notes.queued:
             rows = [(one.task, one.pool, one.executor, one.key, one.position) for one in notes.queued]
             await self._do(sql.ADD_QUEUED, *_columns(rows))
@@ -143,7 +144,7 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
             case "complete":
                 complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
             case _:
-                due.append(Timer(one, fence, at))
+                due.append(Timer(one, names[0], fence, at))
     return Agenda(cancels, settled, complete, failing, due)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from api.task import Task
+from api.task import Retry, Task
 from api.workflow import Workflow
 from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask
 from domain.errors import Refused, Unavailable
@@ -19,7 +19,7 @@ from domain.ports.tracing import Traces, messaging
 from domain.specs import OnFailure, TaskSpec
 from domain.work import Reply
 
-__all__ = ["Client", "Outcome", "StoredEvent", "SubmittedTask", "Task"]
+__all__ = ["Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ENDS = frozenset(f"task.{status}.v1" for status in ENDED)

@@ -5,7 +5,41 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from domain.specs import AtLeast, Container, DependsOn, Requires, TaskSpec, Timeouts
+from domain import specs
+from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, Requires, TaskSpec, Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a run that failed is followed by another: up to `max_runs` that fail, for a reason of `on`.
+
+    The wait is `first`, or doubles from there up to `max`, and is shortened at random by at most half. Runs lost with
+    their workers are counted apart (`max_losses`). The last run of all may have another image or command.
+    """
+
+    max_runs: int = 3
+    _: KW_ONLY
+    backoff: Literal["fixed", "exponential"] = "exponential"
+    first: timedelta = timedelta(seconds=2)
+    max: timedelta = timedelta(minutes=1)
+    on: Sequence[str] = ("exit-nonzero", "oom", "timeout", "pull-failed")
+    max_losses: int = MAX_LOSSES
+    fallback_image: str | None = None
+    fallback_command: Sequence[str] | None = None
+
+    def spec(self) -> specs.Retry:
+        """The same as a command carries it. Raises pydantic's ValidationError."""
+        command = None if self.fallback_command is None else tuple(self.fallback_command)
+        other = self.fallback_image is not None or command is not None
+        return specs.Retry(
+            max_runs=self.max_runs,
+            backoff=self.backoff,
+            first=self.first,
+            max=self.max,
+            on=tuple(self.on),
+            max_losses=self.max_losses,
+            fallback=specs.Fallback(image=self.fallback_image, command=command) if other else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +72,7 @@ class Task:
     priority: int = 5
     pool: str = "default"
     timeout: timedelta | None = None
+    retry: Retry | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     notify: Sequence[str] = ()
 
@@ -54,6 +89,7 @@ class Task:
             priority=self.priority,
             requires=Requires(pool=self.pool),
             timeouts=Timeouts() if self.timeout is None else Timeouts(run=self.timeout),
+            retry=None if self.retry is None else self.retry.spec(),
             labels=dict(self.labels),
             notify=tuple(self.notify),
         )

@@ -129,7 +129,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
     settled = _dealt(draft, ((one, saga.settlement(one, loaded)) for one in agenda.settled))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
     failing = _dealt(draft, ((one, saga.failure(*one, loaded)) for one in agenda.failing))
-    timed = _dealt(draft, ((one, timekeeper.timeout(one, loaded)) for one in agenda.due))
+    timed = _dealt(draft, ((one, timekeeper.due(one, loaded)) for one in agenda.due))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
     granted = dispatcher.grant(draft, survey, overdue.clock, GRANT_LIMIT)

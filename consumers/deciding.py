@@ -33,7 +33,7 @@ class Wish:
 @dataclass(slots=True)
 class Draft:
     """The events of one round, decided on the heads of `loaded` at `now`. A stream is decided once a round, those
-    `left` not at all; only a task that was freed may be granted in the same round."""
+    `left` not at all; only a task that was freed, or woken, may be granted in the same round."""
 
     loaded: Streams
     left: frozenset[UUID]
@@ -76,7 +76,7 @@ class Draft:
             events = task.decide(state, command, self.now)
         except BadState:
             return ()
-        if isinstance(command, task.Free) and events:
+        if isinstance(command, task.Free | task.Wake) and events:
             freed = evolve(state, wish.stream, events[0])
             self.freed[wish.stream] = (freed, replace(wish.cause, actor=DISPATCHER))
         return self._add(wish, events, state.version)

@@ -22,6 +22,7 @@ from domain.ports.log import NewId, Page, Seat
 from domain.ports.messaging import MessengerTurn
 from domain.ports.tracing import Traces, messaging
 from domain.recorded import Recorded
+from domain.retrying import instead
 from domain.syncing import LastBeat, Standing, open_leases, sync
 from domain.work import OfferedRun, RunOffer, RunSpec, RunStop
 
@@ -138,6 +139,9 @@ class Messenger:
 def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Cause) -> OfferedRun:
     """A lease as its worker is told of it."""
     spec = task.spec
+    container = task.container or spec.container
+    if lease.fallback and container and spec.retry and spec.retry.fallback:
+        container = instead(container, spec.retry.fallback)
     return OfferedRun(
         task_id=recorded.stream,
         run_id=lease.run_id,
@@ -149,7 +153,7 @@ def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Ca
             namespace=recorded.namespace,
             name=spec.name or task.task_id,
             executor=spec.executor,
-            container=task.container or spec.container,
+            container=container,
             timeouts=task.timeouts,
             workflow_id=task.workflow_id,
             workflow=task.workflow,

@@ -15,6 +15,8 @@ TYPES = [
     e.TaskBlocked.TYPE,
     e.RunLeased.TYPE,
     e.RunStarted.TYPE,
+    e.RunFailed.TYPE,
+    e.RunLost.TYPE,
     *sorted(e.ENDS),
     e.WorkflowSubmitted.TYPE,
     e.WorkflowCancelled.TYPE,
@@ -41,9 +43,12 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         edges=tuple(edges),
         looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
         ended=seen.ended,
-        timers=tuple(
-            Timer(stream, fence, at + _submitted(submitted[stream]).timeouts.run)
-            for stream, (fence, at) in seen.started.items()
+        timers=(
+            *(
+                Timer(stream, "run", fence, at + _submitted(submitted[stream]).timeouts.run)
+                for stream, (fence, at) in seen.started.items()
+            ),
+            *seen.delayed.values(),
         ),
         members=tuple(seen.members),
         cancelled=tuple(seen.cancelled),
@@ -59,6 +64,7 @@ class _Seen:
         self.blocked: dict[UUID, None] = {}
         self.fresh: set[UUID] = set()
         self.started: dict[UUID, tuple[int, datetime]] = {}
+        self.delayed: dict[UUID, Timer] = {}
         self.ended: dict[UUID, str] = {}
         self.members: list[tuple[UUID, UUID]] = []
         self.cancelled: list[UUID] = []
@@ -77,7 +83,7 @@ class _Seen:
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.blocked, self.started):
+        for rows in (self.queued, self.left, self.blocked, self.started, self.delayed):
             rows.pop(stream, None)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:
@@ -87,12 +93,16 @@ class _Seen:
                 key = queue_key(recorded.recorded_at, priority)
                 self.queued[stream] = Waiting(key, recorded.position, stream, pool, executor)
                 self.left.pop(stream, None)
+                self.delayed.pop(stream, None)
                 self._first(recorded)
             case e.TaskBlocked():
                 self.blocked[stream] = None
                 self._first(recorded)
             case e.RunStarted(fence=fence):
                 self.started[stream] = (fence, recorded.recorded_at)
+            case e.RunFailed(fence=fence, retry_at=at) | e.RunLost(fence=fence, retry_at=at) if at is not None:
+                self.started.pop(stream, None)
+                self.delayed[stream] = Timer(stream, "retry", fence, at)
             case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
                 self.members += [(stream, node.stream) for node in tasks]
                 self.fail_fast += [stream] if on_failure == "fail-fast" else []

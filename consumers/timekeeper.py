@@ -12,7 +12,7 @@ from domain.ports.broker import Outgoing, Publisher
 from domain.ports.conducting import Agenda, ConductorTurn, Expired, Silent, Timer
 from domain.ports.log import NewId
 from domain.reports import Probe
-from domain.task import CloseLease, TimeOut
+from domain.task import CloseLease, TimeOut, Wake
 from domain.worker import Lose
 
 ACTOR = "timekeeper"
@@ -49,9 +49,10 @@ def needs(agenda: Agenda, overdue: Overdue) -> set[UUID]:
     }
 
 
-def timeout(timer: Timer, loaded: Streams) -> Wish:
-    """A run past its time is being stopped."""
-    return Wish(timer.task, TimeOut(timer.fence), loaded[timer.task][-1].following(ACTOR))
+def due(timer: Timer, loaded: Streams) -> Wish:
+    """A run past its time is being stopped; a task whose next run may begin is queued."""
+    command = Wake(timer.fence) if timer.kind == "retry" else TimeOut(timer.fence)
+    return Wish(timer.task, command, loaded[timer.task][-1].following(ACTOR))
 
 
 def closing(lease: Expired, loaded: Streams) -> Wish:

@@ -5,7 +5,8 @@
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
 - `submitting`, `dependencies`, `task_type`: a command becomes a task's first events
-- `task_states`, `task`, `runs`, `workflow`, `worker`: the states; what an event makes of them; what may be decided
+- `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`: the states; what an event makes of them; what may be
+  decided
 - `dispatching`, `lease_clock`, `syncing`, `retrying`: who runs what next, for how long, what a beat is answered, and
   what the end of a run means
 - `notifying`: who is told of an end, and when a try is repeated

@@ -71,11 +71,12 @@ class TaskQueued(Message):
     pool: str
     executor: str
     priority: Priority
-    after: Literal["dependencies", "offer-not-accepted", "run-lost"] | None = None
+    after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry"] | None = None
 
 
 class RunLeased(Message):
-    """A worker was given a run. It may start it until `within` after it sent its beat number `beat`.
+    """A worker was given a run. It may start it until `within` after it sent its beat number `beat`. `fallback`: with
+    the image or command that stands in when all other runs have failed.
 
     `expires_at`: from here on the platform may lease again unless a beat has listed the run.
     """
@@ -90,6 +91,7 @@ class RunLeased(Message):
     beat: int
     within: timedelta
     expires_at: datetime
+    fallback: bool | None = None
 
 
 class RunStarted(Message):
@@ -119,7 +121,11 @@ class RunSucceeded(Message):
 
 
 class RunFailed(Message):
-    """A run ended without success. The exit code, the out-of-memory flag and our signal are the worker's, raw."""
+    """A run ended without success. The exit code, the out-of-memory flag and our signal are the worker's, raw.
+
+    `retry_at`: when the task is queued for its next run; absent: there is none. `fallback`: that one is the last, with
+    the image or command that the task names for it.
+    """
 
     TYPE = "task.run-failed.v1"
     task_id: str
@@ -132,6 +138,8 @@ class RunFailed(Message):
     signal: str | None = None
     error: RunError | None = None
     log: LogEnd | None = None
+    retry_at: datetime | None = None
+    fallback: bool | None = None
 
 
 class RunTimingOut(Message):
@@ -159,7 +167,7 @@ class LeaseExpired(Message):
 class RunLost(Message):
     """A run was lost with its worker, which nobody hears, or is given up by it: `error` says why, absent: silence.
 
-    `certain` False: it may still be running where nobody hears it.
+    `certain` False: it may still be running where nobody hears it. `retry_at` and `fallback`: as of a run that failed.
     """
 
     TYPE = "task.run-lost.v1"
@@ -169,6 +177,8 @@ class RunLost(Message):
     fence: int
     certain: bool = False
     error: RunError | None = None
+    retry_at: datetime | None = None
+    fallback: bool | None = None
 
 
 class TaskSucceeded(Message):

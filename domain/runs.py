@@ -1,13 +1,14 @@
-"""How a run ends, and what that makes of its task: by report, or by silence. Pure."""
+"""How a run ends by report, and what that makes of its task. Pure."""
 
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.reports import RunFinish, RunReport, RunStart
-from domain.retrying import MAX_LOSSES, is_loss, reason_of
+from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
-After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost"]
+After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry"]
 
 
 def queued(task: Task, after: After) -> e.TaskQueued:
@@ -31,14 +32,14 @@ def late(task: Task, report: RunReport) -> e.LateResultIgnored:
     )
 
 
-def reported(task: Leased | Running | TimingOut | Cancelling, report: RunReport) -> list[e.TaskEvent]:
+def reported(task: Leased | Running | TimingOut | Cancelling, report: RunReport, now: datetime) -> list[e.TaskEvent]:
     if (report.run_id, report.fence) != (task.lease.run_id, task.lease.fence):
         return [late(task, report)]
     unstarted = isinstance(task, Leased) or (isinstance(task, Cancelling) and not task.started)
     started = [_started(task, report)] if unstarted and _did_start(report) else []
     if isinstance(report, RunStart):
         return [*started]
-    return [*started, *_finished(task, report)]
+    return [*started, *_finished(task, report, now)]
 
 
 def _did_start(report: RunReport) -> bool:
@@ -58,29 +59,49 @@ def _started(task: Held, report: RunReport) -> e.RunStarted:
     )
 
 
-def _finished(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish) -> list[e.TaskEvent]:
+def _finished(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, now: datetime) -> list[e.TaskEvent]:
     if isinstance(task, Leased | Running) and is_loss(finish):
-        return _given_up(task, finish)
+        return _given_up(task, finish, now)
     reason = reason_of(finish, timed_out=isinstance(task, TimingOut))
     if reason is None:
         return [_run_succeeded(task, finish), _end(task, finish, reason)]
-    return [_run_failed(task, finish, reason), _end(task, finish, reason)]
+    following = None if isinstance(task, Cancelling) else after_failure(task, reason, finish.exit_code, now)
+    failed = _run_failed(task, finish, reason, following)
+    return [failed] if following else [failed, _end(task, finish, reason)]
 
 
-def _given_up(task: Leased | Running, finish: RunFinish) -> list[e.TaskEvent]:
+def failure(task: Held, reason: str, exit_code: int | None = None) -> Failure:
+    """The run in hand as one that failed."""
+    return Failure(task.lease.run_id, task.facts.failures + 1, reason, exit_code)
+
+
+def after_failure(task: Held, reason: str, exit_code: int | None, now: datetime) -> NextRun | None:
+    """What follows when the run in hand has failed so; nothing follows the fallback."""
+    retry = task.facts.submitted.spec.retry
+    return None if task.facts.fallback else next_run(retry, failure(task, reason, exit_code), now)
+
+
+def _given_up(task: Leased | Running, finish: RunFinish, now: datetime) -> list[e.TaskEvent]:
     """As if the worker had been lost, but known at once, and with a reason."""
+    if not loses(task.facts.submitted.spec.retry, task.facts.losses):
+        return [lost(task, None, finish), queued(task, "run-lost")]
+    following = after_failure(task, LOST, None, now)
+    ended = lost(task, following, finish)
+    return [ended] if following else [ended, _end(task, finish, reason_of(finish, timed_out=False))]
+
+
+def lost(task: Held, following: NextRun | None = None, finish: RunFinish | None = None) -> e.RunLost:
     lease = task.lease
-    lost = e.RunLost(
+    return e.RunLost(
         task_id=task.task_id,
         run_id=lease.run_id,
         run=lease.run,
         fence=lease.fence,
-        certain=finish.gone,
-        error=finish.error,
+        certain=finish is not None and finish.gone,
+        error=finish.error if finish else None,
+        retry_at=following.at if following else None,
+        fallback=following.fallback if following else None,
     )
-    if task.facts.losses >= MAX_LOSSES:
-        return [lost, _end(task, finish, reason_of(finish, timed_out=False))]
-    return [lost, queued(task, "run-lost")]
 
 
 def _run_succeeded(task: Held, finish: RunFinish) -> e.RunSucceeded:
@@ -96,7 +117,7 @@ def _run_succeeded(task: Held, finish: RunFinish) -> e.RunSucceeded:
     )
 
 
-def _run_failed(task: Held, finish: RunFinish, reason: str) -> e.RunFailed:
+def _run_failed(task: Held, finish: RunFinish, reason: str, following: NextRun | None) -> e.RunFailed:
     lease = task.lease
     return e.RunFailed(
         task_id=task.task_id,
@@ -109,6 +130,8 @@ def _run_failed(task: Held, finish: RunFinish, reason: str) -> e.RunFailed:
         signal=finish.signal,
         error=finish.error,
         log=finish.log,
+        retry_at=following.at if following else None,
+        fallback=following.fallback if following else None,
     )
 
 
@@ -129,61 +152,8 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
         )
     return e.TaskFailed(
         task_id=task.task_id,
-        reason=reason,
+        reason=final_reason(task.facts.submitted.spec.retry, failure(task, reason, finish.exit_code)),
         runs=task.facts.run,
         exit_code=finish.exit_code,
         verified=finish.gone,
-    )
-
-
-def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool) -> list[e.TaskEvent]:
-    lease = task.lease
-    accepted = accepted or _seen_running(task)
-    expired = e.LeaseExpired(
-        task_id=task.task_id,
-        run_id=lease.run_id,
-        fence=lease.fence,
-        worker_id=lease.worker_id,
-        accepted=accepted,
-    )
-    if not accepted:
-        return [
-            expired,
-            _cancelled_unheard(task, verified=True) if isinstance(task, Cancelling) else _offer_again(task),
-        ]
-    lost = e.RunLost(task_id=task.task_id, run_id=lease.run_id, run=lease.run, fence=lease.fence)
-    if isinstance(task, Cancelling):
-        return [expired, lost, _cancelled_unheard(task, verified=False)]
-    if isinstance(task, TimingOut):
-        return [
-            expired,
-            lost,
-            e.TaskFailed(task_id=task.task_id, reason="timeout", runs=task.facts.run, verified=False),
-        ]
-    if task.facts.losses >= MAX_LOSSES:
-        return [
-            expired,
-            lost,
-            e.TaskFailed(task_id=task.task_id, reason="lost", runs=task.facts.run, verified=False),
-        ]
-    return [expired, lost, queued(task, "run-lost")]
-
-
-def _seen_running(task: Held) -> bool:
-    """A report of its start says as much as a beat that lists the run."""
-    return task.started if isinstance(task, Cancelling) else not isinstance(task, Leased)
-
-
-def _offer_again(task: Task) -> e.TaskQueued:
-    return queued(task, "offer-not-accepted")
-
-
-def _cancelled_unheard(task: Cancelling, verified: bool) -> e.TaskCancelled:
-    return e.TaskCancelled(
-        task_id=task.task_id,
-        by=task.by,
-        reason=task.reason,
-        runs=task.facts.run,
-        verified=verified,
-        unheard=None if verified else task.lease.run_id,
     )

@@ -8,8 +8,21 @@ from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
-from domain.runs import late, lease_closed, queued, reported
-from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Running, Task, TimingOut
+from domain.runs import late, queued, reported
+from domain.silence import lease_closed
+from domain.task_states import (
+    Blocked,
+    Cancelling,
+    Delayed,
+    Ended,
+    Facts,
+    Held,
+    Leased,
+    Queued,
+    Running,
+    Task,
+    TimingOut,
+)
 
 OFFER_SPAN = timedelta(seconds=10)
 OFFER_MARGIN = timedelta(seconds=2)
@@ -53,6 +66,13 @@ class TimeOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """The time has come for the run after the one with this fence."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """End the task. `grace` None: its own stop timeout."""
 
@@ -61,7 +81,7 @@ class Cancel:
     grace: timedelta | None = None
 
 
-Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Cancel | RunStart | RunFinish
+Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Wake | Cancel | RunStart | RunFinish
 
 
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
@@ -73,7 +93,9 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return [e.TaskSkipped(task_id=task.task_id, because=because)]
         case Queued(), Grant():
             return [_leased(task, command, now)]
-        case ((Blocked() | Queued()), Cancel(by=by, reason=reason)):
+        case Delayed(facts=Facts(fence=last)), Wake(fence=fence) if last == fence:
+            return [queued(task, "retry")]
+        case ((Blocked() | Queued() | Delayed()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
             return [_cancelling(task, command)]
@@ -82,11 +104,11 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
             return [_timing_out(task)]
         case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
-            return reported(task, command)
+            return reported(task, command, now)
         case _, RunStart() | RunFinish():
             return [late(task, command)]
         case Leased() | Running() | TimingOut() | Cancelling(), CloseLease(fence=fence) if task.lease.fence == fence:
-            return lease_closed(task, command.accepted)
+            return lease_closed(task, command.accepted, now)
         case _:
             return []
 
@@ -103,6 +125,7 @@ def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:
         beat=grant.beat,
         within=grant.age + OFFER_SPAN,
         expires_at=now + OFFER_SPAN + OFFER_MARGIN,
+        fallback=task.facts.fallback or None,
     )
 
 

@@ -20,7 +20,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first."""
+    """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first.
+
+    `losses` and `failures`: runs that were lost, and that failed. `fallback`: its next run, or this one, is the last.
+    """
 
     id: UUID
     version: int
@@ -28,6 +31,8 @@ class Facts:
     run: int = 0
     fence: int = 0
     losses: int = 0
+    failures: int = 0
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,11 @@ class Queued(Base):
     """Waits for a free slot. `again`: its last run was offered and never accepted, so it is offered once more."""
 
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed(Base):
+    """Waits for the time of its next run, after one that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class Ended(Base):
     status: str
 
 
-Task: TypeAlias = Blocked | Queued | Leased | Running | TimingOut | Cancelling | Ended
+Task: TypeAlias = Blocked | Queued | Delayed | Leased | Running | TimingOut | Cancelling | Ended
 
 
 def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
@@ -123,8 +133,12 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return TimingOut(facts, lease)
         case e.TaskCancelling(by=by, reason=reason), Leased() | Running() | TimingOut():
             return Cancelling(facts, task.lease, by, reason, started=not isinstance(task, Leased))
-        case e.RunLost(), _:
+        case e.RunLost(retry_at=None), _:
             return replace(task, facts=replace(facts, losses=facts.losses + 1))
+        case e.RunFailed(fallback=fallback) | e.RunLost(fallback=fallback), _ if event.retry_at is not None:
+            losses = facts.losses + isinstance(event, e.RunLost)
+            spent = replace(facts, losses=losses, failures=facts.failures + 1, fallback=bool(fallback))
+            return Delayed(spent)
         case e.TaskSucceeded() | e.TaskFailed() | e.TaskCancelled() | e.TaskSkipped(), _:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:

@@ -19,6 +19,7 @@ class TaskView(NamedTuple):
 
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
+    `retry_at`: when a task that waits after a failed run is queued again.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -57,6 +58,7 @@ class TaskView(NamedTuple):
     cancel_reason: str | None = None
     because: str | None = None
     verified: bool | None = None
+    retry_at: datetime | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -112,7 +114,8 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
 
 def _queued(row: TaskView, at: datetime, event: e.TaskQueued) -> Changes:
     again = None if event.after == "dependencies" else event.after
-    return {"status": "queued", "reason": again, "queued_at": at, "worker_id": None, "started_at": None}
+    waits = {"status": "queued", "reason": again, "queued_at": at, "retry_at": None}
+    return {**waits, "worker_id": None, "started_at": None}
 
 
 def _leased(row: TaskView, at: datetime, event: e.RunLeased) -> Changes:
@@ -124,8 +127,24 @@ def _started(row: TaskView, at: datetime, event: e.RunStarted) -> Changes:
     return {"started_at": at, "status": "cancelling" if row.status == "cancelling" else "running"}
 
 
-def _run_ended(row: TaskView, at: datetime, event: e.RunSucceeded | e.RunFailed) -> Changes:
+def _run_succeeded(row: TaskView, at: datetime, event: e.RunSucceeded) -> Changes:
     return {"exit_code": event.exit_code, "oom_killed": bool(event.oom_killed)}
+
+
+def _run_failed(row: TaskView, at: datetime, event: e.RunFailed) -> Changes:
+    raw = {"exit_code": event.exit_code, "oom_killed": event.oom_killed}
+    return {**raw, **_delayed(event.retry_at, event.reason)}
+
+
+def _run_lost(row: TaskView, at: datetime, event: e.RunLost) -> Changes:
+    return _delayed(event.retry_at, event.error.code if event.error else "lost")
+
+
+def _delayed(until: datetime | None, reason: str) -> Changes:
+    if until is None:
+        return {}
+    waits = {"status": "blocked", "reason": reason, "retry_at": until}
+    return {**waits, "worker_id": None, "started_at": None}
 
 
 def _timing_out(row: TaskView, at: datetime, event: e.RunTimingOut) -> Changes:
@@ -148,7 +167,7 @@ def _failed(row: TaskView, at: datetime, event: e.TaskFailed) -> Changes:
 
 
 def _cancelled(row: TaskView, at: datetime, event: e.TaskCancelled) -> Changes:
-    end = {"status": "cancelled", "completed_at": at, "reason": None}
+    end = {"status": "cancelled", "completed_at": at, "reason": None, "retry_at": None}
     who = {"cancelled_by": event.by, "cancel_reason": event.reason}
     return {**end, **who, "exit_code": event.exit_code, "verified": event.verified}
 
@@ -167,8 +186,9 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskQueued: _queued,
     e.RunLeased: _leased,
     e.RunStarted: _started,
-    e.RunSucceeded: _run_ended,
-    e.RunFailed: _run_ended,
+    e.RunSucceeded: _run_succeeded,
+    e.RunFailed: _run_failed,
+    e.RunLost: _run_lost,
     e.RunTimingOut: _timing_out,
     e.TaskCancelling: _cancelling,
     e.TaskSucceeded: _succeeded,

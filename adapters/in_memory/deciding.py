@@ -19,7 +19,7 @@ from domain.recorded import new_events
 from domain.reports import LogEnd, RunError, RunFinish, RunStart
 from domain.specs import TaskSpec
 from domain.submitting import submit_task, submit_workflow
-from domain.task_states import Blocked, Cancelling, Ended, Held, Leased, Queued, Task
+from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
 from domain.workflow import Finish, Workflow, due
@@ -142,6 +142,8 @@ class Decisions:
                 return self._freed(facts.submitted)
             case Queued():
                 return GRANT
+            case Delayed():
+                return task.Wake(facts.fence)
             case Held():
                 return _run(state, self.endings.get(facts.submitted.task_id, Ending()))
             case _:

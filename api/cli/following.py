@@ -87,14 +87,18 @@ def progress(event: StoredEvent) -> None:
         "task.blocked.v1": lambda: "waits for " + ", ".join(map(_blocker, data["by"])),
         "task.run-leased.v1": lambda: f"run {data['run']} leased to {data['worker_id']}",
         "task.run-started.v1": lambda: f"run {data['run']} started",
-        "task.run-failed.v1": lambda: f"run {data['run']} failed: {data['reason']}",
+        "task.run-failed.v1": lambda: f"run {data['run']} failed: {data['reason']}{_next_run(data)}",
         "task.run-lost.v1": lambda: (
-            f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}"
+            f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}{_next_run(data)}"
         ),
         "task.failed.v1": lambda: f"failed: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)
     say(f"{data['task_id']} {about() if about else event.type.split('.')[1].replace('-', ' ')}")
+
+
+def _next_run(data: dict[str, Any]) -> str:
+    return f"; the next one may begin at {data['retry_at']}" if "retry_at" in data else ""
 
 
 def _blocker(by: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from api.cli.output import COMMON, Common, document, write
 from api.cli.parameters import Connect, Flag, Several, pair
 
 if TYPE_CHECKING:
-    from api.client import Task
+    from api.client import Retry, Task
     from domain.specs import DependsOn
     from domain.work import Reply
 
@@ -38,6 +38,11 @@ class Described:
         A task that must have succeeded first, or TASK=failed, TASK=finished, TASK=always; may be given again.
     timeout
         Seconds it may run.
+    max_runs
+        Runs that may fail: with 3, two more follow the first that fails.
+    retry_on
+        A reason for which another run follows: exit-nonzero, exit:3, exit:64-78, oom, timeout, pull-failed or lost;
+        may be given again. Left out: exit-nonzero, oom, timeout and pull-failed.
     notify
         A channel to tell of its end; may be given again.
     """
@@ -49,6 +54,8 @@ class Described:
     memory: str | None = None
     depends_on: Several = ()
     timeout: float | None = None
+    max_runs: int | None = None
+    retry_on: Several = ()
     notify: Several = ()
 
     def task(self, image: str, command: tuple[str, ...]) -> "Task":
@@ -65,8 +72,17 @@ class Described:
             memory=self.memory,
             depends_on=tuple(map(_need, self.depends_on)),
             timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
+            retry=self._retry(),
             notify=self.notify,
         )
+
+    def _retry(self) -> "Retry | None":
+        from api.client import Retry
+
+        if self.max_runs is None and not self.retry_on:
+            return None
+        runs = Retry().max_runs if self.max_runs is None else self.max_runs
+        return Retry(runs, on=self.retry_on) if self.retry_on else Retry(runs)
 
 
 def _need(given: str) -> "DependsOn":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from domain.dependencies import Standing
@@ -36,11 +36,16 @@ class Need:
     size: int
 
 
+TimerKind: TypeAlias = Literal["run", "retry"]
+
+
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """The run under lease `fence` of `task` is over time from `due` on."""
+    """From `due` on the run under lease `fence` of `task` is over time (`run`), or the one after it may begin
+    (`retry`). A task has one at a time: the next takes the place of the last."""
 
     task: UUID
+    kind: TimerKind
     fence: int
     due: datetime
 

@@ -42,8 +42,10 @@ CREATE TABLE conductor_settled (
   cause uuid NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 
+-- What is due for a task by time: its run is over time (run), or its next one may begin (retry).
 CREATE TABLE conductor_timers (
   task uuid PRIMARY KEY,
+  kind text NOT NULL,
   fence int NOT NULL,
   due timestamptz NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);

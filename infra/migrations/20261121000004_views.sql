@@ -41,7 +41,8 @@ CREATE TABLE tasks (
   cancelled_by text,
   cancel_reason text,
   because text,
-  verified boolean
+  verified boolean,
+  retry_at timestamptz
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

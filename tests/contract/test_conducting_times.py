@@ -1,13 +1,16 @@
 """What the conductor makes of time: leases that ran out, workers not heard, runs past their time; on every store."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from domain.folding import worker_of
-from domain.task_states import Leased
-from tests.support.conducting import conductor, settle, spec, worker_stream
+from domain.specs import Retry
+from domain.task import Cancel
+from domain.task_states import Delayed, Leased
+from tests.support.conducting import conductor, settle, spec, stream, worker_stream
 from tests.support.conducting_place import Place, place
 
 __all__ = ["place"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def test_an_offer_that_nobody_accepts_is_made_again_as_the_same_run(place: Place) -> None:
@@ -105,3 +108,35 @@ async def settle_closings(place: Place) -> None:
 async def worker_types(place: Place, worker_id: str) -> list[str]:
     own = worker_stream(worker_id)
     return [row.type.split(".")[1] for row in (await place.world.load([own]))[own]]
+
+
+async def test_a_failed_run_is_followed_by_another_when_its_time_has_come(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a", retry=Retry(max_runs=2)), spec("b", retry=Retry(max_runs=2)))
+    await place.settle()
+    await place.world.finish("a", exit_code=1, now=EPOCH)
+    await place.world.finish("b", exit_code=1, now=EPOCH + timedelta(days=36_500))
+    await place.settle()
+
+    a, b = await place.world.task("a"), await place.world.task("b")
+    assert isinstance(a, Leased)
+    assert (a.facts.run, a.facts.failures) == (2, 1)
+    assert isinstance(b, Delayed)
+    assert (await place.world.types("a"))[-3:] == ["run-failed", "queued", "run-leased"]
+    queued = (await place.world.load([stream("a")]))[stream("a")][-2]
+    failed = (await place.world.load([stream("a")]))[stream("a")][-3]
+    assert (queued.cause.actor, queued.cause.causation_id) == ("timekeeper", str(failed.event_id))
+
+
+async def test_a_task_cancelled_while_it_waits_for_its_next_run_has_none(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("a", retry=Retry(max_runs=2)))
+    await place.settle()
+    await place.world.finish("a", exit_code=1, now=EPOCH + timedelta(days=36_500))
+    await place.settle()
+
+    await place.world.decide("a", Cancel("alice"))
+    await place.settle()
+
+    assert (await place.world.types("a"))[-2:] == ["run-failed", "cancelled"]
+    assert await place.world.left_over() == 0

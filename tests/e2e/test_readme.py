@@ -22,6 +22,7 @@ pytestmark = pytest.mark.e2e
 
 README, AUTHENTICATION = "README.md", "docs/how-to/authentication.md"
 DEPENDENCIES = "docs/how-to/dependencies.md"
+RETRIES = "docs/how-to/retries.md"
 
 
 @contextmanager
@@ -102,6 +103,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         ran = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", python.text)
         graph = typed(tmp_path, environment, *shell, script(DEPENDENCIES))
         votes = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", vote.text)
+        tries = typed(tmp_path, environment, *shell, script(RETRIES))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -116,5 +118,9 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "1 failed 1 skipped 2 succeeded" in graph
     assert "release  default  failed  2 cancelled 1 failed\n" in graph
     assert votes.count("status='succeeded'") == 2
+    assert tries.count("try\n") == 3
+    assert "ended with 3" in tries
+    assert "retries-exhausted" in tries
+    assert "the slow way\n" in tries
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

@@ -29,7 +29,7 @@ from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.reports import RegisterWorker, RunFinish, RunStart
-from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
+from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec
 from domain.submitting import submit_task, submit_workflow
 from domain.task_states import Held, Task
 from tests.support.ended_tasks import NOW, Hands
@@ -49,7 +49,11 @@ def worker_stream(worker_id: str) -> UUID:
 
 
 def spec(
-    name: str, *needs: str | DependsOn | AtLeast, priority: int = 5, run: timedelta = timedelta(hours=1)
+    name: str,
+    *needs: str | DependsOn | AtLeast,
+    priority: int = 5,
+    run: timedelta = timedelta(hours=1),
+    retry: Retry | None = None,
 ) -> TaskSpec:
     """A task of executor noop that needs `needs`."""
     return TaskSpec.model_validate(
@@ -59,6 +63,7 @@ def spec(
             "depends_on": [DependsOn(task_id=need) if isinstance(need, str) else need for need in needs],
             "priority": priority,
             "timeouts": {"run": run},
+            "retry": retry,
         }
     )
 
@@ -162,14 +167,14 @@ class World(ABC):
         await self.accept(run.run_id)
         await self.decide(name, RunStart(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c"))
 
-    async def finish(self, name: str, exit_code: int = 0) -> None:
+    async def finish(self, name: str, exit_code: int = 0, now: datetime = NOW) -> None:
         """The worker that holds the task ends it."""
         state = await self.task(name)
         assert isinstance(state, Held)
         run = state.lease
         finish = RunFinish(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c", exit_code=exit_code)
         await self.close(run.run_id)
-        await self.decide(name, finish)
+        await self.decide(name, finish, now)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from uuid import UUID
 from domain import events as e
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
-from domain.specs import TaskSpec
+from domain.specs import Retry, TaskSpec
 from domain.task import Cancel, Decision, Grant, TimeOut, decide
 from domain.task_states import Task, evolve
 from tests.support.ended_tasks import NOW, TASK
@@ -21,6 +21,12 @@ STALE = RunFinish(task_id=TASK, run_id=RUN, fence=9, container_id="c1", exit_cod
 SUBMITTED = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
 NEEDY = e.TaskSubmitted(
     task_id="T1", spec=TaskSpec(executor="noop"), depends_on=(e.Upstream(task_id="T0", stream=UUID(int=7)),)
+)
+RETRYING = e.TaskSubmitted(
+    task_id="T1",
+    spec=TaskSpec(
+        executor="noop", retry=Retry(max_runs=2, first=timedelta(seconds=10), on=("exit-nonzero", "timeout", "lost"))
+    ),
 )
 QUEUED = e.TaskQueued(task_id="T1", pool="default", executor="noop", priority=5)
 
@@ -50,5 +56,7 @@ STATES: dict[str, Task] = {
     "timing out": after(QUEUE, GRANT, START, TimeOut(1)),
     "cancelling": after(QUEUE, GRANT, Cancel("alice")),
     "cancelling, started": after(QUEUE, GRANT, START, Cancel("alice")),
+    "retrying": fold(RETRYING, QUEUED),
+    "delayed": after(fold(RETRYING, QUEUED), GRANT, START, FAILED),
     "ended": after(QUEUE, GRANT, DONE),
 }

@@ -230,6 +230,15 @@ def test_the_status_of_a_task_says_how_what_it_needs_must_end(tally: Terminal, t
     assert "Depends on a; 1 of a, b (failed)\n" in tally.out
 
 
+def test_a_task_of_the_command_line_is_run_again_as_asked(tally: Terminal) -> None:
+    tally.endings["T1"] = Ending(3)
+    assert tally("run", "--task-id", "T1", "--max-runs", "2", "--retry-on", "exit:3", "--wait", "busybox") == 3
+    assert "run 1 failed: exit-nonzero; the next one may begin at " in tally.err
+    assert "T1 failed: retries-exhausted" in tally.err
+    assert tally("run", "--retry-on", "sometimes", "busybox") == 5
+    assert "not a task:\n  on[0]: String should match pattern" in tally.err
+
+
 @pytest.mark.parametrize("given", ["T0=", "T0=soon"])
 def test_a_condition_that_does_not_exist_is_refused_with_its_option(tally: Terminal, given: str) -> None:
     assert tally("run", "--depends-on", given, "busybox") == 5

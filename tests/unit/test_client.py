@@ -7,11 +7,12 @@ import pytest
 from adapters.in_memory.deciding import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
-from api.client import Client, Outcome, Task
-from domain.commands import SubmitWorkflow
+from api.client import Client, Outcome, Retry, Task
+from domain.commands import SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused
 from domain.ports.platform import View
+from domain.specs import Fallback
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
 
@@ -31,6 +32,18 @@ async def test_a_failed_task_raises_nothing() -> None:
     tally, _ = client(T1=Ending(3))
     task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
     assert await task.wait(timeout=5) == Outcome("failed", 3, None, "exit-nonzero")
+
+
+async def test_a_task_is_run_as_often_as_it_may_fail() -> None:
+    tally, platform = client(T1=Ending(3))
+    retry = Retry(2, backoff="fixed", first=timedelta(seconds=1), on=["exit:3"], fallback_command=["true"])
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1", retry=retry))
+    assert await task.wait(timeout=5) == Outcome("failed", 3, None, "retries-exhausted")
+    assert [event.type async for event in task.events()].count("task.run-failed.v1") == 3
+    [sent] = platform.sent
+    assert isinstance(sent, SubmitTask)
+    assert sent.retry is not None
+    assert (sent.retry.max_runs, sent.retry.fallback) == (2, Fallback(command=("true",)))
 
 
 async def test_a_task_without_an_id_gets_one_that_it_can_be_found_by() -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from domain.dependencies import MEETS, Requirement, named, requirements, standin
 from domain.dependencies import settle as fate
 from domain.errors import BadState
 from domain.folding import workflow_of
-from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
+from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
 from domain.task import Cancel, Free
 from domain.task_states import Ended, Held
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
@@ -142,7 +143,8 @@ ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
 def graphs(draw: st.DrawFn) -> list[TaskSpec]:
     """Tasks that each need some of those before, some of them as sets."""
     size = draw(st.integers(1, 9))
-    return [spec(f"t{n}", *draw(_needs(n))) for n in range(size)]
+    twice = Retry(max_runs=2, first=timedelta(0))
+    return [spec(f"t{n}", *draw(_needs(n)), retry=draw(st.sampled_from([None, twice]))) for n in range(size)]
 
 
 @st.composite
@@ -150,7 +152,7 @@ def trials(draw: st.DrawFn) -> Trial:
     """A graph on workers; under fail-fast its tasks need each other's success alone."""
     specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
     if on_failure == "fail-fast":
-        specs = [spec(one.task_id or "", *named(one.depends_on)) for one in specs]
+        specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry) for one in specs]
     return Trial(specs, draw(SLOTS), on_failure)
 
 

@@ -16,7 +16,7 @@ from domain.ports.broker import Outgoing
 from domain.ports.log import Page
 from domain.recorded import new_events
 from domain.reports import HeldRun
-from domain.specs import Container, TaskSpec
+from domain.specs import Container, Fallback, Retry, TaskSpec
 from domain.syncing import LastBeat, Standing
 from domain.work import RunOffer, RunStop, WorkerSync
 from tests.support.commands import Ids
@@ -70,6 +70,26 @@ async def test_a_run_of_a_workflow_s_task_is_offered_with_its_workflow() -> None
     (offer,) = here.told("w1")
     assert isinstance(offer, RunOffer)
     assert [(run.spec.workflow_id, run.spec.workflow) for run in offer.runs] == [("etl", workflow)]
+
+
+async def test_the_run_that_stands_in_for_those_that_failed_is_offered_with_its_own_image_and_command() -> None:
+    here = await place()
+    container = Container(image="busybox", command=("false",), env={"DAY": "1"})
+    for task, fallback, lease in (
+        (TASK, Fallback(image="debian"), leased(RUN)),
+        (TASK_2, Fallback(command=("true",)), leased(RUN_2)),
+    ):
+        spec = TaskSpec(container=container, retry=Retry(fallback=fallback))
+        here.task(task, lease.model_copy(update={"fallback": True}), spec=spec)
+
+    await here.step()
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert [run.spec.container for run in offer.runs] == [
+        container.model_copy(update={"image": "debian"}),
+        container.model_copy(update={"command": ("true",)}),
+    ]
 
 
 async def test_runs_for_one_worker_go_in_one_message() -> None:

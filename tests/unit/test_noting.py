@@ -100,7 +100,7 @@ async def test_a_started_run_is_noted_with_the_end_of_its_time() -> None:
 
     notes = await noted(world, begin)
 
-    assert notes == Notes(timers=(Timer(stream("a"), 1, NOW + timedelta(minutes=5)),))
+    assert notes == Notes(timers=(Timer(stream("a"), "run", 1, NOW + timedelta(minutes=5)),))
 
 
 async def test_of_a_task_that_ended_in_the_page_only_its_end_is_noted() -> None:

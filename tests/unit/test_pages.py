@@ -20,12 +20,14 @@ from tests.support.pages import ROOT, blocks, written
 README, MACHINE = "README.md", "docs/how-to/bare-machine.md"
 AUTHENTICATION, NOTIFICATIONS = "docs/how-to/authentication.md", "docs/how-to/notifications.md"
 DEPENDENCIES = "docs/how-to/dependencies.md"
+RETRIES = "docs/how-to/retries.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
     (README, "python"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
+    (RETRIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),

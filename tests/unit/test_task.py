@@ -8,8 +8,8 @@ import pytest
 from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
-from domain.retrying import MAX_LOSSES
-from domain.task import Cancel, CloseLease, Decision, Free, Skip, TimeOut, decide
+from domain.specs import MAX_LOSSES
+from domain.task import Cancel, CloseLease, Decision, Free, Skip, TimeOut, Wake, decide
 from domain.task_states import Leased, Queued, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.task_states import (
@@ -35,6 +35,8 @@ COMMANDS: dict[str, Decision] = {
     "close of another lease": CloseLease(9, accepted=True),
     "time out": TimeOut(1),
     "time out of another run": TimeOut(9),
+    "wake": Wake(1),
+    "wake after another run": Wake(9),
     "start": START,
     "done": DONE,
     "failed": FAILED,
@@ -74,7 +76,13 @@ TABLE: dict[tuple[str, str], str] = {
     ("cancelling, started", "done"): "run-succeeded cancelled",
     ("cancelling, started", "failed"): "run-failed cancelled",
     ("cancelling, started", "refused"): "run-failed cancelled",
-    **{(state, report): "late-result-ignored" for state in ("blocked", "queued", "ended") for report in LATE},
+    ("retrying", "grant"): "run-leased",
+    ("delayed", "wake"): "queued",
+    **{
+        (state, report): "late-result-ignored"
+        for state in ("blocked", "queued", "retrying", "delayed", "ended")
+        for report in LATE
+    },
     **{
         (state, "stale"): "late-result-ignored"
         for state in ("leased", "running", "timing out", "cancelling", "cancelling, started")
@@ -97,6 +105,7 @@ def test_what_each_state_makes_of_each_command(state: str, command: str) -> None
     [
         ("blocked", "cancelled"),
         ("queued", "cancelled"),
+        ("delayed", "cancelled"),
         ("leased", "cancelling"),
         ("running", "cancelling"),
         ("timing out", "cancelling"),

@@ -7,7 +7,7 @@ from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
-from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, decide
+from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, Wake, decide
 from domain.task_states import Ended, Held, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.run_order import check_runs
@@ -43,6 +43,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         GRANT,
         CloseLease(fence, draw(st.booleans())),
         TimeOut(fence),
+        Wake(fence),
         Cancel("alice"),
         RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
         finish,
@@ -50,7 +51,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
     return draw(st.sampled_from(choices))
 
 
-@given(st.data(), st.sampled_from(["blocked", "queued"]))
+@given(st.data(), st.sampled_from(["blocked", "queued", "retrying"]))
 def test_every_history_is_one_that_the_published_states_allow(data: st.DataObject, first: str) -> None:
     state, history = STATES[first], list[e.TaskEvent]()
     for _ in range(data.draw(st.integers(0, 25))):

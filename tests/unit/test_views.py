@@ -46,6 +46,8 @@ CANCELLING = e.TaskCancelling(
 )
 TIMING_OUT = e.RunTimingOut(task_id="T1", run_id=run_id(), fence=1, worker_id="W1", grace=timedelta(seconds=10))
 FAILED_RUN = e.RunFailed(task_id="T1", run_id=run_id(), run=1, fence=1, reason="oom", exit_code=137, oom_killed=True)
+RETRIED = FAILED_RUN.model_copy(update={"retry_at": at(60)})
+RETRIED_LOSS = LOST.model_copy(update={"retry_at": at(60)})
 FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
 SKIPPED = e.TaskSkipped(task_id="T1", because="T0")
@@ -68,6 +70,13 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([*RUNNING, succeeded(result={"rows": 0})], {"status": "succeeded", "result": '{"rows":0}'}),
     ([*RUNNING, FAILED_RUN], {"status": "running", "exit_code": 137, "oom_killed": True}),
     ([*RUNNING, FAILED_RUN, FAILED], {"status": "failed", "reason": "oom", "exit_code": 137, "verified": True}),
+    (
+        [*RUNNING, RETRIED],
+        {"status": "blocked", "reason": "oom", "retry_at": at(60), "worker_id": None, "exit_code": 137},
+    ),
+    ([*RUNNING, EXPIRED, RETRIED_LOSS], {"status": "blocked", "reason": "lost", "retry_at": at(60)}),
+    ([*RUNNING, RETRIED, queued(after="retry")], {"status": "queued", "reason": "retry", "retry_at": None}),
+    ([*RUNNING, RETRIED, CANCELLED], {"status": "cancelled", "reason": None, "retry_at": None}),
     ([*RUNNING, CANCELLING], {"status": "cancelling", "cancelled_by": "bob", "cancel_reason": "wrong day"}),
     ([submitted(), queued(), leased(), CANCELLING, started()], {"status": "cancelling", "started_at": at(5)}),
     ([*RUNNING, CANCELLING, CANCELLED], {"status": "cancelled", "verified": False, "completed_at": at(6)}),
