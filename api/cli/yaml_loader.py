@@ -1,15 +1,21 @@
-"""YAML as JSON would have it: dates stay the text they are written as, and no name is given twice."""
+"""YAML as JSON would have it: dates stay the text they are written as, so do words like `on` and `no`, which are truth
+values only up to YAML 1.1; and no name is given twice."""
 
+import re
 from typing import Any
 
 import yaml
 
+TIMESTAMP, TRUTH = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool"
+WORDS = re.compile("^(?:true|True|TRUE|false|False|FALSE)$")
+
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader that takes no date for a date, and refuses a name that stands twice in one mapping."""
+    """SafeLoader that takes no date for a date, and no word but `true` and `false` for a truth value; it refuses a name
+    that stands twice in one mapping."""
 
     yaml_implicit_resolvers = {
-        first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, WORDS if tag == TRUTH else words) for tag, words in resolvers if tag != TIMESTAMP]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 

@@ -81,6 +81,20 @@ def test_dates_are_sent_as_text(tally: Terminal, tmp_path: Path, name: str, text
     assert json.loads(sent.body())["labels"] == {"day": "2026-11-20"}
 
 
+def test_on_and_no_are_words(tally: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text("executor: noop\nretry: {on: [oom]}\nlabels: {country: no}\n")
+    assert tally("submit", str(tmp_path / "task.yaml")) == 0
+    [sent] = tally.platform.sent
+    data = json.loads(sent.body())
+    assert (data["retry"]["on"], data["labels"]) == (["oom"], {"country": "no"})
+
+
+def test_true_is_no_word(tally: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text("executor: noop\nlabels: {nightly: true}\n")
+    assert tally("submit", str(tmp_path / "task.yaml")) == 5
+    assert "labels.nightly: Input should be a valid string" in tally.err
+
+
 def test_a_namespace_that_is_no_name_is_refused(tally: Terminal, tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text(NOOP)
     assert tally("submit", str(tmp_path / "task.json"), "-n", "Not A Name") == 5
