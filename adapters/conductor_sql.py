@@ -28,7 +28,7 @@ ON CONFLICT DO NOTHING
 ADD_TIMERS = """
 INSERT INTO conductor_timers (task, kind, fence, due)
 SELECT * FROM unnest(%b::uuid[], %b::text[], %b::int[], %b::timestamptz[])
-ON CONFLICT (task) DO UPDATE SET kind = excluded.kind, fence = excluded.fence, due = excluded.due
+ON CONFLICT (task, kind) DO UPDATE SET fence = excluded.fence, due = excluded.due
 """
 ADD_QUEUED = """
 INSERT INTO conductor_queue (task, pool, executor, key, position)
@@ -82,7 +82,7 @@ WITH counted AS MATERIALIZED (
     FROM needs GROUP BY downstream)
 INSERT INTO conductor_settled (task, cause)
 SELECT downstream, CASE WHEN lost THEN fails ELSE meets END FROM standing
-WHERE (lost AND fails IS NOT NULL) OR (NOT lost AND met AND short = (
+WHERE (lost AND fails IS NOT NULL) OR (NOT lost AND met AND meets IS NOT NULL AND short = (
   SELECT count(*) FROM conductor_needs n WHERE n.downstream = standing.downstream AND n.met < n.at_least))
 ON CONFLICT DO NOTHING
 """

@@ -19,8 +19,6 @@ LOOK_SECONDS = 1.0
 """A look begins no page after these; what is left over is found at the next look."""
 EASY_SECONDS = 0.5
 """Only a page that took less makes the next one larger."""
-LOOKS_BEHIND = 5
-"""So many looks in a row at a shorter log mean that it was restored; one may have asked a standby that lags."""
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +104,6 @@ class LogCounts(Collector):
     def __init__(self, reader: Reader) -> None:
         self._reader, self._looking = reader, asyncio.Lock()
         self._position: int | None = None
-        self._behind = 0
         self._page = EVENTS_A_PAGE
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
         self._expired: dict[str, int] = {}
@@ -121,20 +118,13 @@ class LogCounts(Collector):
             clock = asyncio.get_running_loop().time
             last = clock() + LOOK_SECONDS
             ((head,),) = await self._reader.rows(_HEAD)
-            since = self._position = self._found(head)
+            since = self._position = head if self._position is None else self._position
             while since < head:
                 up_to = min(head, since + self._page)
                 done = await self._count(since, up_to)
                 since = self._position = up_to if done else since
                 if not done or clock() >= last:
                     break
-
-    def _found(self, head: int) -> int:
-        """The position to count from, in a log that ends at `head`."""
-        if self._position is None:
-            return head
-        self._behind = self._behind + 1 if head < self._position else 0
-        return head if self._behind >= LOOKS_BEHIND else self._position
 
     async def _count(self, since: int, up_to: int) -> bool:
         """Count one page. Returns whether it is dealt with."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -25,6 +26,8 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ENDS = frozenset(f"task.{status}.v1" for status in ENDED)
 LOOK = timedelta(seconds=20)
 PAUSE_SECONDS = 0.3
+BEHIND_SECONDS = 5.0
+"""How long a look at a task waits for views that are behind."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -103,12 +106,12 @@ class Client:
 
     async def accepted_by(self, reply: Reply) -> list["SubmittedTask"]:
         """The tasks that a reply to a submission accepted."""
+        self.told.see(reply)
         if reply.tasks is not None:
             names = [task.task_id for task in reply.tasks if task.outcome == "accepted"]
         elif reply.workflow_id is not None:
-            view = await patiently(
-                self.reading.workflow, reply.workflow_id, self.namespace, None, self.told.see(reply).position or 0
-            )
+            ref, after = reply.workflow_id, self.told.position
+            view = await patiently(self.reading.workflow, ref, self.namespace, None, after)
             names = [node["task_id"] for node in view["nodes"]]
         else:
             names = [reply.task_id]
@@ -130,8 +133,13 @@ class SubmittedTask:
 
     async def view(self) -> View:
         """All that is known of it now."""
-        ask = partial(self.client.reading.task, self.id, self.client.namespace, None, self.client.told.position)
-        return await (patiently(ask) if self.client.told.position else ask())
+        after = self.client.told.position
+        ask = partial(self.client.reading.task, self.id, self.client.namespace, None, after)
+        if after:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEHIND_SECONDS):
+                    return await patiently(ask)
+        return await ask()
 
     async def wait(self, timeout: float | None = None) -> Outcome:  # noqa: ASYNC109 - a public name
         """How it ends. Raises TimeoutError after `timeout` seconds, Refused if it was never accepted."""

@@ -13,15 +13,16 @@ from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, Requires, Ta
 class Retry:
     """When a run that failed is followed by another: up to `max_runs` that fail, for a reason of `on`.
 
-    The wait is `first`, or doubles from there up to `max`, and is shortened at random by at most half. Runs lost with
-    their workers are counted apart (`max_losses`). The last run of all may have another image or command.
+    The wait is `first`, or doubles from there up to `max` (None: a minute), and is shortened at random by at most
+    half. Runs lost with their workers are counted apart (`max_losses`). The last run of all may have another image or
+    command.
     """
 
     max_runs: int = 3
     _: KW_ONLY
     backoff: Literal["fixed", "exponential"] = "exponential"
     first: timedelta = timedelta(seconds=2)
-    max: timedelta = timedelta(minutes=1)
+    max: timedelta | None = None
     on: Sequence[str] = ("exit-nonzero", "oom", "timeout", "pull-failed")
     max_losses: int = MAX_LOSSES
     fallback_image: str | None = None

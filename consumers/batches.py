@@ -127,7 +127,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one command: the reply, and where its first stream stands now."""
+    """What became of one command: the reply, and where the stream that it is about stands now."""
 
     reply: Reply
     stream: UUID | None = None

@@ -24,10 +24,10 @@ from domain.ports.tracing import Traces
 
 PAGE = 1000
 IDLE_SECONDS = 1.0
-AGENDA_LIMIT = 100
+AGENDA_LIMIT = 80
 CLOSING_LIMIT = 50
 GRANT_LIMIT = 400
-"""A round appends at most 1,100 events: one for each of five kinds on the agenda, three for a lease that is closed, one
+"""A round appends at most 1,000 events: one for each of five kinds on the agenda, three for a lease that is closed, one
 for a worker that is lost, and one for a grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
@@ -138,7 +138,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
         cancelled=[task for task, _ in cancelled],
         complete=[one.workflow for one in complete],
         failing=[workflow for workflow, _ in failing],
-        timed=[one.task for one in timed],
+        timed=timed,
         closed=[one.run_id for one in closed],
         lost=[(one.worker_id, one.generation) for one in lost],
         unqueued=granted.unqueued,

@@ -57,7 +57,7 @@ class Draft:
             return ()
         match wish.command:
             case workflow.Cancel() | workflow.Finish():
-                return self._add(wish, workflow.decide(workflow_of(rows), wish.command))
+                return self._decide_workflow(wish, wish.command)
             case worker.Lose():
                 state = worker_of(rows)
                 return self._add(wish, worker.lose(state, wish.command) if state else ())
@@ -71,12 +71,18 @@ class Draft:
             return self._decide_task(Wish(stream, grant, cause), grant, state)
         return self.decide(Wish(stream, grant, self.loaded[stream][-1].following(DISPATCHER)))
 
+    def _decide_workflow(self, wish: Wish, command: workflow.Cancel | workflow.Finish) -> Sequence[e.Event]:
+        try:
+            return self._add(wish, workflow.decide(workflow_of(self.loaded[wish.stream]), command))
+        except BadState:
+            return ()
+
     def _decide_task(self, wish: Wish, command: task.Decision, state: Task) -> Sequence[e.Event]:
         try:
             events = task.decide(state, command, self.now)
         except BadState:
             return ()
-        if isinstance(command, task.Free | task.Wake) and events:
+        if events and isinstance(events[0], e.TaskQueued) and isinstance(command, task.Free | task.Wake):
             freed = evolve(state, wish.stream, events[0])
             self.freed[wish.stream] = (freed, replace(wish.cause, actor=DISPATCHER))
         return self._add(wish, events, state.version)

@@ -143,9 +143,9 @@ class Pass:
                     postponed.add(item.key)
                     continue
                 else:
-                    known[item.key] = judged
-                    reply, at = judged.reply, _last_event(batch, judged, before)
-                    batch.outcomes.append(judged)
+                    known[item.key] = outcome = _placed(judged, batch.events[before:])
+                    reply, at = outcome.reply, _last_event(batch, outcome)
+                    batch.outcomes.append(outcome)
                 if item.reply_to is not None and item.reply_to.reply_to:
                     replies.append((item.reply_to, reply, at))
             if batch.events:
@@ -222,10 +222,13 @@ def _refused(item: Item, rejected: Rejected) -> Outcome:
     return Outcome(item.key, item.digest, item.type, reply)
 
 
-def _last_event(batch: Batch, outcome: Outcome, before: int) -> int | None:
-    """Where in the batch's events the last one stands that the outcome added to the `before` it, or is about."""
-    if len(batch.events) > before:
-        return len(batch.events) - 1
+def _placed(outcome: Outcome, added: Sequence[NewEvent]) -> Outcome:
+    """The outcome at the last event of all that its command added, so that who reads from there on sees all of them."""
+    return replace(outcome, stream=added[-1].stream, version=added[-1].version) if added else outcome
+
+
+def _last_event(batch: Batch, outcome: Outcome) -> int | None:
+    """Where in the batch's events the outcome's last one stands."""
     if outcome.version is None:
         return None
     for index in range(len(batch.events) - 1, -1, -1):

@@ -70,15 +70,17 @@ def carrying_on(spec: TaskSpec, members: Collection[str]) -> TaskSpec:
     """The task in a workflow of `members` that continues after failures: those it gives no condition need only have
     finished."""
 
-    def carried(need: DependsOn) -> DependsOn:
-        bare = need.when is None and need.task_id in members
-        return need.model_copy(update={"when": "finished"}) if bare else need
+    def carried(needs: Sequence[DependsOn]) -> Iterable[DependsOn]:
+        given = {need.task_id for need in needs if need.when is not None}
+        for need in needs:
+            bare = need.task_id in members and need.task_id not in given
+            yield need.model_copy(update={"when": "finished"}) if bare else need
 
-    needs = [
-        need.model_copy(update={"of": tuple(map(carried, need.of))}) if isinstance(need, AtLeast) else carried(need)
-        for need in spec.depends_on
+    alone = carried([need for need in spec.depends_on if isinstance(need, DependsOn)])
+    sets = [
+        need.model_copy(update={"of": tuple(carried(need.of))}) for need in spec.depends_on if isinstance(need, AtLeast)
     ]
-    return spec.model_copy(update={"depends_on": tuple(needs)})
+    return spec.model_copy(update={"depends_on": (*alone, *sets)})
 
 
 def check_fail_fast(tasks: Mapping[str, TaskSpec]) -> None:

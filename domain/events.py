@@ -56,7 +56,7 @@ class BlockerSet(Value):
 
 
 class TaskBlocked(Message):
-    """A task waits for others."""
+    """A task waits for others, or for a time; for the time only once it waits for nothing else."""
 
     TYPE = "task.blocked.v1"
     task_id: str
@@ -124,7 +124,8 @@ class RunFailed(Message):
     """A run ended without success. The exit code, the out-of-memory flag and our signal are the worker's, raw.
 
     `retry_at`: when the task is queued for its next run; absent: there is none. `fallback`: that one is the last, with
-    the image or command that the task names for it.
+    the image or command that the task names for it. `verified` False: its container was not seen gone, and may run on
+    beside the next.
     """
 
     TYPE = "task.run-failed.v1"
@@ -152,6 +153,7 @@ class RunTimingOut(Message):
     worker_id: str
     grace: timedelta
 
+    verified: bool | None = None
 
 class LeaseExpired(Message):
     """A lease ran out. `accepted`: the worker had listed the run; False: the offer was never taken."""

@@ -80,7 +80,7 @@ def wait_after(retry: Retry, failure: Failure) -> timedelta:
     if not retry.first:
         return timedelta(0)
     doubled = failure.number - 1 if retry.backoff == "exponential" else 0
-    step = retry.first * min(2.0**doubled, retry.max / retry.first)
+    step = retry.first * min(2.0**doubled, retry.longest / retry.first)
     return step * (1 - (failure.run_id.int & 0xFFFF) / 0x1FFFF)
 
 
@@ -90,7 +90,8 @@ def next_run(retry: Retry | None, failure: Failure, now: datetime) -> NextRun | 
         return None
     if retries(retry, failure) and failure.number < retry.max_runs:
         return NextRun(now + wait_after(retry, failure))
-    return NextRun(now, fallback=True) if retry.fallback is not None and failure.reason != LOST else None
+    stands_in = retry.fallback is not None and (failure.reason != LOST or LOST in retry.on)
+    return NextRun(now, fallback=True) if stands_in else None
 
 
 def final_reason(retry: Retry | None, failure: Failure) -> str:

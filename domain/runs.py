@@ -5,7 +5,8 @@ from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.reports import RunFinish, RunReport, RunStart
-from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of
+from domain.retrying import EXHAUSTED, LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of
+from domain.specs import TaskSpec
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
 After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry"]
@@ -141,6 +142,7 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
             task_id=task.task_id,
             by=task.by,
             reason=task.reason,
+        verified=False if following and not finish.gone else None,
             runs=task.facts.run,
             exit_code=finish.exit_code,
             verified=finish.gone,

@@ -1,10 +1,10 @@
 """What users say about a task: the parts that commands, offers and events share."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Discriminator, Field, Tag, field_validator, model_validator
 
 from domain.messages import Json, Name, Text, Value
 
@@ -77,14 +77,14 @@ class Retry(Value):
     """When a run that failed is followed by another, and how long after.
 
     `max_runs` counts the runs that fail, all together; `max_losses` those lost with their workers, which are not
-    counted in the first. The wait is `first`, or doubles from there (`exponential`) up to `max`; it is shortened at
-    random by at most half.
+    counted in the first. The wait is `first`, or doubles from there (`exponential`) up to `max`, a minute if that is
+    left out; it is shortened at random by at most half.
     """
 
     max_runs: Annotated[int, Field(ge=1, le=100)] = 3
     backoff: Literal["fixed", "exponential"] = "exponential"
     first: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(seconds=2)
-    max: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(minutes=1)
+    max: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] | None = None
     on: Annotated[tuple[RetryOn, ...], Field(min_length=1, max_length=64)] = (
         "exit-nonzero",
         "oom",
@@ -104,7 +104,7 @@ class Retry(Value):
 
     @model_validator(mode="after")
     def _first_is_no_longer_than_max(self) -> Self:
-        if self.first > self.max:
+        if self.max is not None and self.first > self.max:
             raise ValueError("first must be no longer than max")
         return self
 
@@ -113,6 +113,11 @@ def exit_codes(on: str) -> range:
     """The codes that `exit:3` or `exit:64-78` stands for."""
     first, _, last = on.removeprefix("exit:").partition("-")
     return range(int(first), int(last or first) + 1)
+    @property
+    def longest(self) -> timedelta:
+        """What no wait is longer than."""
+        return max(self.first, timedelta(minutes=1)) if self.max is None else self.max
+
 
 
 class Requires(Value):
@@ -172,9 +177,9 @@ def _kind_of_need(given: object) -> str:
 
 def _check_each_once(needs: Iterable[DependsOn]) -> None:
     """The same task twice is once, but not with two conditions."""
-    seen: dict[str, When | None] = {}
+    seen: dict[str, When] = {}
     for need in needs:
-        if seen.setdefault(need.task_id, need.when) != need.when:
+        if seen.setdefault(need.task_id, need.condition) != need.condition:
             raise ValueError(f"{need.task_id} is named with two conditions; give one")
 
 

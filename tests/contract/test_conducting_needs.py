@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from consumers.conductor import PAGE
+from consumers.noting import TYPES
 from domain import events as e
 from domain.dependencies import MEETS, requirements, settle, standing
 from domain.specs import AtLeast, DependsOn, TaskSpec, When
@@ -109,6 +111,23 @@ async def settled_by(place: Place, name: str, *upstream: str) -> str | None:
     cause = (await place.world.load([stream(name)]))[stream(name)][2].cause.causation_id
     ends = {one: (await place.world.load([stream(one)]))[stream(one)][-1] for one in upstream}
     return next((one for one, end in ends.items() if str(end.event_id) == cause), None)
+
+
+async def test_what_has_settled_and_is_not_dealt_with_yet_is_settled_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.conductor.AGENDA_LIMIT", 2)
+    one_of = AtLeast(at_least=1, of=(need("a"), need("b")))
+    await place.world.register("w1", slots=20)
+    await place.world.submit(spec("a"), spec("b"), *(spec(f"d{n}", one_of) for n in range(9)))
+    await place.settle()
+    await place.world.finish("a")
+    assert await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+    await place.world.finish("b", exit_code=1)
+    await place.settle()
+
+    assert {await settled_by(place, f"d{n}", "a", "b") for n in range(9)} == {"a"}
+    assert await place.world.left_over() == 9  # their leases
 
 
 async def test_a_set_and_a_task_alone_must_both_be_met_in_either_order(place: Place) -> None:

@@ -168,21 +168,6 @@ async def test_what_takes_too_long_even_in_the_smallest_page_is_passed_over_alon
     assert re.search(r"events \d+ to \d+ are not counted", caplog.text)
 
 
-async def test_a_log_that_stays_shorter_is_counted_from_its_new_end_on(pg: Database) -> None:
-    async with open_reader(pg.read, 1) as reader:
-        ahead = Slow(reader, head=1000)
-        counts = LogCounts(ahead)
-        await counts.look()
-        ahead.head = None
-        for _ in range(counting.LOOKS_BEHIND):
-            await counts.look()
-        record(pg, lives(TASK))
-
-        await counts.look()
-
-    assert runs_counted(counts) == 1
-
-
 async def test_nothing_is_counted_twice_when_one_look_finds_a_standby_that_lags(pg: Database) -> None:
     async with open_reader(pg.read, 1) as reader:
         several = Slow(reader)

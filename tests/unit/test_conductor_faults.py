@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.in_memory.conductor_rows import Rows
 from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
@@ -53,8 +54,30 @@ class Trial:
                 more = await conducting.step(await seat.page(PAGE, TYPES))
                 await self.check_leases()
                 if not more:
+                    await self.check_fail_fast()
                     break
         await self.check_leases()
+
+    async def check_fail_fast(self) -> None:
+        """Where nothing is left to do at once, a failure has cancelled what was open."""
+        states = [await self.world.task(name) for name in self.names]
+        failed = any(isinstance(state, Ended) and state.status == "failed" for state in states)
+        if self.on_failure == "fail-fast" and failed:
+            rows = (await self.world.load([WORKFLOW]))[WORKFLOW]
+            assert workflow_of(rows).status != "running"
+
+    async def rebuild(self, page: int) -> None:
+        """A conductor that begins with no rows, at the beginning of the log, finds nothing to decide."""
+        written, rows = len(self.world.log.events), self.world.rows
+        self.world.rows = Rows(clock=rows.clock, beats=rows.beats)
+        self.world.log.seats["conductor"] = (self.world.log.seats["conductor"][0], 0)
+        seat = MemorySeat(self.world.log, "conductor", self.world.turn)
+        conducting = conductor(seat)
+        while self.world.log.seats["conductor"][1] < written:
+            await conducting.step(await seat.page(page, TYPES))
+        await settle(conducting)
+        assert len(self.world.log.events) == written
+        assert await self.world.left_over() == 0
 
     async def check_leases(self) -> None:
         """Open leases are those of the log's fold, and no worker has more than its slots."""
@@ -84,11 +107,13 @@ class Trial:
             await self.world.register(worker_id, self.slots[worker_id], instance=len(self.world.log.events) + n)
 
     async def drain(self) -> None:
-        """Without faults, until every task has ended."""
+        """Without faults, until every task has ended. The first that ends here fails."""
+        exit_code = 1
         for _ in range(len(self.specs) * 2 + 2):
             await self.conduct(Fuse())
-            for name in await self.held():
-                await self.world.finish(name)
+            for name in (await self.held())[:1] if exit_code else await self.held():
+                await self.world.finish(name, exit_code)
+                exit_code = 0
         await self.conduct(Fuse())
 
     async def check_end(self) -> None:
@@ -205,6 +230,7 @@ async def test_every_task_ends_once_and_in_order_however_often_the_conductor_is_
     await trial.drain()
 
     await trial.check_end()
+    await trial.rebuild(data.draw(st.integers(1, 9)))
 
 
 @settings(max_examples=10)

@@ -112,6 +112,17 @@ async def test_a_batch_of_tasks_has_an_outcome_for_each() -> None:
     assert desk.types == ["task.submitted.v1", "task.queued.v1"]
 
 
+@pytest.mark.parametrize("type", ["task.submit-workflow.v1", "task.submit-tasks.v1"])
+async def test_a_reply_and_its_repeat_name_the_position_of_the_last_event_that_follows(type: str) -> None:
+    desk = Desk()
+    many = command(type, {"tasks": [{**NOOP, "task_id": name} for name in "abc"]})
+
+    first, again = await desk.reply(many), await desk.reply(many)
+
+    assert first.position == again.position == len(desk.types)
+    assert again.duplicate
+
+
 async def test_a_workflow_is_accepted_as_a_whole() -> None:
     desk = Desk()
     tasks = [

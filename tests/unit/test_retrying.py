@@ -192,10 +192,48 @@ RETRIES = st.builds(
 )
 
 
+def test_a_wait_longer_than_a_minute_needs_no_other_bound() -> None:
+    assert Retry(first=timedelta(minutes=5)).longest == timedelta(minutes=5)
+    assert Retry(first=timedelta(seconds=5)).longest == timedelta(minutes=1)
+
+
+def test_a_failed_run_whose_container_was_not_seen_gone_says_so_when_another_follows() -> None:
+    held = leased(submitted(Retry()))
+
+    (unseen,) = decide(held, finish(held, exit_code=3, gone=False), NOW)[-1:]
+    (seen,) = decide(held, finish(held, exit_code=3), NOW)[-1:]
+
+    assert isinstance(unseen, e.RunFailed)
+    assert isinstance(seen, e.RunFailed)
+    assert (unseen.verified, seen.verified) == (False, None)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_last_loss_that_counts_as_a_failure_exhausts_the_retries_however_it_is_known(told: bool) -> None:
+    state = submitted(Retry(max_runs=2, max_losses=0, on=("lost",)))
+    for fence in (1, 2):
+        held = leased(state)
+        end = finish(held, **DOWN) if told else CloseLease(fence, accepted=True)
+        last, state = decide(held, end, NOW)[-1], after(held, end)
+
+    assert isinstance(last, e.TaskFailed)
+    assert last.reason == "retries-exhausted"
+
+
+@pytest.mark.parametrize(("on", "follows"), [("lost", True), ("oom", False)])
+def test_a_loss_has_a_fallback_only_where_it_counts_as_a_failure(on: str, follows: bool) -> None:
+    retry = Retry(max_runs=1, max_losses=0, on=(on,), fallback=Fallback(image="debian"))
+    held = leased(submitted(retry))
+
+    last = decide(held, CloseLease(1, accepted=True), NOW)[-1]
+
+    assert (isinstance(last, e.RunLost) and last.fallback is True) is follows
+
+
 @given(RETRIES, st.integers(1, 100), st.uuids())
 def test_a_wait_is_between_half_of_its_step_and_the_whole(retry: Retry, number: int, run: Any) -> None:
     steps = min(2 ** (number - 1), 2**60) if retry.backoff == "exponential" else 1
-    step = min(retry.first.total_seconds() * steps, retry.max.total_seconds())
+    step = min(retry.first.total_seconds() * steps, retry.longest.total_seconds())
 
     waited = wait_after(retry, Failure(run, number, "oom"))
 
@@ -209,7 +247,7 @@ def test_a_wait_is_between_half_of_its_step_and_the_whole(retry: Retry, number: 
         ({"max_runs": 0}, "max_runs", "greater than or equal to 1"),
         ({"max_runs": 101}, "max_runs", "less than or equal to 100"),
         ({"max_losses": -1}, "max_losses", "greater than or equal to 0"),
-        ({"first": "PT2M"}, "body", "first must be no longer than max"),
+        ({"first": "PT2M", "max": "PT1M"}, "body", "first must be no longer than max"),
         ({"first": "-PT1S"}, "first", "greater than or equal to 0"),
         ({"backoff": "linear"}, "backoff", "'fixed' or 'exponential'"),
         ({"on": []}, "on", "at least 1 item"),
