@@ -25,6 +25,7 @@ SELECT downstream, need, upstream, name, string_to_array(met_by, ' ')
 FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[]) AS e (downstream, need, upstream, name, met_by)
 ON CONFLICT DO NOTHING
 """
+DROP_TIMERS = "DELETE FROM conductor_timers WHERE task = ANY(%b::uuid[])"
 ADD_TIMERS = """
 INSERT INTO conductor_timers (task, kind, fence, due)
 SELECT * FROM unnest(%b::uuid[], %b::text[], %b::int[], %b::timestamptz[])
@@ -173,7 +174,9 @@ WITH settled AS (DELETE FROM conductor_settled WHERE task = ANY(%b::uuid[])),
   members AS (DELETE FROM conductor_members WHERE workflow = ANY(%b::uuid[])),
   failing AS (
     UPDATE conductor_workflows SET fail_fast = false, failed = NULL WHERE workflow = ANY(%b::uuid[])),
-  timers AS (DELETE FROM conductor_timers WHERE task = ANY(%b::uuid[])),
+  timers AS (
+    DELETE FROM conductor_timers t USING unnest(%b::uuid[], %b::text[]) AS d (task, kind)
+    WHERE t.task = d.task AND t.kind = d.kind),
   closed AS (DELETE FROM leases WHERE run_id = ANY(%b::uuid[])),
   lost AS (
     UPDATE conductor_workers w SET lost = true

@@ -57,7 +57,8 @@ HISTOGRAMS: Mapping[str, Spans] = {
         ("namespace", "cicd_pipeline_result"),
         f"CASE WHEN EXISTS (SELECT 1 {_BEFORE} < page.originator_version AND b.topic = '{e.WorkflowCancelled.TYPE}' "
         "AND NOT convert_from(b.state, 'UTF8')::jsonb ? 'because') "
-        f"THEN 'cancellation' WHEN {_FACTS} @> '{{\"failed\": 0, \"cancelled\": 0, \"skipped\": 0}}' THEN 'success' "
+        f'THEN \'cancellation\' WHEN {_FACTS} @> \'{{"failed": 0, "cancelled": 0, "skipped": 0}}\' AND NOT '
+        f"coalesce({_FACTS}->>'expired', '0') <> '0' THEN 'success' "
         "ELSE 'failure' END",
     ),
 }

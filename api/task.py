@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from domain import specs
@@ -49,8 +49,8 @@ class Task:
 
     `depends_on`: tasks that must have succeeded first, by id; or DependsOn("T0", when="failed"), or AtLeast.
 
-    Give `image`, or `task_type` with its `input`, or executor "noop". `timeout` limits the run, `memory` is such as
-    "512Mi"; what is left out is the platform's default.
+    Give `image`, or `task_type` with its `input`, or executor "noop". `timeout` limits the run, `queue_timeout` the
+    wait for a free slot, `memory` is such as "512Mi"; what is left out is the platform's default. Times need a zone.
     """
 
     name: str
@@ -73,12 +73,17 @@ class Task:
     priority: int = 5
     pool: str = "default"
     timeout: timedelta | None = None
+    queue_timeout: timedelta | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
     retry: Retry | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     notify: Sequence[str] = ()
 
     def spec(self) -> TaskSpec:
         """The same as a command carries it. Raises pydantic's ValidationError."""
+        limits = {"run": self.timeout, "queue": self.queue_timeout}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
         return TaskSpec(
             task_id=self.task_id,
             name=self.name,
@@ -89,7 +94,9 @@ class Task:
             depends_on=tuple(DependsOn(task_id=need) if isinstance(need, str) else need for need in self.depends_on),
             priority=self.priority,
             requires=Requires(pool=self.pool),
-            timeouts=Timeouts() if self.timeout is None else Timeouts(run=self.timeout),
+            timeouts=Timeouts(**given),
+            not_before=self.not_before,
+            expires_at=self.expires_at,
             retry=None if self.retry is None else self.retry.spec(),
             labels=dict(self.labels),
             notify=tuple(self.notify),

@@ -154,7 +154,7 @@ def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Ca
             name=spec.name or task.task_id,
             executor=spec.executor,
             container=container,
-            timeouts=task.timeouts,
+            timeouts=task.timeouts.model_copy(update={"queue": None}),
             workflow_id=task.workflow_id,
             workflow=task.workflow,
         ),

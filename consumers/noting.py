@@ -30,12 +30,14 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
     seen = _Seen()
     for recorded in events:
         seen.see(recorded)
-    loaded = await turn.load([*seen.blocked, *seen.started])
-    submitted = {stream: rows[0].event() for stream, rows in loaded.items()}
+    timed = {stream: stage for stream, stage in seen.stages.items() if not isinstance(stage[0], e.TaskQueued)}
+    loaded = await turn.load([*{**seen.blocked, **timed}])
+    submitted = {stream: _submitted(rows[0].event()) for stream, rows in loaded.items()}
     needs: list[Need] = []
     edges: list[Edge] = []
     for stream in seen.blocked:
-        _add_needs(stream, _submitted(submitted[stream]), needs, edges)
+        _add_needs(stream, submitted[stream], needs, edges)
+    timers = {stream: _timers(stream, *stage, submitted.get(stream)) for stream, stage in seen.stages.items()}
     return Notes(
         queued=tuple(seen.queued.values()),
         left=tuple(seen.left),
@@ -43,13 +45,8 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         edges=tuple(edges),
         looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
         ended=seen.ended,
-        timers=(
-            *(
-                Timer(stream, "run", fence, at + _submitted(submitted[stream]).timeouts.run)
-                for stream, (fence, at) in seen.started.items()
-            ),
-            *seen.delayed.values(),
-        ),
+        timers=tuple(timer for some in timers.values() for timer in some),
+        untimed=tuple(stream for stream in timers if _had_timers(seen.stages[stream][0], submitted.get(stream))),
         members=tuple(seen.members),
         cancelled=tuple(seen.cancelled),
         fail_fast=tuple(seen.fail_fast),
@@ -63,8 +60,7 @@ class _Seen:
         self.left: dict[UUID, None] = {}
         self.blocked: dict[UUID, None] = {}
         self.fresh: set[UUID] = set()
-        self.started: dict[UUID, tuple[int, datetime]] = {}
-        self.delayed: dict[UUID, Timer] = {}
+        self.stages: dict[UUID, tuple[e.Event, datetime]] = {}
         self.ended: dict[UUID, str] = {}
         self.members: list[tuple[UUID, UUID]] = []
         self.cancelled: list[UUID] = []
@@ -77,32 +73,34 @@ class _Seen:
             self._end(stream, recorded.type.split(".")[1])
         elif recorded.type == e.RunLeased.TYPE:
             self.queued.pop(stream, None)
+            self.stages.pop(stream, None)
             self.left[stream] = None
         else:
             self._open(recorded, recorded.event())
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.blocked, self.started, self.delayed):
+        for rows in (self.queued, self.left, self.blocked, self.stages):
             rows.pop(stream, None)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:
         stream = recorded.stream
         match event:
             case e.TaskQueued(pool=pool, executor=executor, priority=priority):
+                self.stages[stream] = (event, recorded.recorded_at)
                 key = queue_key(recorded.recorded_at, priority)
                 self.queued[stream] = Waiting(key, recorded.position, stream, pool, executor)
                 self.left.pop(stream, None)
-                self.delayed.pop(stream, None)
                 self._first(recorded)
-            case e.TaskBlocked():
-                self.blocked[stream] = None
+            case e.TaskBlocked(by=by):
+                self.stages[stream] = (event, recorded.recorded_at)
+                if _until(by) is None:
+                    self.blocked[stream] = None
                 self._first(recorded)
-            case e.RunStarted(fence=fence):
-                self.started[stream] = (fence, recorded.recorded_at)
-            case e.RunFailed(fence=fence, retry_at=at) | e.RunLost(fence=fence, retry_at=at) if at is not None:
-                self.started.pop(stream, None)
-                self.delayed[stream] = Timer(stream, "retry", fence, at)
+            case e.RunStarted():
+                self.stages[stream] = (event, recorded.recorded_at)
+            case e.RunFailed() | e.RunLost() if event.retry_at is not None:
+                self.stages[stream] = (event, recorded.recorded_at)
             case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
                 self.members += [(stream, node.stream) for node in tasks]
                 self.fail_fast += [stream] if on_failure == "fail-fast" else []
@@ -116,6 +114,43 @@ class _Seen:
     def _first(self, recorded: Recorded) -> None:
         if recorded.version == 2:
             self.fresh.add(recorded.stream)
+
+
+def _until(by: Iterable[e.Blocker | e.BlockerSet | e.BlockerTime]) -> datetime | None:
+    """The time that a blocked task waits for; None: it waits for other tasks first."""
+    times = [one.until if isinstance(one, e.BlockerTime) else None for one in by]
+    return None if None in times else max(filter(None, times))
+
+
+def _timers(stream: UUID, event: e.Event, at: datetime, submitted: e.TaskSubmitted | None) -> list[Timer]:
+    """What is due by time for a task whose stage began with `event`, `at`. `submitted`: for all but those queued."""
+    if isinstance(event, e.TaskQueued):
+        late = [Timer(stream, "queue", 0, at + event.timeout)] if event.timeout else []
+        return [*late, Timer(stream, "expire", 0, event.expires_at)] if event.expires_at else late
+    assert submitted is not None, "all but queued tasks are loaded"
+    if isinstance(event, e.RunStarted):
+        return [Timer(stream, "run", event.fence, at + submitted.timeouts.run)]
+    expires_at = submitted.spec.expires_at
+    expires = [Timer(stream, "expire", 0, expires_at)] if expires_at else []
+    if isinstance(event, e.TaskBlocked):
+        until = _until(event.by)
+        return [*expires, Timer(stream, "wake", 0, until)] if until else expires
+    assert isinstance(event, e.RunFailed | e.RunLost), "the stages that time matters in"
+    assert event.retry_at is not None
+    return [*expires, Timer(stream, "wake", event.fence, event.retry_at)]
+
+
+def _had_timers(event: e.Event, submitted: e.TaskSubmitted | None) -> bool:
+    """Whether the stage before may have left some."""
+    match event:
+        case e.TaskQueued(after=after):
+            return after is not None
+        case e.RunStarted() if submitted is not None:
+            return submitted.timeouts.queue is not None or submitted.spec.expires_at is not None
+        case e.RunFailed() | e.RunLost():
+            return True
+        case _:
+            return False
 
 
 def _add_needs(stream: UUID, submitted: e.TaskSubmitted, needs: list[Need], edges: list[Edge]) -> None:

@@ -12,7 +12,7 @@ from domain.ports.broker import Outgoing, Publisher
 from domain.ports.conducting import Agenda, ConductorTurn, Expired, Silent, Timer
 from domain.ports.log import NewId
 from domain.reports import Probe
-from domain.task import CloseLease, TimeOut, Wake
+from domain.task import CloseLease, Expire, TimeOut, Wake
 from domain.worker import Lose
 
 ACTOR = "timekeeper"
@@ -50,9 +50,20 @@ def needs(agenda: Agenda, overdue: Overdue) -> set[UUID]:
 
 
 def due(timer: Timer, loaded: Streams) -> Wish:
-    """A run past its time is being stopped; a task whose next run may begin is queued."""
-    command = Wake(timer.fence) if timer.kind == "retry" else TimeOut(timer.fence)
-    return Wish(timer.task, command, loaded[timer.task][-1].following(ACTOR))
+    """A run past its time is stopped; a task that waited for the time is queued; one that waited too long ends."""
+    return Wish(timer.task, _command(timer), loaded[timer.task][-1].following(ACTOR))
+
+
+def _command(timer: Timer) -> TimeOut | Wake | Expire:
+    match timer.kind:
+        case "run":
+            return TimeOut(timer.fence)
+        case "wake":
+            return Wake(timer.fence)
+        case "queue":
+            return Expire("queue-timeout")
+        case "expire":
+            return Expire("expires-at")
 
 
 def closing(lease: Expired, loaded: Streams) -> Wish:

@@ -55,23 +55,35 @@ class BlockerSet(Value):
     of: tuple[Blocker, ...]
 
 
+class BlockerTime(Value):
+    """It is too early."""
+
+    kind: Literal["time"] = "time"
+    until: datetime
+
+
 class TaskBlocked(Message):
     """A task waits for others, or for a time; for the time only once it waits for nothing else."""
 
     TYPE = "task.blocked.v1"
     task_id: str
-    by: tuple[Blocker | BlockerSet, ...]
+    by: tuple[Blocker | BlockerSet | BlockerTime, ...]
 
 
 class TaskQueued(Message):
-    """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time)."""
+    """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time).
+
+    It expires when it still waits after `timeout`, or at `expires_at`.
+    """
 
     TYPE = "task.queued.v1"
     task_id: str
     pool: str
     executor: str
     priority: Priority
-    after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry"] | None = None
+    after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time"] | None = None
+    timeout: timedelta | None = None
+    expires_at: datetime | None = None
 
 
 class RunLeased(Message):
@@ -141,6 +153,7 @@ class RunFailed(Message):
     log: LogEnd | None = None
     retry_at: datetime | None = None
     fallback: bool | None = None
+    verified: bool | None = None
 
 
 class RunTimingOut(Message):
@@ -153,7 +166,6 @@ class RunTimingOut(Message):
     worker_id: str
     grace: timedelta
 
-    verified: bool | None = None
 
 class LeaseExpired(Message):
     """A lease ran out. `accepted`: the worker had listed the run; False: the offer was never taken."""
@@ -238,6 +250,15 @@ class TaskSkipped(Message):
     because: str
 
 
+class TaskExpired(Message):
+    """A task ended because it waited too long: in the queue, or until no run of it was to begin any more."""
+
+    TYPE = "task.expired.v1"
+    task_id: str
+    reason: Literal["queue-timeout", "expires-at"]
+    runs: int = 0
+
+
 class LateResultIgnored(Message):
     """A report came after its lease, or its task, was over: recorded, without power."""
 
@@ -288,6 +309,7 @@ class WorkflowFinished(Message):
     failed: int = 0
     cancelled: int = 0
     skipped: int = 0
+    expired: int = 0
 
 
 class WorkerRegistered(Message):
@@ -330,6 +352,7 @@ TaskEvent: TypeAlias = (
     | TaskCancelling
     | TaskCancelled
     | TaskSkipped
+    | TaskExpired
     | LateResultIgnored
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
@@ -354,6 +377,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskCancelling,
         TaskCancelled,
         TaskSkipped,
+        TaskExpired,
         LateResultIgnored,
         WorkflowSubmitted,
         WorkflowCancelled,
@@ -364,7 +388,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         NotificationFailed,
     )
 )
-ENDS = frozenset(cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped))
+ENDS = frozenset(cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped, TaskExpired))
 
 
 def read_event(type: str, body: bytes) -> Event:

@@ -9,17 +9,23 @@ from domain.retrying import EXHAUSTED, LOST, Failure, NextRun, final_reason, is_
 from domain.specs import TaskSpec
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
-After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry"]
+After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time"]
 
 
 def queued(task: Task, after: After) -> e.TaskQueued:
-    spec = task.facts.submitted.spec
+    return queued_as(task.task_id, task.facts.submitted.spec, after)
+
+
+def queued_as(task_id: str, spec: TaskSpec, after: After | None = None) -> e.TaskQueued:
+    """A task's place in the queue, as its user wants it."""
     return e.TaskQueued(
-        task_id=task.task_id,
+        task_id=task_id,
         pool=spec.requires.pool,
         executor=spec.executor,
         priority=spec.priority,
         after=after,
+        timeout=spec.timeouts.queue,
+        expires_at=spec.expires_at,
     )
 
 
@@ -88,7 +94,10 @@ def _given_up(task: Leased | Running, finish: RunFinish, now: datetime) -> list[
         return [lost(task, None, finish), queued(task, "run-lost")]
     following = after_failure(task, LOST, None, now)
     ended = lost(task, following, finish)
-    return [ended] if following else [ended, _end(task, finish, reason_of(finish, timed_out=False))]
+    if following:
+        return [ended]
+    exhausted = final_reason(task.facts.submitted.spec.retry, failure(task, LOST)) == EXHAUSTED
+    return [ended, _end(task, finish, EXHAUSTED if exhausted else reason_of(finish, timed_out=False))]
 
 
 def lost(task: Held, following: NextRun | None = None, finish: RunFinish | None = None) -> e.RunLost:
@@ -133,6 +142,7 @@ def _run_failed(task: Held, finish: RunFinish, reason: str, following: NextRun |
         log=finish.log,
         retry_at=following.at if following else None,
         fallback=following.fallback if following else None,
+        verified=False if following and not finish.gone else None,
     )
 
 
@@ -142,7 +152,6 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
             task_id=task.task_id,
             by=task.by,
             reason=task.reason,
-        verified=False if following and not finish.gone else None,
             runs=task.facts.run,
             exit_code=finish.exit_code,
             verified=finish.gone,

@@ -24,6 +24,10 @@ MAX_LOSSES = 3
 """New runs that a task gets after runs lost with their workers, if it says nothing else."""
 
 
+Moment = Annotated[AwareDatetime, AfterValidator(lambda given: given.astimezone(UTC))]
+"""A time with its offset, kept as UTC."""
+
+
 class Container(Value):
     """One container. What is left out is the image's own choice; limits left out are the worker's defaults."""
 
@@ -46,8 +50,9 @@ class Container(Value):
 
 
 class Timeouts(Value):
-    """Limits in time: fetching the image, running, and from TERM to KILL."""
+    """Limits in time: waiting in the queue, fetching the image, running, and from TERM to KILL."""
 
+    queue: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] | None = None
     pull: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=6))] = timedelta(minutes=5)
     run: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] = timedelta(hours=1)
     stop: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(seconds=10)
@@ -108,16 +113,16 @@ class Retry(Value):
             raise ValueError("first must be no longer than max")
         return self
 
-
-def exit_codes(on: str) -> range:
-    """The codes that `exit:3` or `exit:64-78` stands for."""
-    first, _, last = on.removeprefix("exit:").partition("-")
-    return range(int(first), int(last or first) + 1)
     @property
     def longest(self) -> timedelta:
         """What no wait is longer than."""
         return max(self.first, timedelta(minutes=1)) if self.max is None else self.max
 
+
+def exit_codes(on: str) -> range:
+    """The codes that `exit:3` or `exit:64-78` stands for."""
+    first, _, last = on.removeprefix("exit:").partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 class Requires(Value):
@@ -127,7 +132,8 @@ class Requires(Value):
 
 
 When = Literal["succeeded", "failed", "finished", "always"]
-"""How a task must have ended: `finished` is either of the two before, `always` also cancelled or skipped."""
+"""How a task must have ended: `finished` is either of the two before, `always` also cancelled, skipped or
+expired."""
 
 
 class DependsOn(Value):
@@ -188,7 +194,10 @@ Need = Annotated[Annotated[DependsOn, Tag("<task>")] | Annotated[AtLeast, Tag("<
 
 
 class TaskSpec(Value):
-    """A task as its user describes it: a container, or a registered type with its input, or nothing to run at all."""
+    """A task as its user describes it: a container, or a registered type with its input, or nothing to run at all.
+
+    It is not queued before `not_before`; a task that waits at `expires_at` expires.
+    """
 
     task_id: Name | None = None
     name: (
@@ -203,6 +212,8 @@ class TaskSpec(Value):
     requires: Requires = Requires()
     timeouts: Timeouts = Timeouts()
     retry: Retry | None = None
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
     labels: Annotated[dict[Label, Text], Field(max_length=64)] = {}
     notify: Annotated[tuple[Channel, ...], Field(max_length=16)] = ()
 
@@ -217,6 +228,12 @@ class TaskSpec(Value):
             raise ValueError("input is for a task_type: name one, or leave input out")
         if self.executor == "noop" and self.retry is not None and self.retry.fallback is not None:
             raise ValueError("executor noop has no container: leave out retry.fallback")
+        return self
+
+    @model_validator(mode="after")
+    def _has_time_to_begin(self) -> Self:
+        if self.not_before is not None and self.expires_at is not None and self.not_before >= self.expires_at:
+            raise ValueError("not_before must be earlier than expires_at")
         return self
 
     @field_validator("depends_on")

@@ -6,6 +6,7 @@ from uuid import UUID
 from domain import events as e
 from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
 from domain.errors import DuplicateTaskId, SelfDependency, UnknownDependency
+from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.task_type import container_of
 
@@ -71,10 +72,10 @@ def _first_events(
         workflow_id=workflow[0] if workflow else None,
         workflow=workflow[1] if workflow else None,
     )
-    if needs:
-        return [submitted, e.TaskBlocked(task_id=name, by=tuple(map(_blocker, dict.fromkeys(spec.depends_on))))]
-    queued = e.TaskQueued(task_id=name, pool=spec.requires.pool, executor=spec.executor, priority=spec.priority)
-    return [submitted, queued]
+    early = [e.BlockerTime(until=spec.not_before)] if spec.not_before else []
+    if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
+        return [submitted, e.TaskBlocked(task_id=name, by=tuple(by))]
+    return [submitted, queued_as(name, spec)]
 
 
 def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> None:

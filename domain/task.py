@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.errors import BadState
@@ -30,7 +30,7 @@ OFFER_MARGIN = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """All that the task depends on has succeeded."""
+    """All that the task depends on has ended as it needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,16 @@ class TimeOut:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """The time has come for the run after the one with this fence."""
+    """The time has come that the task waits for after the run with this fence (0: before any)."""
 
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The task has waited too long."""
+
+    reason: Literal["queue-timeout", "expires-at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +88,24 @@ class Cancel:
     grace: timedelta | None = None
 
 
-Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Wake | Cancel | RunStart | RunFinish
+Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Wake | Expire | Cancel | RunStart | RunFinish
 
 
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
     """The events that `command` adds to `task`; none when it is already so. Raises BadState for what can never be."""
     match task, command:
         case Blocked(), Free():
-            return [queued(task, "dependencies")]
+            return [_freed(task, now)]
         case Blocked(), Skip(because=because):
             return [e.TaskSkipped(task_id=task.task_id, because=because)]
         case Queued(), Grant():
             return [_leased(task, command, now)]
         case Delayed(facts=Facts(fence=last)), Wake(fence=fence) if last == fence:
-            return [queued(task, "retry")]
+            return [queued(task, "retry" if task.facts.failures else "time")]
+        case Queued(), Expire():
+            return [_expired(task, command)]
+        case ((Blocked() | Delayed()), Expire(reason="expires-at")):
+            return [_expired(task, command)]
         case ((Blocked() | Queued() | Delayed()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
@@ -111,6 +122,17 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return lease_closed(task, command.accepted, now)
         case _:
             return []
+
+
+def _freed(task: Blocked, now: datetime) -> e.TaskEvent:
+    until = task.facts.submitted.spec.not_before
+    if until is not None and now < until:
+        return e.TaskBlocked(task_id=task.task_id, by=(e.BlockerTime(until=until),))
+    return queued(task, "dependencies")
+
+
+def _expired(task: Blocked | Delayed | Queued, expire: Expire) -> e.TaskExpired:
+    return e.TaskExpired(task_id=task.task_id, reason=expire.reason, runs=task.facts.run)
 
 
 def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:

@@ -68,7 +68,7 @@ class Queued(Base):
 
 @dataclass(frozen=True, slots=True)
 class Delayed(Base):
-    """Waits for the time of its next run, after one that failed."""
+    """Waits for a time and nothing else: to be queued first, or for its next run after one that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,9 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             losses = facts.losses + isinstance(event, e.RunLost)
             spent = replace(facts, losses=losses, failures=facts.failures + 1, fallback=bool(fallback))
             return Delayed(spent)
-        case e.TaskSucceeded() | e.TaskFailed() | e.TaskCancelled() | e.TaskSkipped(), _:
+        case e.TaskBlocked(by=by), Blocked() if all(isinstance(one, e.BlockerTime) for one in by):
+            return Delayed(facts)
+        case e.TaskSucceeded() | e.TaskFailed() | e.TaskCancelled() | e.TaskSkipped() | e.TaskExpired(), _:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:
             return replace(task, facts=facts)

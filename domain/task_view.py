@@ -19,7 +19,7 @@ class TaskView(NamedTuple):
 
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
-    `retry_at`: when a task that waits after a failed run is queued again.
+    `waits_until`: the time that a blocked task waits for, if it waits for one alone.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -58,7 +58,7 @@ class TaskView(NamedTuple):
     cancel_reason: str | None = None
     because: str | None = None
     verified: bool | None = None
-    retry_at: datetime | None = None
+    waits_until: datetime | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -112,9 +112,14 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
     )
 
 
+def _blocked(row: TaskView, at: datetime, event: e.TaskBlocked) -> Changes:
+    times = [one.until for one in event.by if isinstance(one, e.BlockerTime)]
+    return {"reason": "time", "waits_until": max(times)} if len(times) == len(event.by) else {}
+
+
 def _queued(row: TaskView, at: datetime, event: e.TaskQueued) -> Changes:
-    again = None if event.after == "dependencies" else event.after
-    waits = {"status": "queued", "reason": again, "queued_at": at, "retry_at": None}
+    again = None if event.after in {"dependencies", "time"} else event.after
+    waits = {"status": "queued", "reason": again, "queued_at": at, "waits_until": None}
     return {**waits, "worker_id": None, "started_at": None}
 
 
@@ -143,7 +148,7 @@ def _run_lost(row: TaskView, at: datetime, event: e.RunLost) -> Changes:
 def _delayed(until: datetime | None, reason: str) -> Changes:
     if until is None:
         return {}
-    waits = {"status": "blocked", "reason": reason, "retry_at": until}
+    waits = {"status": "blocked", "reason": reason, "waits_until": until}
     return {**waits, "worker_id": None, "started_at": None}
 
 
@@ -167,7 +172,7 @@ def _failed(row: TaskView, at: datetime, event: e.TaskFailed) -> Changes:
 
 
 def _cancelled(row: TaskView, at: datetime, event: e.TaskCancelled) -> Changes:
-    end = {"status": "cancelled", "completed_at": at, "reason": None, "retry_at": None}
+    end = {"status": "cancelled", "completed_at": at, "reason": None, "waits_until": None}
     who = {"cancelled_by": event.by, "cancel_reason": event.reason}
     return {**end, **who, "exit_code": event.exit_code, "verified": event.verified}
 
@@ -177,12 +182,18 @@ def _skipped(row: TaskView, at: datetime, event: e.TaskSkipped) -> Changes:
     return {**end, "because": event.because, "verified": True}
 
 
+def _expired(row: TaskView, at: datetime, event: e.TaskExpired) -> Changes:
+    end = {"status": "expired", "completed_at": at, "reason": event.reason}
+    return {**end, "waits_until": None, "verified": True}
+
+
 def _nothing(row: TaskView, at: datetime, event: e.Event) -> Changes:
     return {}
 
 
 # A table, not a match: `isinstance` costs a microsecond for each pydantic class that does not fit.
 _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] = {
+    e.TaskBlocked: _blocked,
     e.TaskQueued: _queued,
     e.RunLeased: _leased,
     e.RunStarted: _started,
@@ -195,6 +206,7 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskFailed: _failed,
     e.TaskCancelled: _cancelled,
     e.TaskSkipped: _skipped,
+    e.TaskExpired: _expired,
 }
 
 

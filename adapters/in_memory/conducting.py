@@ -1,7 +1,7 @@
 """The conductor's turn in memory."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -37,7 +37,8 @@ class ConductorMemoryTurn(MemoryTurn):
         for edge in notes.edges:
             rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
         rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
-        rows.timers |= {timer.task: timer for timer in notes.timers}
+        self._untime(notes.untimed)
+        rows.timers |= {(timer.task, timer.kind): timer for timer in notes.timers}
         rows.queue |= {task.task: task for task in notes.queued}
         _drop(rows.queue, notes.left)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
@@ -77,9 +78,13 @@ class ConductorMemoryTurn(MemoryTurn):
 
     def _leave(self, task: UUID) -> None:
         rows = self._rows
-        for table in (rows.queue, rows.timers, rows.settled, rows.cancels):
+        for table in (rows.queue, rows.settled, rows.cancels):
             table.pop(task, None)
+        self._untime([task])
         self._need_nothing(task)
+
+    def _untime(self, tasks: Collection[UUID]) -> None:
+        _drop(self._rows.timers, [key for key in self._rows.timers if key[0] in tasks])
 
     def _need_nothing(self, task: UUID) -> None:
         rows = self._rows
@@ -179,7 +184,7 @@ class ConductorMemoryTurn(MemoryTurn):
             rows.fail_fast.pop(workflow, None)
             _drop(rows.members, [task for task, (one, _) in rows.members.items() if one == workflow])
         _drop(rows.fail_fast, dealt.failing)
-        _drop(rows.timers, dealt.timed)
+        _drop(rows.timers, [(timer.task, timer.kind) for timer in dealt.timed])
         _drop(rows.leases, dealt.closed)
         _drop(rows.queue, dealt.unqueued)
         rows.leases |= {lease.run_id: (lease, False) for lease in dealt.leases}

@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.dispatching import Waiting
 from domain.events import WorkerRegistered
 from domain.lease_clock import LeaseClock
-from domain.ports.conducting import Edge, Need, NewLease, Timer
+from domain.ports.conducting import Edge, Need, NewLease, Timer, TimerKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,7 +49,7 @@ class Rows:
         default_factory=dict[tuple[UUID, int, UUID], tuple[Edge, str | None]]
     )
     settled: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
-    timers: dict[UUID, Timer] = field(default_factory=dict[UUID, Timer])
+    timers: dict[tuple[UUID, TimerKind], Timer] = field(default_factory=dict[tuple[UUID, TimerKind], Timer])
     members: dict[UUID, tuple[UUID, str | None]] = field(default_factory=dict[UUID, tuple[UUID, str | None]])
     last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])

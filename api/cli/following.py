@@ -92,6 +92,7 @@ def progress(event: StoredEvent) -> None:
             f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}{_next_run(data)}"
         ),
         "task.failed.v1": lambda: f"failed: {data['reason']}",
+        "task.expired.v1": lambda: f"expired: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)
     say(f"{data['task_id']} {about() if about else event.type.split('.')[1].replace('-', ' ')}")
@@ -102,6 +103,8 @@ def _next_run(data: dict[str, Any]) -> str:
 
 
 def _blocker(by: dict[str, Any]) -> str:
+    if "until" in by:
+        return str(by["until"])
     if "of" in by:
         return f"{by['at_least']} of {', '.join(map(_blocker, by['of']))}"
     return needed(by["task_id"], by.get("needs", "succeeded"))

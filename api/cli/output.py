@@ -12,7 +12,14 @@ from cyclopts import Parameter
 
 View: TypeAlias = dict[str, Any]
 Form = Literal["table", "wide", "json", "jsonl", "yaml", "name"]
-COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "skipped": "yellow", "running": "cyan"}
+COLORS = {
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "skipped": "yellow",
+    "expired": "yellow",
+    "running": "cyan",
+}
 
 
 @Parameter(name="*")

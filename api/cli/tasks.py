@@ -168,7 +168,7 @@ def summary(view: View, wide: bool) -> str:
     if view["task_id"] != view["id"]:
         lines.insert(1, ("Task id", view["task_id"]))
     optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
-    optional |= {"Next run": "retry_at"}
+    optional |= {"Waits until": "waits_until"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
     if needs := view.get("depends_on"):

@@ -36,13 +36,13 @@ class Need:
     size: int
 
 
-TimerKind: TypeAlias = Literal["run", "retry"]
+TimerKind: TypeAlias = Literal["run", "wake", "queue", "expire"]
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """From `due` on the run under lease `fence` of `task` is over time (`run`), or the one after it may begin
-    (`retry`). A task has one at a time: the next takes the place of the last."""
+    """From `due` on the run under lease `fence` of `task` is over time (`run`), the task may be queued (`wake`), has
+    been in the queue too long (`queue`), or expires if it still waits (`expire`)."""
 
     task: UUID
     kind: TimerKind
@@ -56,6 +56,7 @@ class Notes:
 
     `left`: tasks that were queued before and are not now. `ended`: how each task ended. `looked_up`: upstreams of new
     edges that may have ended before this page. `members`: (workflow, task). `cancelled`, `fail_fast`: workflows.
+    `untimed`: tasks whose timers of before are void; `timers` are those they have now.
     `workers`: (stream, registration), the last of each worker.
     """
 
@@ -70,6 +71,7 @@ class Notes:
     cancelled: Sequence[UUID] = ()
     fail_fast: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
+    untimed: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +154,16 @@ class NewLease:
 class Dealt:
     """Rows that are dealt with: what they called for is decided in this turn, or no longer called for.
 
-    `settled`, `cancelled`, `timed`, `unqueued`: tasks. `complete`, `failing`: workflows, these need not fail any more.
-    `closed`: runs whose lease is over.
-    `lost`: (worker, generation). `granted`: when each worker was given its last lease.
+    `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such. `complete`, `failing`: workflows; these need not
+    fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
+    given its last lease.
     """
 
     settled: Sequence[UUID] = ()
     cancelled: Sequence[UUID] = ()
     complete: Sequence[UUID] = ()
     failing: Sequence[UUID] = ()
-    timed: Sequence[UUID] = ()
+    timed: Sequence[Timer] = ()
     closed: Sequence[UUID] = ()
     lost: Sequence[tuple[str, int]] = ()
     unqueued: Sequence[UUID] = ()

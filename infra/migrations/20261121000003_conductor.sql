@@ -42,12 +42,14 @@ CREATE TABLE conductor_settled (
   cause uuid NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 
--- What is due for a task by time: its run is over time (run), or its next one may begin (retry).
+-- What is due for a task by time: its run is over time (run), it may be queued (wake), it has been in the queue too long
+-- (queue), it expires if it still waits (expire).
 CREATE TABLE conductor_timers (
-  task uuid PRIMARY KEY,
+  task uuid NOT NULL,
   kind text NOT NULL,
   fence int NOT NULL,
-  due timestamptz NOT NULL
+  due timestamptz NOT NULL,
+  PRIMARY KEY (task, kind)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_timers_due_idx ON conductor_timers (due);
 

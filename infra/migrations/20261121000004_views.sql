@@ -42,7 +42,7 @@ CREATE TABLE tasks (
   cancel_reason text,
   because text,
   verified boolean,
-  retry_at timestamptz
+  waits_until timestamptz
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

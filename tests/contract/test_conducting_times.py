@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from domain.folding import worker_of
-from domain.specs import Retry
+from domain.specs import DependsOn, Retry, TaskSpec
 from domain.task import Cancel
-from domain.task_states import Delayed, Leased
+from domain.task_states import Delayed, Leased, Queued
 from tests.support.conducting import conductor, settle, spec, stream, worker_stream
 from tests.support.conducting_place import Place, place
 
@@ -139,4 +139,62 @@ async def test_a_task_cancelled_while_it_waits_for_its_next_run_has_none(place: 
     await place.settle()
 
     assert (await place.world.types("a"))[-2:] == ["run-failed", "cancelled"]
+    assert await place.world.left_over() == 0
+
+
+PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
+
+
+def timed(name: str, **given: object) -> TaskSpec:
+    return TaskSpec.model_validate({"task_id": name, "executor": "noop", **given})
+
+
+async def test_a_task_is_queued_when_its_time_has_come(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(spec("up"), timed("due", not_before=PAST), timed("early", not_before=FUTURE))
+    needs = [{"task_id": "up"}]
+    await place.world.submit(
+        timed("freed", not_before=PAST, depends_on=needs), timed("freed-early", not_before=FUTURE, depends_on=needs)
+    )
+    await place.settle()
+    await place.world.finish("up")
+    await place.settle()
+
+    assert await place.world.types("due") == ["submitted", "blocked", "queued", "run-leased"]
+    assert await place.world.types("early") == ["submitted", "blocked"]
+    assert await place.world.types("freed") == ["submitted", "blocked", "queued", "run-leased"]
+    assert await place.world.types("freed-early") == ["submitted", "blocked", "blocked"]
+    assert isinstance(await place.world.task("freed-early"), Delayed)
+
+
+async def test_a_task_that_waits_too_long_expires_and_what_needs_it_is_skipped(place: Place) -> None:
+    await place.world.submit(
+        timed("queued", expires_at=PAST),
+        timed("delayed", not_before=PAST - timedelta(days=1), expires_at=PAST),
+        timed("in-time", expires_at=FUTURE, timeouts={"queue": timedelta(days=365)}),
+        timed("too-long", timeouts={"queue": timedelta(microseconds=1)}),
+    )
+    await place.world.submit(timed("blocked", expires_at=PAST, depends_on=[{"task_id": "in-time"}]))
+    await place.world.submit(spec("after", "queued"), spec("anyway", DependsOn(task_id="queued", when="always")))
+    place.world.wait()
+    await place.settle()
+
+    for name in ("queued", "blocked", "too-long"):
+        assert (await place.world.types(name))[-1] == "expired", name
+    assert (await place.world.types("delayed"))[-1] in {"expired", "queued"}
+    assert await place.world.types("after") == ["submitted", "blocked", "skipped"]
+    assert await place.world.types("anyway") == ["submitted", "blocked", "queued"]
+    assert isinstance(await place.world.task("in-time"), Queued)
+
+
+async def test_a_task_that_was_given_to_a_worker_in_time_does_not_expire(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(timed("a", timeouts={"queue": timedelta(days=365)}, expires_at=FUTURE))
+    await place.settle()
+    await place.world.start("a")
+    await place.settle()
+    await place.world.finish("a")
+    await place.settle()
+
+    assert (await place.world.types("a"))[-1] == "succeeded"
     assert await place.world.left_over() == 0

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.e2e
 README, AUTHENTICATION = "README.md", "docs/how-to/authentication.md"
 DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
+TIMES = "docs/how-to/times.md"
 
 
 @contextmanager
@@ -104,6 +105,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         graph = typed(tmp_path, environment, *shell, script(DEPENDENCIES))
         votes = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", vote.text)
         tries = typed(tmp_path, environment, *shell, script(RETRIES))
+        times = typed(tmp_path, environment, *shell, script(TIMES))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -122,5 +124,6 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "ended with 3" in tries
     assert "retries-exhausted" in tries
     assert "the slow way\n" in tries
+    assert "times  default  failed  2 expired 1 failed 1 succeeded\n" in times
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

@@ -1,16 +1,21 @@
 """What a page of events changes in the conductor's rows."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+import pytest
 
 from adapters.in_memory.event_log import MemoryLog
 from consumers.noting import TYPES, notes_of
 from domain import events as e
 from domain.dispatching import Waiting, queue_key
+from domain.ids import derived_id
 from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
-from domain.specs import AtLeast, DependsOn
-from domain.task import CloseLease, Grant
+from domain.reports import RunFinish
+from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.task import CloseLease, Free, Grant
 from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
 from tests.support.ended_tasks import CAUSE, NOW
 
@@ -85,7 +90,7 @@ async def test_each_set_is_a_need_of_its_own_after_the_tasks_that_are_named_alon
 
     assert notes.needs == (Need(stream("c"), 0, 1, 1), Need(stream("c"), 1, 1, 2))
     assert [(edge.need, edge.name, edge.met_by) for edge in notes.edges] == [
-        (0, "a", ("succeeded", "failed", "cancelled", "skipped")),
+        (0, "a", ("succeeded", "failed", "cancelled", "skipped", "expired")),
         (1, "a", ("failed",)),
         (1, "b", ("succeeded", "failed")),
     ]
@@ -101,6 +106,55 @@ async def test_a_started_run_is_noted_with_the_end_of_its_time() -> None:
     notes = await noted(world, begin)
 
     assert notes == Notes(timers=(Timer(stream("a"), "run", 1, NOW + timedelta(minutes=5)),))
+
+
+RUN = derived_id(stream("a"), "run:1")
+UNTIL = NOW + timedelta(minutes=1)
+END = NOW + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "events", "kinds"),
+    [
+        ({}, [], {}),
+        ({"timeouts": {"queue": timedelta(minutes=5)}}, [], {"queue": NOW + timedelta(minutes=5)}),
+        ({"expires_at": END}, [], {"expire": END}),
+        ({"not_before": UNTIL, "expires_at": END}, [], {"wake": UNTIL, "expire": END}),
+        ({"not_before": UNTIL, "depends_on": [{"task_id": "z"}], "expires_at": END}, [], {"expire": END}),
+        ({"not_before": UNTIL, "depends_on": [{"task_id": "z"}]}, [Free()], {"wake": UNTIL}),
+        ({"expires_at": END}, [GRANT], {}),
+        (
+            {"timeouts": {"queue": timedelta(minutes=5), "run": timedelta(minutes=2)}, "expires_at": END},
+            [GRANT, "start"],
+            {"run": NOW + timedelta(minutes=2)},
+        ),
+        (
+            {"expires_at": END, "retry": Retry(first=UNTIL - NOW, max=UNTIL - NOW)},
+            [GRANT, "fail"],
+            {"expire": END, "wake": None},
+        ),
+    ],
+)
+async def test_what_is_due_by_time_in_each_stage_of_a_task(
+    given: dict[str, Any], events: list[Any], kinds: dict[str, datetime | None]
+) -> None:
+    world = MemoryWorld()
+    await world.submit(spec("z"))
+    begin = len(world.log.events)
+    await world.submit(TaskSpec.model_validate({"task_id": "a", "executor": "noop", **given}))
+    for command in events:
+        if command == "start":
+            world.log.append(new_events(stream("a"), 3, "default", [started()], CAUSE))
+        elif command == "fail":
+            await world.decide("a", RunFinish(task_id=stream("a"), run_id=RUN, fence=1, container_id="c", exit_code=1))
+        else:
+            await world.decide("a", command)
+
+    notes = await noted(world, begin)
+
+    found: dict[str, datetime] = {timer.kind: timer.due for timer in notes.timers if timer.task == stream("a")}
+    assert found.keys() == kinds.keys()
+    assert all(due is None or found[kind] == due for kind, due in kinds.items())
 
 
 async def test_of_a_task_that_ended_in_the_page_only_its_end_is_noted() -> None:

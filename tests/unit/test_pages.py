@@ -21,6 +21,7 @@ README, MACHINE = "README.md", "docs/how-to/bare-machine.md"
 AUTHENTICATION, NOTIFICATIONS = "docs/how-to/authentication.md", "docs/how-to/notifications.md"
 DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
+TIMES = "docs/how-to/times.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -28,6 +29,7 @@ RUN = {
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
     (RETRIES, "sh"): (2, "tests/e2e/test_readme.py"),
+    (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),

@@ -50,6 +50,8 @@ RETRIED = FAILED_RUN.model_copy(update={"retry_at": at(60)})
 RETRIED_LOSS = LOST.model_copy(update={"retry_at": at(60)})
 FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
+EARLY = e.TaskBlocked(task_id="T1", by=(e.BlockerTime(until=at(60)),))
+EXPIRED_TASK = e.TaskExpired(task_id="T1", reason="expires-at")
 SKIPPED = e.TaskSkipped(task_id="T1", because="T0")
 BLOCKED = e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))
 LATE = e.LateResultIgnored(task_id="T1", run_id=run_id(7), fence=9, report="run.finish.v1", exit_code=0)
@@ -58,6 +60,9 @@ RUNNING: list[e.Event] = [submitted(), queued(), leased(), started()]
 STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([submitted()], {"status": "blocked", "run": 0}),
     ([submitted(), BLOCKED], {"status": "blocked"}),
+    ([submitted(), EARLY], {"status": "blocked", "reason": "time", "waits_until": at(60)}),
+    ([submitted(), EARLY, queued(after="time")], {"status": "queued", "reason": None, "waits_until": None}),
+    ([submitted(), queued(), EXPIRED_TASK], {"status": "expired", "reason": "expires-at", "completed_at": at(3)}),
     ([submitted(), BLOCKED, SKIPPED], {"status": "skipped", "because": "T0", "completed_at": at(3)}),
     ([submitted(), BLOCKED, queued(after="dependencies")], {"status": "queued", "reason": None, "queued_at": at(3)}),
     ([submitted(), queued()], {"status": "queued", "queued_at": at(2), "worker_id": None}),
@@ -72,11 +77,11 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([*RUNNING, FAILED_RUN, FAILED], {"status": "failed", "reason": "oom", "exit_code": 137, "verified": True}),
     (
         [*RUNNING, RETRIED],
-        {"status": "blocked", "reason": "oom", "retry_at": at(60), "worker_id": None, "exit_code": 137},
+        {"status": "blocked", "reason": "oom", "waits_until": at(60), "worker_id": None, "exit_code": 137},
     ),
-    ([*RUNNING, EXPIRED, RETRIED_LOSS], {"status": "blocked", "reason": "lost", "retry_at": at(60)}),
-    ([*RUNNING, RETRIED, queued(after="retry")], {"status": "queued", "reason": "retry", "retry_at": None}),
-    ([*RUNNING, RETRIED, CANCELLED], {"status": "cancelled", "reason": None, "retry_at": None}),
+    ([*RUNNING, EXPIRED, RETRIED_LOSS], {"status": "blocked", "reason": "lost", "waits_until": at(60)}),
+    ([*RUNNING, RETRIED, queued(after="retry")], {"status": "queued", "reason": "retry", "waits_until": None}),
+    ([*RUNNING, RETRIED, CANCELLED], {"status": "cancelled", "reason": None, "waits_until": None}),
     ([*RUNNING, CANCELLING], {"status": "cancelling", "cancelled_by": "bob", "cancel_reason": "wrong day"}),
     ([submitted(), queued(), leased(), CANCELLING, started()], {"status": "cancelling", "started_at": at(5)}),
     ([*RUNNING, CANCELLING, CANCELLED], {"status": "cancelled", "verified": False, "completed_at": at(6)}),
