@@ -37,6 +37,10 @@ SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::
 ON CONFLICT (task) DO UPDATE SET pool = excluded.pool, executor = excluded.executor, key = excluded.key,
   position = excluded.position
 """
+MOVE_IN_QUEUE = """
+UPDATE conductor_queue q SET key = q.key + m.by FROM unnest(%b::uuid[], %b::interval[]) AS m (task, by)
+WHERE q.task = m.task
+"""
 LEAVE_QUEUE = "DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])"
 ENDED_BEFORE = (
     "SELECT originator_id, topic FROM events WHERE originator_id = ANY(%b::uuid[]) AND topic = ANY(%b::text[])"

@@ -43,6 +43,8 @@ class ConductorPgTurn(PgTurn):
         if notes.queued:
             rows = [(one.task, one.pool, one.executor, one.key, one.position) for one in notes.queued]
             await self._do(sql.ADD_QUEUED, *_columns(rows))
+        if notes.moved:
+            await self._do(sql.MOVE_IN_QUEUE, list(notes.moved), list(notes.moved.values()))
         if notes.left:
             await self._do(sql.LEAVE_QUEUE, list(notes.left))
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from api.task import Retry, Task
 from api.workflow import Workflow
-from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask
+from domain.commands import CancelTask, CancelWorkflow, Command, RetryTask, SetPriority, SubmitTask
 from domain.errors import Refused, Unavailable
 from domain.messages import Cause, routing_key
 from domain.ports.log import NewId
@@ -166,6 +166,19 @@ class SubmittedTask:
         """Ask for its end; returns when the platform has agreed. Raises Refused when it has ended already."""
         command = CancelTask(task_id=self.id, namespace=self.client.namespace, reason=reason, grace=grace)
         await self.client.send(command, reply=True)
+
+    async def set_priority(self, priority: int) -> None:
+        """Have it go before, or after, others that wait: 1 to 10, 10 first. Raises Refused when it has ended."""
+        command = SetPriority(task_id=self.id, namespace=self.client.namespace, priority=priority)
+        await self.client.send(command, reply=True)
+
+    async def retry(self, new_task_id: str | None = None) -> "SubmittedTask":
+        """Run it once more, as a new task, now that it has ended. Raises Refused when it has not."""
+        command = RetryTask(task_id=self.id, namespace=self.client.namespace, new_task_id=new_task_id)
+        command_id, reply = await self.client.send(command, reply=True)
+        assert reply is not None, "a reply was asked for"
+        assert reply.task_id is not None, "an accepted task has a name"
+        return SubmittedTask(self.client, reply.task_id, command_id, reply)
 
     async def _accepted_at(self) -> int:
         """A position at which it exists, as far as this client was told."""

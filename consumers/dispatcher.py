@@ -40,8 +40,9 @@ def grant(draft: Draft, survey: Survey, clock: LeaseClock, limit: int) -> Grante
 
 
 def _just_freed(draft: Draft, task: UUID) -> Waiting:
-    spec = draft.freed[task][0].facts.submitted.spec
-    key = queue_key(draft.now, spec.priority)
+    freed = draft.freed[task][0]
+    spec = freed.facts.submitted.spec
+    key = queue_key(draft.now, freed.priority)
     return Waiting(key, END_OF_LOG, task, spec.requires.pool, spec.executor)
 
 

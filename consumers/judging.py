@@ -5,14 +5,25 @@ from hashlib import sha256
 from uuid import UUID
 
 from consumers.batches import Batch, Verdict
+from domain import events as e
 from domain import task, workflow
-from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.commands import (
+    CancelTask,
+    CancelWorkflow,
+    Command,
+    RetryTask,
+    SetPriority,
+    SubmitTask,
+    SubmitTasks,
+    SubmitWorkflow,
+)
 from domain.dependencies import named
 from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, WorkflowIdTaken
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
-from domain.submitting import submit_task, submit_workflow
+from domain.submitting import once_more, submit_task, submit_workflow
+from domain.task_states import Task
 from domain.work import Reply, TaskOutcome
 
 
@@ -32,8 +43,10 @@ def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             if careful and workflow_id is not None:
                 names.add(NameKey(namespace, "workflow", workflow_id))
             return names, streams
-        case CancelTask(task_id=name):
+        case CancelTask(task_id=name) | SetPriority(task_id=name):
             return _of(namespace, "task", [name])
+        case RetryTask(task_id=name, new_task_id=new):
+            return _of(namespace, "task", [name, *([new] if careful and new is not None else [])])
         case CancelWorkflow(workflow_id=name):
             return _of(namespace, "workflow", [name])
 
@@ -49,7 +62,11 @@ def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Ver
         case SubmitWorkflow():
             return _submit_workflow(batch, command, command_id, cause)
         case CancelTask():
-            return _cancel_task(batch, command, command_id, cause)
+            return _change_task(batch, command, command_id, cause)
+        case RetryTask():
+            return _retry_task(batch, command, command_id, cause)
+        case SetPriority():
+            return _change_task(batch, command, command_id, cause)
         case CancelWorkflow():
             return _cancel_workflow(batch, command, command_id, cause)
 
@@ -75,7 +92,9 @@ def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[s
     return found
 
 
-def _submit(batch: Batch, namespace: str, spec: TaskSpec, cause: Cause) -> tuple[UUID, str, int | None]:
+def _submit(
+    batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, retry_of: e.Upstream | None = None
+) -> tuple[UUID, str, int | None]:
     """Stream, name and version of the task; version None when the very same submission was accepted before."""
     stream = batch.given.new_id()
     if spec.task_id is not None:
@@ -84,10 +103,10 @@ def _submit(batch: Batch, namespace: str, spec: TaskSpec, cause: Cause) -> tuple
             if taken.digest != digest:
                 raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
             return taken.stream, spec.task_id, None
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, retry_of)
         batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
     else:
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, retry_of)
     return stream, spec.task_id or str(stream), batch.add(stream, namespace, events, cause)
 
 
@@ -136,14 +155,30 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
     return _workflow_verdict(command_id, name, stream, version)
 
 
-def _cancel_task(batch: Batch, command: CancelTask, command_id: UUID, cause: Cause) -> Verdict:
-    stream = batch.stream_of(command.namespace, "task", command.task_id)
+def _change_task(batch: Batch, command: CancelTask | SetPriority, command_id: UUID, cause: Cause) -> Verdict:
+    stream, state = _task(batch, command.namespace, command.task_id)
+    if isinstance(command, SetPriority):
+        decision: task.Decision = task.Prioritise(command.priority)
+    else:
+        decision = task.Cancel(by=cause.actor, reason=command.reason, grace=command.grace)
+    version = batch.change_task(stream, command.namespace, task.decide(state, decision, batch.now), cause)
+    return Verdict(_accepted_task(command_id, stream, state.task_id, version), stream, version)
+
+
+def _retry_task(batch: Batch, command: RetryTask, command_id: UUID, cause: Cause) -> Verdict:
+    old, state = _task(batch, command.namespace, command.task_id)
+    spec = once_more(state, command.new_task_id)
+    retry_of = e.Upstream(task_id=state.task_id, stream=old)
+    stream, name, version = _submit(batch, command.namespace, spec, cause, retry_of)
+    return Verdict(_accepted_task(command_id, stream, name, version), stream, version)
+
+
+def _task(batch: Batch, namespace: str, name: str) -> tuple[UUID, Task]:
+    stream = batch.stream_of(namespace, "task", name)
     state = batch.task(stream)
     if state is None:
-        raise NotFound(f"task_id: no task {command.task_id} in namespace {command.namespace}; check id and namespace")
-    cancel = task.Cancel(by=cause.actor, reason=command.reason, grace=command.grace)
-    version = batch.change_task(stream, command.namespace, task.decide(state, cancel, batch.now), cause)
-    return Verdict(_accepted_task(command_id, stream, state.task_id, version), stream, version)
+        raise NotFound(f"task_id: no task {name} in namespace {namespace}; check id and namespace")
+    return stream, state
 
 
 def _cancel_workflow(batch: Batch, command: CancelWorkflow, command_id: UUID, cause: Cause) -> Verdict:

@@ -1,12 +1,13 @@
 """A page of events becomes what it changes in the conductor's rows."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain import events as e
 from domain.dependencies import MEETS, requirements
-from domain.dispatching import Waiting, queue_key
+from domain.dispatching import Waiting, moved, queue_key
 from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
 from domain.recorded import Recorded
 
@@ -17,6 +18,7 @@ TYPES = [
     e.RunStarted.TYPE,
     e.RunFailed.TYPE,
     e.RunLost.TYPE,
+    e.TaskPriorityChanged.TYPE,
     *sorted(e.ENDS),
     e.WorkflowSubmitted.TYPE,
     e.WorkflowCancelled.TYPE,
@@ -41,6 +43,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
     return Notes(
         queued=tuple(seen.queued.values()),
         left=tuple(seen.left),
+        moved=seen.moved,
         needs=tuple(needs),
         edges=tuple(edges),
         looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
@@ -58,6 +61,7 @@ class _Seen:
     def __init__(self) -> None:
         self.queued: dict[UUID, Waiting] = {}
         self.left: dict[UUID, None] = {}
+        self.moved: dict[UUID, timedelta] = {}
         self.blocked: dict[UUID, None] = {}
         self.fresh: set[UUID] = set()
         self.stages: dict[UUID, tuple[e.Event, datetime]] = {}
@@ -80,7 +84,7 @@ class _Seen:
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.blocked, self.stages):
+        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages):
             rows.pop(stream, None)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:
@@ -91,7 +95,13 @@ class _Seen:
                 key = queue_key(recorded.recorded_at, priority)
                 self.queued[stream] = Waiting(key, recorded.position, stream, pool, executor)
                 self.left.pop(stream, None)
+                self.moved.pop(stream, None)
                 self._first(recorded)
+            case e.TaskPriorityChanged(priority=priority, was=was) if stream in self.queued:
+                queued = self.queued[stream]
+                self.queued[stream] = replace(queued, key=queued.key + moved(was, priority))
+            case e.TaskPriorityChanged(priority=priority, was=was):
+                self.moved[stream] = self.moved.get(stream, timedelta(0)) + moved(was, priority)
             case e.TaskBlocked(by=by):
                 self.stages[stream] = (event, recorded.recorded_at)
                 if _until(by) is None:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from domain.messages import Message, Name, Namespace, Text, by_type
-from domain.specs import OnFailure, TaskSpec
+from domain.specs import OnFailure, Priority, TaskSpec
 
 
 class SubmitTask(TaskSpec, Message):
@@ -48,6 +48,24 @@ class CancelTask(Message):
     grace: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] | None = None
 
 
+class RetryTask(Message):
+    """Run a task that has ended once more, as a new task. `new_task_id`: its name; left out, its id is its name."""
+
+    TYPE = "task.retry.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+    new_task_id: Name | None = None
+
+
+class SetPriority(Message):
+    """Have a task that has not ended go before, or after, others that wait for a slot."""
+
+    TYPE = "task.set-priority.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+    priority: Priority
+
+
 class CancelWorkflow(Message):
     """End every task of a workflow that has not ended."""
 
@@ -57,5 +75,7 @@ class CancelWorkflow(Message):
     reason: Text | None = None
 
 
-Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | CancelTask | CancelWorkflow
-COMMANDS: dict[str, type[Message]] = by_type((SubmitTask, SubmitTasks, SubmitWorkflow, CancelTask, CancelWorkflow))
+Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | CancelTask | RetryTask | SetPriority | CancelWorkflow
+COMMANDS: dict[str, type[Message]] = by_type(
+    (SubmitTask, SubmitTasks, SubmitWorkflow, CancelTask, RetryTask, SetPriority, CancelWorkflow)
+)

@@ -72,6 +72,11 @@ def queue_key(queued_at: datetime, priority: int) -> datetime:
     return queued_at - priority * AGEING_STEP
 
 
+def moved(was: int, priority: int) -> timedelta:
+    """How far a change of priority moves the key of a task in the queue."""
+    return (was - priority) * AGEING_STEP
+
+
 def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime, clock: float) -> Dispatch:
     """Give queued tasks, the least first, to free slots: each to the worker with the least of its slots in use.
 

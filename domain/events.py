@@ -17,14 +17,17 @@ from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, Whe
 
 
 class Upstream(Value):
-    """A task that is needed: the name it was given and its stream."""
+    """A task that came before this one: the name it was given and its stream."""
 
     task_id: str
     stream: UUID
 
 
 class TaskSubmitted(Message):
-    """A task was accepted. `spec` is what its user sent; `container` what will run (None: executor noop)."""
+    """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
+
+    `retry_of`: the ended task that this one does once more.
+    """
 
     TYPE = "task.submitted.v1"
     task_id: str
@@ -33,6 +36,7 @@ class TaskSubmitted(Message):
     depends_on: tuple[Upstream, ...] = ()
     workflow_id: str | None = None
     workflow: UUID | None = None
+    retry_of: Upstream | None = None
 
     @property
     def timeouts(self) -> Timeouts:
@@ -250,6 +254,15 @@ class TaskSkipped(Message):
     because: str
 
 
+class TaskPriorityChanged(Message):
+    """A task goes before, or after, others that wait for a slot: from now on with this priority."""
+
+    TYPE = "task.priority-changed.v1"
+    task_id: str
+    priority: Priority
+    was: Priority
+
+
 class TaskExpired(Message):
     """A task ended because it waited too long: in the queue, or until no run of it was to begin any more."""
 
@@ -353,6 +366,7 @@ TaskEvent: TypeAlias = (
     | TaskCancelled
     | TaskSkipped
     | TaskExpired
+    | TaskPriorityChanged
     | LateResultIgnored
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
@@ -378,6 +392,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskCancelled,
         TaskSkipped,
         TaskExpired,
+        TaskPriorityChanged,
         LateResultIgnored,
         WorkflowSubmitted,
         WorkflowCancelled,

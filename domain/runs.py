@@ -13,17 +13,17 @@ After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "re
 
 
 def queued(task: Task, after: After) -> e.TaskQueued:
-    return queued_as(task.task_id, task.facts.submitted.spec, after)
+    again = queued_as(task.task_id, task.facts.submitted.spec)
+    return again.model_copy(update={"after": after, "priority": task.priority})
 
 
-def queued_as(task_id: str, spec: TaskSpec, after: After | None = None) -> e.TaskQueued:
-    """A task's place in the queue, as its user wants it."""
+def queued_as(task_id: str, spec: TaskSpec) -> e.TaskQueued:
+    """A task's first place in the queue, as its user wants it."""
     return e.TaskQueued(
         task_id=task_id,
         pool=spec.requires.pool,
         executor=spec.executor,
         priority=spec.priority,
-        after=after,
         timeout=spec.timeouts.queue,
         expires_at=spec.expires_at,
     )

@@ -5,13 +5,20 @@ from uuid import UUID
 
 from domain import events as e
 from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
-from domain.errors import DuplicateTaskId, SelfDependency, UnknownDependency
+from domain.errors import BadState, DuplicateTaskId, SelfDependency, TaskIdTaken, UnknownDependency
 from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
+from domain.task_states import Ended, Task
 from domain.task_type import container_of
 
 
-def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base_image: str) -> list[e.TaskEvent]:
+def submit_task(
+    spec: TaskSpec,
+    stream: UUID,
+    upstream: Mapping[str, UUID],
+    base_image: str,
+    retry_of: e.Upstream | None = None,
+) -> list[e.TaskEvent]:
     """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name.
 
     Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput.
@@ -19,7 +26,21 @@ def submit_task(spec: TaskSpec, stream: UUID, upstream: Mapping[str, UUID], base
     name = spec.task_id or str(stream)
     if name in named(spec.depends_on):
         raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
-    return _first_events(spec, stream, upstream, base_image)
+    submitted, *rest = _first_events(spec, stream, upstream, base_image)
+    return [submitted.model_copy(update={"retry_of": retry_of}), *rest] if retry_of else [submitted, *rest]
+
+
+def once_more(task: Task, name: str | None) -> TaskSpec:
+    """An ended task as a new one, which is called `name`, waits for nothing and belongs to no workflow.
+
+    Raises BadState, TaskIdTaken.
+    """
+    if not isinstance(task, Ended):
+        raise BadState(f"task {task.task_id} has not ended: cancel it first, or wait for its end")
+    if name == task.task_id:
+        raise TaskIdTaken(f"new_task_id: {name} is the task that has ended; choose another id, or leave it out")
+    apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
+    return task.facts.submitted.spec.model_copy(update=apart)
 
 
 def submit_workflow(

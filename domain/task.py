@@ -80,6 +80,13 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
+class Prioritise:
+    """Have the task go before those of lower priority."""
+
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """End the task. `grace` None: its own stop timeout."""
 
@@ -88,7 +95,9 @@ class Cancel:
     grace: timedelta | None = None
 
 
-Decision: TypeAlias = Free | Skip | Grant | CloseLease | TimeOut | Wake | Expire | Cancel | RunStart | RunFinish
+Decision: TypeAlias = (
+    Free | Skip | Grant | CloseLease | TimeOut | Wake | Expire | Prioritise | Cancel | RunStart | RunFinish
+)
 
 
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
@@ -110,6 +119,10 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
             return [_cancelling(task, command)]
+        case Ended(status=status), Prioritise():
+            raise BadState(f"task {task.task_id} has already {_ended(status)}: it waits for nothing")
+        case _, Prioritise(priority=priority):
+            return [_prioritised(task, priority)] if priority != task.priority else []
         case Ended(status=status), Cancel():
             raise BadState(f"task {task.task_id} has already {_ended(status)}: nothing is left to cancel")
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
@@ -133,6 +146,10 @@ def _freed(task: Blocked, now: datetime) -> e.TaskEvent:
 
 def _expired(task: Blocked | Delayed | Queued, expire: Expire) -> e.TaskExpired:
     return e.TaskExpired(task_id=task.task_id, reason=expire.reason, runs=task.facts.run)
+
+
+def _prioritised(task: Task, priority: int) -> e.TaskPriorityChanged:
+    return e.TaskPriorityChanged(task_id=task.task_id, priority=priority, was=task.priority)
 
 
 def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:

@@ -23,6 +23,7 @@ class Facts:
     """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first.
 
     `losses` and `failures`: runs that were lost, and that failed. `fallback`: its next run, or this one, is the last.
+    `priority`: the one it was given since its submission.
     """
 
     id: UUID
@@ -33,6 +34,7 @@ class Facts:
     losses: int = 0
     failures: int = 0
     fallback: bool = False
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Base:
     @property
     def task_id(self) -> str:
         return self.facts.submitted.task_id
+
+    @property
+    def priority(self) -> int:
+        given = self.facts.priority
+        return self.facts.submitted.spec.priority if given is None else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,8 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return TimingOut(facts, lease)
         case e.TaskCancelling(by=by, reason=reason), Leased() | Running() | TimingOut():
             return Cancelling(facts, task.lease, by, reason, started=not isinstance(task, Leased))
+        case e.TaskPriorityChanged(priority=priority), _:
+            return replace(task, facts=replace(facts, priority=priority))
         case e.RunLost(retry_at=None), _:
             return replace(task, facts=replace(facts, losses=facts.losses + 1))
         case e.RunFailed(fallback=fallback) | e.RunLost(fallback=fallback), _ if event.retry_at is not None:

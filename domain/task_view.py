@@ -19,6 +19,7 @@ class TaskView(NamedTuple):
 
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
+    `retry_of`: the task that this one does once more.
     `waits_until`: the time that a blocked task waits for, if it waits for one alone.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
@@ -59,6 +60,7 @@ class TaskView(NamedTuple):
     because: str | None = None
     verified: bool | None = None
     waits_until: datetime | None = None
+    retry_of: UUID | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -101,6 +103,7 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
         labels=dict(spec.labels),
         workflow=event.workflow,
         workflow_id=event.workflow_id,
+        retry_of=event.retry_of.stream if event.retry_of else None,
         depends_on=compact(_needs(event)),
         spec=spec.model_dump_json(exclude_none=True),
         trace_id=trace_id(recorded.cause.traceparent),
@@ -187,6 +190,10 @@ def _expired(row: TaskView, at: datetime, event: e.TaskExpired) -> Changes:
     return {**end, "waits_until": None, "verified": True}
 
 
+def _priority_changed(row: TaskView, at: datetime, event: e.TaskPriorityChanged) -> Changes:
+    return {"priority": event.priority}
+
+
 def _nothing(row: TaskView, at: datetime, event: e.Event) -> Changes:
     return {}
 
@@ -207,6 +214,7 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskCancelled: _cancelled,
     e.TaskSkipped: _skipped,
     e.TaskExpired: _expired,
+    e.TaskPriorityChanged: _priority_changed,
 }
 
 

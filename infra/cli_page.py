@@ -29,7 +29,7 @@ With `--wait` the container's own. Data goes to stdout, everything else to stder
 def page() -> str:
     """The whole page, as Markdown."""
     text = app(connect).generate_docs(output_format="markdown")
-    text = re.sub(r"^(tally [a-z ]+) -m [\w.]+", r"\1", text, flags=re.MULTILINE)  # how this page was made
+    text = re.sub(r"^(tally [a-z -]+?) -m [\w.]+", r"\1", text, flags=re.MULTILINE)  # how this page was made
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n" + EXITS
 
 

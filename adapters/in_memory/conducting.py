@@ -40,6 +40,9 @@ class ConductorMemoryTurn(MemoryTurn):
         self._untime(notes.untimed)
         rows.timers |= {(timer.task, timer.kind): timer for timer in notes.timers}
         rows.queue |= {task.task: task for task in notes.queued}
+        for task, by in notes.moved.items():
+            if task in rows.queue:
+                rows.queue[task] = replace(rows.queue[task], key=rows.queue[task].key + by)
         _drop(rows.queue, notes.left)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
         cancelled = set(notes.cancelled)

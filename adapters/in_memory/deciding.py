@@ -9,7 +9,16 @@ from uuid import UUID
 from adapters.in_memory.event_log import MemoryLog
 from domain import events as e
 from domain import task
-from domain.commands import CancelTask, CancelWorkflow, Command, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.commands import (
+    CancelTask,
+    CancelWorkflow,
+    Command,
+    RetryTask,
+    SetPriority,
+    SubmitTask,
+    SubmitTasks,
+    SubmitWorkflow,
+)
 from domain.dependencies import requirements, settle, standing
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import task_of, workflow_of
@@ -18,7 +27,7 @@ from domain.ports.log import NewId
 from domain.recorded import new_events
 from domain.reports import LogEnd, RunError, RunFinish, RunStart
 from domain.specs import TaskSpec
-from domain.submitting import submit_task, submit_workflow
+from domain.submitting import once_more, submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
@@ -79,10 +88,21 @@ class Decisions:
                 stream = self._named(command.namespace, command.task_id)
                 self._change(stream, task.Cancel(by=cause.actor, reason=command.reason), cause)
                 return accepted.model_copy(update={"task_id": command.task_id, "id": stream})
+            case SetPriority():
+                stream = self._named(command.namespace, command.task_id)
+                self._change(stream, task.Prioritise(command.priority), cause)
+                return accepted.model_copy(update={"task_id": command.task_id, "id": stream})
+            case RetryTask():
+                old = self._named(command.namespace, command.task_id)
+                state = self._task(old)
+                retry_of = e.Upstream(task_id=state.task_id, stream=old)
+                spec = once_more(state, command.new_task_id)
+                stream = self._submit(spec, command.namespace, cause, retry_of)
+                return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
             case CancelWorkflow(workflow_id=workflow_id):
                 stream = self._named(command.namespace, f"workflow {workflow_id}")
-                state = workflow_of(self.log.load([stream])[stream])
-                self._change_workflow(state, CancelWhole(cause.actor, command.reason), cause)
+                whole = workflow_of(self.log.load([stream])[stream])
+                self._change_workflow(whole, CancelWhole(cause.actor, command.reason), cause)
                 return accepted.model_copy(update={"workflow_id": workflow_id, "id": stream})
 
     def _outcome(self, spec: TaskSpec, namespace: str, cause: Cause) -> TaskOutcome:
@@ -92,10 +112,10 @@ class Decisions:
             return TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem())
         return TaskOutcome(task_id=spec.task_id or str(stream), id=stream, outcome="accepted")
 
-    def _submit(self, spec: TaskSpec, namespace: str, cause: Cause) -> UUID:
+    def _submit(self, spec: TaskSpec, namespace: str, cause: Cause, retry_of: e.Upstream | None = None) -> UUID:
         stream = self.new_id()
         self._claim(namespace, spec.task_id or str(stream), stream)
-        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base"), namespace, cause)
+        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base", retry_of), namespace, cause)
         return stream
 
     def _submit_workflow(self, command: SubmitWorkflow, cause: Cause) -> dict[str, object]:

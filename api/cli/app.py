@@ -24,7 +24,16 @@ def client_app(connect: Connect, version: str) -> App:
     )
     submits, tasks, history = SubmitCommands(connect), TaskCommands(connect), HistoryCommands(connect)
     operations = OperationCommands(connect)
-    for command in (submits.run, submits.submit, tasks.ls, tasks.status, tasks.cancel, tasks.workflow):
+    for command in (
+        submits.run,
+        submits.submit,
+        tasks.ls,
+        tasks.status,
+        tasks.cancel,
+        tasks.retry,
+        tasks.set_priority,
+        tasks.workflow,
+    ):
         app.command(command)
     for command in (history.events, history.logs):
         app.command(command)

@@ -1,9 +1,12 @@
-"""`tally ls`, `status`, `cancel`, `workflow`."""
+"""`tally ls`, `status`, `cancel`, `retry`, `workflow`."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 
-from api.cli.exits import USAGE, Exit, well_formed
+from cyclopts import Parameter
+
+from api.cli.exits import FAILED, USAGE, Exit, say, well_formed
 from api.cli.history import EVENTS
 from api.cli.output import (
     COMMON,
@@ -22,7 +25,7 @@ from api.cli.output import (
     span,
     write,
 )
-from api.cli.parameters import Connect, pair
+from api.cli.parameters import Connect, Flag, pair
 
 RECENT = 5
 TASKS = (
@@ -113,6 +116,68 @@ class TaskCommands:
                 write(f"{view['id']}\n")
         return 0
 
+    async def retry(
+        self,
+        *ids: str,
+        new_task_id: Annotated[str | None, Parameter(name="--as")] = None,
+        wait: Flag = False,
+        common: Common = COMMON,
+    ) -> int:
+        """Run tasks that have ended once more, each as a new task; prints the new ones' names.
+
+        Parameters
+        ----------
+        ids
+            Tasks: ids, their beginnings, or names.
+        new_task_id
+            The name of the new task, of one only; left out, its id is its name.
+        wait
+            Wait for the end of each; 0 only if all succeed.
+        """
+        from domain.commands import RetryTask
+
+        if not ids:
+            raise Exit(USAGE, "which tasks? give their ids or names")
+        if new_task_id is not None and len(ids) > 1:
+            raise Exit(USAGE, "--as: one name for several tasks; leave it out, or retry them one by one")
+        code = 0
+        async with self.connect(common.namespace) as client:
+            for ref in ids:
+                view = await client.task(ref).view()
+                with well_formed("not a retry"):
+                    command = RetryTask(task_id=view["id"], namespace=view["namespace"], new_task_id=new_task_id)
+                _, reply = await client.send(command, reply=True)
+                assert reply is not None, "a reply was asked for"
+                write(f"{reply.task_id}\n")
+                if wait and reply.id is not None:
+                    outcome = await client.task(str(reply.id)).wait()
+                    say(f"{reply.task_id} {outcome.status}" + (f" ({outcome.reason})" if outcome.reason else ""))
+                    code = code or (0 if outcome.status == "succeeded" else FAILED)
+        return code
+
+    async def set_priority(self, *ids: str, priority: int, common: Common = COMMON) -> int:
+        """Have tasks that have not ended go before, or after, others that wait for a slot.
+
+        Parameters
+        ----------
+        ids
+            Tasks: ids, their beginnings, or names.
+        priority
+            1 to 10, 10 first; 5 is what a task has that names none.
+        """
+        from domain.commands import SetPriority
+
+        if not ids:
+            raise Exit(USAGE, "which tasks? give their ids or names")
+        async with self.connect(common.namespace) as client:
+            for ref in ids:
+                view = await client.task(ref).view()
+                with well_formed("not a priority"):
+                    command = SetPriority(task_id=view["id"], namespace=view["namespace"], priority=priority)
+                await client.send(command, reply=True)
+                write(f"{view['id']}\n")
+        return 0
+
     async def status(self, ref: str, /, *, common: Common = COMMON) -> int:
         """Show one task: where it stands, its runs, its latest events.
 
@@ -168,7 +233,7 @@ def summary(view: View, wide: bool) -> str:
     if view["task_id"] != view["id"]:
         lines.insert(1, ("Task id", view["task_id"]))
     optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
-    optional |= {"Waits until": "waits_until"}
+    optional |= {"Waits until": "waits_until", "Retry of": "retry_of"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
     if needs := view.get("depends_on"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
@@ -54,14 +54,15 @@ class Timer:
 class Notes:
     """What a page of events changes in the rows, at most once a row.
 
-    `left`: tasks that were queued before and are not now. `ended`: how each task ended. `looked_up`: upstreams of new
-    edges that may have ended before this page. `members`: (workflow, task). `cancelled`, `fail_fast`: workflows.
-    `untimed`: tasks whose timers of before are void; `timers` are those they have now.
-    `workers`: (stream, registration), the last of each worker.
+    `left`: tasks that were queued before and are not now. `moved`: by how much the keys of those in the queue change.
+    `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
+    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `untimed`: tasks whose timers of before are void;
+    `timers` are those they have now. `workers`: (stream, registration), the last of each worker.
     """
 
     queued: Sequence[Waiting] = ()
     left: Sequence[UUID] = ()
+    moved: Mapping[UUID, timedelta] = field(default_factory=dict[UUID, timedelta])
     needs: Sequence[Need] = ()
     edges: Sequence[Edge] = ()
     looked_up: Sequence[UUID] = ()

@@ -42,7 +42,8 @@ CREATE TABLE tasks (
   cancel_reason text,
   because text,
   verified boolean,
-  waits_until timestamptz
+  waits_until timestamptz,
+  retry_of uuid
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

@@ -4,7 +4,7 @@ from collections import Counter
 
 from domain import events as e
 from domain.folding import workflow_of
-from domain.task import Cancel
+from domain.task import Cancel, Prioritise
 from domain.task_states import Blocked, Cancelling, Ended, Leased, Queued
 from tests.support.conducting import WORKFLOW, spec, stream
 from tests.support.conducting_place import Place, place
@@ -170,6 +170,20 @@ async def test_cancelling_a_workflow_cancels_each_of_its_tasks_that_has_not_ende
     assert (await place.world.types("d"))[-1] == "cancelled"
     cancelled = (await place.world.load([stream("d")]))[stream("d")][-1].event()
     assert cancelled == e.TaskCancelled(task_id="d", by="alice", reason="no longer needed")
+
+
+async def test_a_task_given_a_higher_priority_while_it_waits_goes_first(place: Place) -> None:
+    await place.world.submit(spec("first"), spec("second"), spec("third"))
+    await place.settle()
+    await place.world.decide("third", Prioritise(9))
+    await place.world.decide("first", Prioritise(1))
+    await place.settle()
+
+    await place.world.register("w1", slots=2)
+    await place.settle()
+
+    leased = [name for name in ("first", "second", "third") if isinstance(await place.world.task(name), Leased)]
+    assert leased == ["second", "third"]
 
 
 async def test_a_task_cancelled_in_the_queue_is_never_leased(place: Place) -> None:

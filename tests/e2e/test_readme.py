@@ -124,6 +124,8 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "ended with 3" in tries
     assert "retries-exhausted" in tries
     assert "the slow way\n" in tries
+    assert "failed again\n" in tries
+    assert "Retry of" in tries
     assert "times  default  failed  2 expired 1 failed 1 succeeded\n" in times
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

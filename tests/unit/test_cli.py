@@ -239,6 +239,36 @@ def test_a_task_of_the_command_line_is_run_again_as_asked(tally: Terminal) -> No
     assert "not a task:\n  on[0]: String should match pattern" in tally.err
 
 
+def test_ended_tasks_are_run_once_more(tally: Terminal) -> None:
+    tally.endings["T1"] = Ending(3)
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("retry", "T1", "--as", "T2", "--wait") == 0
+    assert tally.out == "T2\n"
+    assert "T2 succeeded" in tally.err
+    assert tally("retry", "T1", "T2") == 0
+    assert len(tally.out.splitlines()) == 2
+    assert tally("retry", "T1", "T2", "--as", "T3") == 2
+    assert tally("retry") == 2
+
+
+def test_a_task_is_given_another_priority(tally: Terminal) -> None:
+    tally.endings["T1"] = None
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("set-priority", "T1", "--priority", "9") == 0
+    assert tally("status", "T1", "-o", "json") == 0
+    assert json.loads(tally.out)["priority"] == 9
+    assert tally("set-priority", "T1", "--priority", "11") == 5
+    assert "priority: Input should be less than or equal to 10" in tally.err
+    assert tally("set-priority", "--priority", "9") == 2
+
+
+def test_a_task_that_has_not_ended_is_not_run_once_more(tally: Terminal) -> None:
+    tally.endings["T1"] = None
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("retry", "T1") == 5
+    assert "has not ended" in tally.err
+
+
 @pytest.mark.parametrize("given", ["T0=", "T0=soon"])
 def test_a_condition_that_does_not_exist_is_refused_with_its_option(tally: Terminal, given: str) -> None:
     assert tally("run", "--depends-on", given, "busybox") == 5

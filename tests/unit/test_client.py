@@ -46,6 +46,25 @@ async def test_a_task_is_run_as_often_as_it_may_fail() -> None:
     assert (sent.retry.max_runs, sent.retry.fallback) == (2, Fallback(command=("true",)))
 
 
+async def test_an_ended_task_is_run_once_more_as_a_new_one() -> None:
+    tally, _ = client(T1=Ending(3))
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    again = await task.retry("T2")
+    assert await again.wait(timeout=5) == Outcome("succeeded", 0)
+    assert (await again.view())["retry_of"] == (await task.view())["id"]
+    assert (await task.view())["status"] == "failed"
+
+
+async def test_a_task_that_has_not_ended_can_be_given_another_priority() -> None:
+    tally, _ = client(T1=None)
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    await task.set_priority(9)
+    assert (await task.view())["priority"] == 9
+    await task.cancel()
+    with pytest.raises(Refused, match="been cancelled"):
+        await task.set_priority(1)
+
+
 async def test_a_task_without_an_id_gets_one_that_it_can_be_found_by() -> None:
     tally, platform = client()
     task = await tally.submit(Task("nightly", executor="noop"))

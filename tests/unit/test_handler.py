@@ -123,6 +123,19 @@ async def test_a_reply_and_its_repeat_name_the_position_of_the_last_event_that_f
     assert again.duplicate
 
 
+async def test_a_task_is_given_another_priority_by_its_name() -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "T1"}))
+
+    reply = await desk.reply(command("task.set-priority.v1", {"task_id": "T1", "priority": 9}, COMMAND_2))
+    refused = await desk.reply(command("task.set-priority.v1", {"task_id": "T1", "priority": 0}, COMMAND_3))
+
+    assert (reply.outcome, reply.task_id, reply.version) == ("accepted", "T1", 3)
+    assert desk.types[-1] == "task.priority-changed.v1"
+    assert refused.problem is not None
+    assert refused.problem.code == "schema"
+
+
 async def test_a_workflow_is_accepted_as_a_whole() -> None:
     desk = Desk()
     tasks = [

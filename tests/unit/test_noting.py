@@ -15,7 +15,7 @@ from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
 from domain.reports import RunFinish
 from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
-from domain.task import CloseLease, Free, Grant
+from domain.task import CloseLease, Free, Grant, Prioritise
 from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
 from tests.support.ended_tasks import CAUSE, NOW
 
@@ -40,6 +40,17 @@ async def test_a_queued_task_is_noted_with_its_place_in_the_queue() -> None:
     notes = await noted(world)
 
     assert notes == Notes(queued=(Waiting(queue_key(NOW, 7), 2, stream("a"), "default", "noop"),))
+
+
+async def test_a_change_of_priority_moves_a_task_in_the_queue_whether_it_was_queued_before_or_in_the_page() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a", priority=7))
+    between = len(world.log.events)
+    await world.decide("a", Prioritise(10))
+    await world.decide("a", Prioritise(9))
+
+    assert [one.key for one in (await noted(world)).queued] == [queue_key(NOW, 9)]
+    assert await noted(world, between) == Notes(moved={stream("a"): queue_key(NOW, 9) - queue_key(NOW, 7)})
 
 
 async def test_a_task_leased_in_the_same_page_is_not_queued() -> None:

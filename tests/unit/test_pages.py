@@ -28,7 +28,7 @@ RUN = {
     (README, "python"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
-    (RETRIES, "sh"): (2, "tests/e2e/test_readme.py"),
+    (RETRIES, "sh"): (3, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),

@@ -9,7 +9,7 @@ from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.specs import MAX_LOSSES
-from domain.task import Cancel, CloseLease, Decision, Free, Skip, TimeOut, Wake, decide
+from domain.task import Cancel, CloseLease, Decision, Free, Prioritise, Skip, TimeOut, Wake, decide
 from domain.task_states import Leased, Queued, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.task_states import (
@@ -122,6 +122,31 @@ def test_an_ended_task_cannot_be_cancelled_and_the_refusal_says_how_it_ended() -
         decide(STATES["ended"], Cancel("alice"), NOW)
 
     assert caught.value.detail == "task T1 has already succeeded: nothing is left to cancel"
+
+
+@pytest.mark.parametrize("state", [name for name in STATES if name != "ended"])
+def test_a_task_that_has_not_ended_can_be_given_another_priority(state: str) -> None:
+    (changed,) = decide(STATES[state], Prioritise(9), NOW)
+
+    assert changed == e.TaskPriorityChanged(task_id="T1", priority=9, was=5)
+    now_nine = after(STATES[state], Prioritise(9))
+    assert type(now_nine) is type(STATES[state])
+    assert decide(now_nine, Prioritise(9), NOW) == []
+    assert decide(now_nine, Prioritise(5), NOW) == [e.TaskPriorityChanged(task_id="T1", priority=5, was=9)]
+
+
+def test_a_task_that_is_queued_again_keeps_the_priority_it_was_given() -> None:
+    given = after(QUEUE, Prioritise(9), GRANT, Prioritise(8))
+
+    *_, queued = decide(given, CloseLease(1, accepted=False), NOW)
+
+    assert isinstance(queued, e.TaskQueued)
+    assert queued.priority == 8
+
+
+def test_an_ended_task_has_no_priority_to_change() -> None:
+    with pytest.raises(BadState, match="task T1 has already succeeded: it waits for nothing"):
+        decide(STATES["ended"], Prioritise(9), NOW)
 
 
 def test_an_offer_names_the_last_beat_and_how_long_after_it_the_run_may_start() -> None:

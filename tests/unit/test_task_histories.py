@@ -7,7 +7,7 @@ from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
-from domain.task import Cancel, CloseLease, Decision, Free, Grant, Skip, TimeOut, Wake, decide
+from domain.task import Cancel, CloseLease, Decision, Free, Grant, Prioritise, Skip, TimeOut, Wake, decide
 from domain.task_states import Ended, Held, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.run_order import check_runs
@@ -44,6 +44,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         CloseLease(fence, draw(st.booleans())),
         TimeOut(fence),
         Wake(fence),
+        Prioritise(draw(st.integers(1, 10))),
         Cancel("alice"),
         RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
         finish,
@@ -60,7 +61,7 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
             added = decide(state, command, NOW)
         except BadState:
             assert isinstance(state, Ended)
-            assert isinstance(command, Cancel)
+            assert isinstance(command, Cancel | Prioritise)
             continue
         for event in added:
             assert e.read_event(event.TYPE, event.body()) == event
@@ -82,7 +83,7 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
 def test_deciding_the_same_again_never_adds_a_second_end_or_lease(data: st.DataObject) -> None:
     state = STATES[data.draw(st.sampled_from(sorted(STATES)))]
     command = data.draw(commands(state))
-    if isinstance(state, Ended) and isinstance(command, Cancel):
+    if isinstance(state, Ended) and isinstance(command, Cancel | Prioritise):
         return
     again = after(state, command)
     if isinstance(again, Ended) and isinstance(command, Cancel):
