@@ -63,7 +63,7 @@ WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over 
     UPDATE conductor_members SET ended = over.ended FROM over WHERE conductor_members.task = over.task
     RETURNING workflow, over.task, over.ended)
 SELECT false, downstream, upstream, need, met FROM edges
-UNION ALL SELECT true, workflow, task, NULL, ended = 'failed' FROM members
+UNION ALL SELECT true, workflow, task, NULL, ended IN ('failed', 'quarantined') FROM members
 """
 # A statement does not see what it changes itself: conductor_needs here is as it was, `short` counts its rows that were
 # not met. The cause is one of the ends that are noted here: of the first need that is lost one that does not meet it,

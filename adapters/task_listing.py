@@ -12,7 +12,18 @@ from domain.errors import BadQuery
 from domain.messages import is_uuid
 from domain.ports.querying import MAX_TASKS, SORTS, STATUS_GROUPS, Allowed, TaskFilter
 
-STATUSES = ("blocked", "queued", "running", "succeeded", "failed", "cancelling", "cancelled", "skipped", "expired")
+STATUSES = (
+    "blocked",
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "cancelling",
+    "cancelled",
+    "skipped",
+    "expired",
+    "quarantined",
+)
 MAX_OFFSET = 100_000
 SKEW = timedelta(hours=1)
 """How far the clock of an id's maker may be from the database's: a bound on ids beside each bound on times."""

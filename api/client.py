@@ -22,7 +22,7 @@ from domain.work import Reply
 
 __all__ = ["Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped", "expired"})
+ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped", "expired", "quarantined"})
 ENDS = frozenset(f"task.{status}.v1" for status in ENDED)
 LOOK = timedelta(seconds=20)
 PAUSE_SECONDS = 0.3

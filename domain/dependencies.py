@@ -12,7 +12,7 @@ MEETS: Mapping[When, tuple[str, ...]] = {
     "succeeded": ("succeeded",),
     "failed": ("failed",),
     "finished": ("succeeded", "failed"),
-    "always": ("succeeded", "failed", "cancelled", "skipped", "expired"),
+    "always": ("succeeded", "failed", "cancelled", "skipped", "expired", "quarantined"),
 }
 """The ends that meet each condition."""
 

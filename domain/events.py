@@ -254,6 +254,19 @@ class TaskSkipped(Message):
     because: str
 
 
+class TaskQuarantined(Message):
+    """A task ended because its runs were lost, again and again: it may be what takes workers down.
+
+    `reason`: lost, or what kept the last worker from starting it. `verified`: its last container was seen gone.
+    """
+
+    TYPE = "task.quarantined.v1"
+    task_id: str
+    reason: str
+    runs: int
+    verified: bool = True
+
+
 class TaskPriorityChanged(Message):
     """A task goes before, or after, others that wait for a slot: from now on with this priority."""
 
@@ -323,6 +336,7 @@ class WorkflowFinished(Message):
     cancelled: int = 0
     skipped: int = 0
     expired: int = 0
+    quarantined: int = 0
 
 
 class WorkerRegistered(Message):
@@ -366,6 +380,7 @@ TaskEvent: TypeAlias = (
     | TaskCancelled
     | TaskSkipped
     | TaskExpired
+    | TaskQuarantined
     | TaskPriorityChanged
     | LateResultIgnored
 )
@@ -392,6 +407,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskCancelled,
         TaskSkipped,
         TaskExpired,
+        TaskQuarantined,
         TaskPriorityChanged,
         LateResultIgnored,
         WorkflowSubmitted,
@@ -403,7 +419,9 @@ EVENTS: dict[str, type[Event]] = by_type(
         NotificationFailed,
     )
 )
-ENDS = frozenset(cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped, TaskExpired))
+ENDS = frozenset(
+    cls.TYPE for cls in (TaskSucceeded, TaskFailed, TaskCancelled, TaskSkipped, TaskExpired, TaskQuarantined)
+)
 
 
 def read_event(type: str, body: bytes) -> Event:

@@ -96,8 +96,16 @@ def _given_up(task: Leased | Running, finish: RunFinish, now: datetime) -> list[
     ended = lost(task, following, finish)
     if following:
         return [ended]
-    exhausted = final_reason(task.facts.submitted.spec.retry, failure(task, LOST)) == EXHAUSTED
-    return [ended, _end(task, finish, EXHAUSTED if exhausted else reason_of(finish, timed_out=False))]
+    reason = reason_of(finish, timed_out=False) or LOST
+    return [ended, given_up_on(task, reason, verified=finish.gone)]
+
+
+def given_up_on(task: Held, reason: str, verified: bool) -> e.TaskFailed | e.TaskQuarantined:
+    """The end of a task after its last loss: it has failed where a loss counts as a failure."""
+    runs = task.facts.run
+    if final_reason(task.facts.submitted.spec.retry, failure(task, LOST)) == EXHAUSTED:
+        return e.TaskFailed(task_id=task.task_id, reason=EXHAUSTED, runs=runs, verified=verified)
+    return e.TaskQuarantined(task_id=task.task_id, reason=reason, runs=runs, verified=verified)
 
 
 def lost(task: Held, following: NextRun | None = None, finish: RunFinish | None = None) -> e.RunLost:

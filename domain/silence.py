@@ -4,7 +4,7 @@ from datetime import datetime
 
 from domain import events as e
 from domain.retrying import LOST, final_reason, loses
-from domain.runs import after_failure, failure, lost, queued
+from domain.runs import after_failure, failure, given_up_on, lost, queued
 from domain.task_states import Cancelling, Held, Leased, Running, TimingOut
 
 
@@ -29,12 +29,11 @@ def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool
     reason = "timeout" if isinstance(task, TimingOut) else LOST
     if following := after_failure(task, reason, None, now):
         return [expired, lost(task, following)]
-    final = final_reason(retry, failure(task, reason))
-    return [
-        expired,
-        lost(task),
-        e.TaskFailed(task_id=task.task_id, reason=final, runs=task.facts.run, verified=False),
-    ]
+    if isinstance(task, TimingOut):
+        final = final_reason(retry, failure(task, reason))
+        end = e.TaskFailed(task_id=task.task_id, reason=final, runs=task.facts.run, verified=False)
+        return [expired, lost(task), end]
+    return [expired, lost(task), given_up_on(task, LOST, verified=False)]
 
 
 def _seen_running(task: Held) -> bool:

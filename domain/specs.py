@@ -132,8 +132,8 @@ class Requires(Value):
 
 
 When = Literal["succeeded", "failed", "finished", "always"]
-"""How a task must have ended: `finished` is either of the two before, `always` also cancelled, skipped or
-expired."""
+"""How a task must have ended: `finished` is either of the two before, `always` also cancelled, skipped, expired
+or quarantined."""
 
 
 class DependsOn(Value):

@@ -150,7 +150,7 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return Delayed(spent)
         case e.TaskBlocked(by=by), Blocked() if all(isinstance(one, e.BlockerTime) for one in by):
             return Delayed(facts)
-        case e.TaskSucceeded() | e.TaskFailed() | e.TaskCancelled() | e.TaskSkipped() | e.TaskExpired(), _:
+        case _, _ if event.TYPE in e.ENDS:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:
             return replace(task, facts=facts)

@@ -190,6 +190,10 @@ def _expired(row: TaskView, at: datetime, event: e.TaskExpired) -> Changes:
     return {**end, "waits_until": None, "verified": True}
 
 
+def _quarantined(row: TaskView, at: datetime, event: e.TaskQuarantined) -> Changes:
+    return {"status": "quarantined", "completed_at": at, "reason": event.reason, "verified": event.verified}
+
+
 def _priority_changed(row: TaskView, at: datetime, event: e.TaskPriorityChanged) -> Changes:
     return {"priority": event.priority}
 
@@ -214,6 +218,7 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskCancelled: _cancelled,
     e.TaskSkipped: _skipped,
     e.TaskExpired: _expired,
+    e.TaskQuarantined: _quarantined,
     e.TaskPriorityChanged: _priority_changed,
 }
 

@@ -46,7 +46,7 @@ def due(workflow: Workflow, ends: Mapping[str, str]) -> Cancel | Finish | None:
         return None
     if len(ends) == len(workflow.submitted.tasks):
         return Finish(Counter(ends.values()))
-    failed = next((name for name, end in ends.items() if end == "failed"), None)
+    failed = next((name for name, end in ends.items() if end in {"failed", "quarantined"}), None)
     if failed is None or workflow.status != "running" or workflow.submitted.on_failure != "fail-fast":
         return None
     return failing_fast("saga", failed)

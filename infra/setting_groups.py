@@ -41,13 +41,21 @@ def _scheme(url: str, *schemes: str) -> None:
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 Url = Secret[str]
-End = Literal["task.succeeded.v1", "task.failed.v1", "task.cancelled.v1", "task.skipped.v1", "task.expired.v1"]
+End = Literal[
+    "task.succeeded.v1",
+    "task.failed.v1",
+    "task.cancelled.v1",
+    "task.skipped.v1",
+    "task.expired.v1",
+    "task.quarantined.v1",
+]
 ENDS: tuple[End, ...] = (
     "task.succeeded.v1",
     "task.failed.v1",
     "task.cancelled.v1",
     "task.skipped.v1",
     "task.expired.v1",
+    "task.quarantined.v1",
 )
 Port = Annotated[int, Field(ge=0, le=65_535)]
 

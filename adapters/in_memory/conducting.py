@@ -15,6 +15,7 @@ from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, Notes, Settled, Silent, Survey
 
+FAILURES = frozenset({"failed", "quarantined"})
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -70,7 +71,7 @@ class ConductorMemoryTurn(MemoryTurn):
             if task in rows.members:
                 rows.members[task] = (rows.members[task][0], end)
                 rows.last[rows.members[task][0]] = task
-        for task in sorted(task for task, end in ended.items() if end == "failed" and task in rows.members):
+        for task in sorted(task for task, end in ended.items() if end in FAILURES and task in rows.members):
             if rows.fail_fast.get(workflow := rows.members[task][0], task) is None:
                 rows.fail_fast[workflow] = task
         for downstream, edges in touched.items():

@@ -92,6 +92,7 @@ def progress(event: StoredEvent) -> None:
             f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}{_next_run(data)}"
         ),
         "task.failed.v1": lambda: f"failed: {data['reason']}",
+        "task.quarantined.v1": lambda: f"quarantined: {data['reason']}",
         "task.expired.v1": lambda: f"expired: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)

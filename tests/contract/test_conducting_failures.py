@@ -2,8 +2,8 @@
 
 from domain import events as e
 from domain.folding import workflow_of
-from domain.specs import AtLeast, DependsOn
-from domain.task import Cancel
+from domain.specs import AtLeast, DependsOn, Retry
+from domain.task import Cancel, CloseLease
 from domain.task_states import Cancelling, Ended, Leased
 from tests.support.conducting import WORKFLOW, spec, stream
 from tests.support.conducting_place import Place, place
@@ -69,6 +69,23 @@ async def test_a_failure_after_which_nothing_is_left_cancels_nothing(place: Plac
     rows = (await place.world.load([WORKFLOW]))[WORKFLOW]
     assert [row.type for row in rows] == [e.WorkflowSubmitted.TYPE, e.WorkflowFinished.TYPE]
     assert await place.world.left_over() == 0
+
+
+async def test_a_task_that_is_quarantined_is_a_failure_of_its_workflow(place: Place) -> None:
+    await place.world.register("w1", slots=2)
+    specs = spec("a", retry=Retry(max_losses=0)), spec("b", "a"), spec("c")
+    await place.world.submit_workflow(*specs, on_failure="fail-fast")
+    await place.settle()
+    state = await place.world.task("a")
+    assert isinstance(state, Leased)
+    await place.world.close(state.lease.run_id)
+    await place.world.decide("a", CloseLease(state.lease.fence, accepted=True))
+    await place.settle()
+
+    assert await status(place, "a") == "quarantined"
+    cancelled = (await place.world.load([WORKFLOW]))[WORKFLOW][-1].event()
+    assert cancelled == e.WorkflowCancelled(workflow_id="W", by="saga", reason="a failed", because="a")
+    assert isinstance(await place.world.task("c"), Cancelling)
 
 
 async def test_a_cancelled_task_is_no_failure(place: Place) -> None:

@@ -30,7 +30,7 @@ def check_runs(history: Iterable[e.Event]) -> None:
             case e.RunStarted() | e.RunTimingOut():
                 assert held
                 assert event.fence == fence
-            case e.TaskSucceeded() | e.TaskFailed() | e.TaskSkipped() | e.TaskCancelled():
+            case _ if event.TYPE in e.ENDS:
                 assert not held
             case _:
                 pass

@@ -41,7 +41,7 @@ def test_a_disk_that_fills_up_after_the_start_is_the_end_of_the_run() -> None:
     )
 
 
-def test_a_run_that_nobody_could_start_so_often_fails_its_task_for_that_reason() -> None:
+def test_a_task_that_nobody_could_start_so_often_is_quarantined_for_that_reason() -> None:
     state = QUEUE
     for lost in range(MAX_LOSSES):
         run = after(state, GRANT)
@@ -53,7 +53,7 @@ def test_a_run_that_nobody_could_start_so_often_fails_its_task_for_that_reason()
     assert isinstance(last, Leased)
     down = DOWN.model_copy(update={"run_id": last.lease.run_id, "fence": last.lease.fence})
 
-    assert decide(last, down, NOW)[-1] == e.TaskFailed(task_id="T1", reason="engine-down", runs=MAX_LOSSES + 1)
+    assert decide(last, down, NOW)[-1] == e.TaskQuarantined(task_id="T1", reason="engine-down", runs=MAX_LOSSES + 1)
 
 
 @pytest.mark.parametrize("state", ["cancelling", "timing out"])

@@ -123,7 +123,7 @@ def test_runs_that_fail_and_runs_that_are_lost_have_budgets_of_their_own() -> No
     held = leased(state)
     ended = decide(held, finish(held, **DOWN), NOW)
 
-    assert [type(event) for event in ended] == [e.RunLost, e.TaskFailed]
+    assert [type(event) for event in ended] == [e.RunLost, e.TaskQuarantined]
     assert (held.facts.losses, held.facts.failures) == (2, 1)
 
 

@@ -194,7 +194,7 @@ def test_a_run_is_lost_so_often_and_then_its_task_fails() -> None:
 
     last = after(state, GRANT)
 
-    assert decide(last, CloseLease(MAX_LOSSES + 1, accepted=True), NOW)[-1] == e.TaskFailed(
+    assert decide(last, CloseLease(MAX_LOSSES + 1, accepted=True), NOW)[-1] == e.TaskQuarantined(
         task_id="T1", reason="lost", runs=MAX_LOSSES + 1, verified=False
     )
 

@@ -48,6 +48,7 @@ TIMING_OUT = e.RunTimingOut(task_id="T1", run_id=run_id(), fence=1, worker_id="W
 FAILED_RUN = e.RunFailed(task_id="T1", run_id=run_id(), run=1, fence=1, reason="oom", exit_code=137, oom_killed=True)
 RETRIED = FAILED_RUN.model_copy(update={"retry_at": at(60)})
 RETRIED_LOSS = LOST.model_copy(update={"retry_at": at(60)})
+QUARANTINED = e.TaskQuarantined(task_id="T1", reason="lost", runs=1, verified=False)
 PRIORITISED = e.TaskPriorityChanged(task_id="T1", priority=9, was=5)
 FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
@@ -83,6 +84,7 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([*RUNNING, EXPIRED, RETRIED_LOSS], {"status": "blocked", "reason": "lost", "waits_until": at(60)}),
     ([*RUNNING, RETRIED, queued(after="retry")], {"status": "queued", "reason": "retry", "waits_until": None}),
     ([*RUNNING, RETRIED, CANCELLED], {"status": "cancelled", "reason": None, "waits_until": None}),
+    ([*RUNNING, EXPIRED, LOST, QUARANTINED], {"status": "quarantined", "reason": "lost", "verified": False}),
     ([submitted(), queued(), PRIORITISED], {"status": "queued", "priority": 9}),
     ([*RUNNING, CANCELLING], {"status": "cancelling", "cancelled_by": "bob", "cancel_reason": "wrong day"}),
     ([submitted(), queued(), leased(), CANCELLING, started()], {"status": "cancelling", "started_at": at(5)}),
