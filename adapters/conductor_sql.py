@@ -25,7 +25,6 @@ SELECT downstream, need, upstream, name, string_to_array(met_by, ' ')
 FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[]) AS e (downstream, need, upstream, name, met_by)
 ON CONFLICT DO NOTHING
 """
-DROP_TIMERS = "DELETE FROM conductor_timers WHERE task = ANY(%b::uuid[])"
 ADD_TIMERS = """
 INSERT INTO conductor_timers (task, kind, fence, due)
 SELECT * FROM unnest(%b::uuid[], %b::text[], %b::int[], %b::timestamptz[])

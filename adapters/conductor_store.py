@@ -35,8 +35,6 @@ class ConductorPgTurn(PgTurn):
         if notes.edges:
             edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
             await self._do(sql.ADD_EDGES, *_columns(edges))
-        if notes.untimed:
-            await self._do(sql.DROP_TIMERS, list(notes.untimed))
         if notes.timers:
             timers = [(timer.task, timer.kind, timer.fence, timer.due) for timer in notes.timers]
             await self._do(sql.ADD_TIMERS, *_columns(timers))

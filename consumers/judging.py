@@ -98,7 +98,7 @@ def _submit(
     """Stream, name and version of the task; version None when the very same submission was accepted before."""
     stream = batch.given.new_id()
     if spec.task_id is not None:
-        digest = _digest(spec)
+        digest = _digest(spec, retry_of)
         if taken := batch.named(namespace, "task", spec.task_id):
             if taken.digest != digest:
                 raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
@@ -214,5 +214,6 @@ def _workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | 
     return Verdict(reply, stream, version)
 
 
-def _digest(submission: TaskSpec | SubmitWorkflow) -> bytes:
-    return sha256(submission.model_dump_json().encode()).digest()
+def _digest(submission: TaskSpec | SubmitWorkflow, retry_of: e.Upstream | None = None) -> bytes:
+    whose = retry_of.stream.bytes if retry_of else b""
+    return sha256(whose + submission.model_dump_json().encode()).digest()

@@ -49,7 +49,6 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         looked_up=tuple({edge.upstream for edge in edges} - seen.fresh),
         ended=seen.ended,
         timers=tuple(timer for some in timers.values() for timer in some),
-        untimed=tuple(stream for stream in timers if _had_timers(seen.stages[stream][0], submitted.get(stream))),
         members=tuple(seen.members),
         cancelled=tuple(seen.cancelled),
         fail_fast=tuple(seen.fail_fast),
@@ -64,7 +63,7 @@ class _Seen:
         self.moved: dict[UUID, timedelta] = {}
         self.blocked: dict[UUID, None] = {}
         self.fresh: set[UUID] = set()
-        self.stages: dict[UUID, tuple[e.Event, datetime]] = {}
+        self.stages: dict[UUID, tuple[e.Event, Recorded]] = {}
         self.ended: dict[UUID, str] = {}
         self.members: list[tuple[UUID, UUID]] = []
         self.cancelled: list[UUID] = []
@@ -91,7 +90,7 @@ class _Seen:
         stream = recorded.stream
         match event:
             case e.TaskQueued(pool=pool, executor=executor, priority=priority):
-                self.stages[stream] = (event, recorded.recorded_at)
+                self.stages[stream] = (event, recorded)
                 key = queue_key(recorded.recorded_at, priority)
                 self.queued[stream] = Waiting(key, recorded.position, stream, pool, executor)
                 self.left.pop(stream, None)
@@ -103,14 +102,14 @@ class _Seen:
             case e.TaskPriorityChanged(priority=priority, was=was):
                 self.moved[stream] = self.moved.get(stream, timedelta(0)) + moved(was, priority)
             case e.TaskBlocked(by=by):
-                self.stages[stream] = (event, recorded.recorded_at)
+                self.stages[stream] = (event, recorded)
                 if _until(by) is None:
                     self.blocked[stream] = None
                 self._first(recorded)
             case e.RunStarted():
-                self.stages[stream] = (event, recorded.recorded_at)
+                self.stages[stream] = (event, recorded)
             case e.RunFailed() | e.RunLost() if event.retry_at is not None:
-                self.stages[stream] = (event, recorded.recorded_at)
+                self.stages[stream] = (event, recorded)
             case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
                 self.members += [(stream, node.stream) for node in tasks]
                 self.fail_fast += [stream] if on_failure == "fail-fast" else []
@@ -132,10 +131,11 @@ def _until(by: Iterable[e.Blocker | e.BlockerSet | e.BlockerTime]) -> datetime |
     return None if None in times else max(filter(None, times))
 
 
-def _timers(stream: UUID, event: e.Event, at: datetime, submitted: e.TaskSubmitted | None) -> list[Timer]:
-    """What is due by time for a task whose stage began with `event`, `at`. `submitted`: for all but those queued."""
+def _timers(stream: UUID, event: e.Event, recorded: Recorded, submitted: e.TaskSubmitted | None) -> list[Timer]:
+    """What is due by time for a task whose stage began with `event`. `submitted`: for all but those queued."""
+    at = recorded.recorded_at
     if isinstance(event, e.TaskQueued):
-        late = [Timer(stream, "queue", 0, at + event.timeout)] if event.timeout else []
+        late = [Timer(stream, "queue", recorded.version, at + event.timeout)] if event.timeout else []
         return [*late, Timer(stream, "expire", 0, event.expires_at)] if event.expires_at else late
     assert submitted is not None, "all but queued tasks are loaded"
     if isinstance(event, e.RunStarted):
@@ -148,19 +148,6 @@ def _timers(stream: UUID, event: e.Event, at: datetime, submitted: e.TaskSubmitt
     assert isinstance(event, e.RunFailed | e.RunLost), "the stages that time matters in"
     assert event.retry_at is not None
     return [*expires, Timer(stream, "wake", event.fence, event.retry_at)]
-
-
-def _had_timers(event: e.Event, submitted: e.TaskSubmitted | None) -> bool:
-    """Whether the stage before may have left some."""
-    match event:
-        case e.TaskQueued(after=after):
-            return after is not None
-        case e.RunStarted() if submitted is not None:
-            return submitted.timeouts.queue is not None or submitted.spec.expires_at is not None
-        case e.RunFailed() | e.RunLost():
-            return True
-        case _:
-            return False
 
 
 def _add_needs(stream: UUID, submitted: e.TaskSubmitted, needs: list[Need], edges: list[Edge]) -> None:

@@ -61,7 +61,7 @@ def _command(timer: Timer) -> TimeOut | Wake | Expire:
         case "wake":
             return Wake(timer.fence)
         case "queue":
-            return Expire("queue-timeout")
+            return Expire("queue-timeout", timer.fence)
         case "expire":
             return Expire("expires-at")
 

@@ -40,7 +40,7 @@ def once_more(task: Task, name: str | None) -> TaskSpec:
     if name == task.task_id:
         raise TaskIdTaken(f"new_task_id: {name} is the task that has ended; choose another id, or leave it out")
     apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
-    return task.facts.submitted.spec.model_copy(update=apart)
+    return task.facts.submitted.spec.model_copy(update={**apart, "priority": task.priority})
 
 
 def submit_workflow(

@@ -74,9 +74,10 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The task has waited too long."""
+    """The task has waited too long: in the queue since its version `since`, or for whatever."""
 
     reason: Literal["queue-timeout", "expires-at"]
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ Decision: TypeAlias = (
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
     """The events that `command` adds to `task`; none when it is already so. Raises BadState for what can never be."""
     match task, command:
+        case ((Blocked() | Delayed() | Queued()), (Free() | Wake() | Grant())) if _is_over(task, now):
+            return [_expired(task, "expires-at")]
         case Blocked(), Free():
             return [_freed(task, now)]
         case Blocked(), Skip(because=because):
@@ -111,10 +114,10 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return [_leased(task, command, now)]
         case Delayed(facts=Facts(fence=last)), Wake(fence=fence) if last == fence:
             return [queued(task, "retry" if task.facts.failures else "time")]
-        case Queued(), Expire():
-            return [_expired(task, command)]
-        case ((Blocked() | Delayed()), Expire(reason="expires-at")):
-            return [_expired(task, command)]
+        case Queued(since=since), Expire(reason="queue-timeout", since=given) if since == given:
+            return [_expired(task, "queue-timeout")]
+        case ((Blocked() | Delayed() | Queued()), Expire(reason="expires-at")):
+            return [_expired(task, "expires-at")]
         case ((Blocked() | Queued() | Delayed()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
@@ -144,8 +147,13 @@ def _freed(task: Blocked, now: datetime) -> e.TaskEvent:
     return queued(task, "dependencies")
 
 
-def _expired(task: Blocked | Delayed | Queued, expire: Expire) -> e.TaskExpired:
-    return e.TaskExpired(task_id=task.task_id, reason=expire.reason, runs=task.facts.run)
+def _is_over(task: Task, now: datetime) -> bool:
+    expires_at = task.facts.submitted.spec.expires_at
+    return expires_at is not None and expires_at <= now
+
+
+def _expired(task: Task, reason: Literal["queue-timeout", "expires-at"]) -> e.TaskExpired:
+    return e.TaskExpired(task_id=task.task_id, reason=reason, runs=task.facts.run)
 
 
 def _prioritised(task: Task, priority: int) -> e.TaskPriorityChanged:

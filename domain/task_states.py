@@ -68,8 +68,12 @@ class Blocked(Base):
 
 @dataclass(frozen=True, slots=True)
 class Queued(Base):
-    """Waits for a free slot. `again`: its last run was offered and never accepted, so it is offered once more."""
+    """Waits for a free slot, since its version `since`.
 
+    `again`: its last run was offered and never accepted, so it is offered once more.
+    """
+
+    since: int
     again: bool = False
 
 
@@ -128,7 +132,7 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
     facts = replace(task.facts, version=task.version + 1)
     match event, task:
         case e.TaskQueued(after=after), _:
-            return Queued(facts, again=after == "offer-not-accepted")
+            return Queued(facts, facts.version, again=after == "offer-not-accepted")
         case e.RunLeased(run=run, fence=fence), _:
             lease = Lease(event.run_id, run, fence, event.worker_id, event.generation)
             return Leased(replace(facts, run=run, fence=fence), lease)

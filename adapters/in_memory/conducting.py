@@ -1,7 +1,7 @@
 """The conductor's turn in memory."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -38,7 +38,6 @@ class ConductorMemoryTurn(MemoryTurn):
         for edge in notes.edges:
             rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
         rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
-        self._untime(notes.untimed)
         rows.timers |= {(timer.task, timer.kind): timer for timer in notes.timers}
         rows.queue |= {task.task: task for task in notes.queued}
         for task, by in notes.moved.items():
@@ -84,11 +83,8 @@ class ConductorMemoryTurn(MemoryTurn):
         rows = self._rows
         for table in (rows.queue, rows.settled, rows.cancels):
             table.pop(task, None)
-        self._untime([task])
+        _drop(rows.timers, [key for key in rows.timers if key[0] == task])
         self._need_nothing(task)
-
-    def _untime(self, tasks: Collection[UUID]) -> None:
-        _drop(self._rows.timers, [key for key in self._rows.timers if key[0] in tasks])
 
     def _need_nothing(self, task: UUID) -> None:
         rows = self._rows

@@ -42,7 +42,8 @@ TimerKind: TypeAlias = Literal["run", "wake", "queue", "expire"]
 @dataclass(frozen=True, slots=True)
 class Timer:
     """From `due` on the run under lease `fence` of `task` is over time (`run`), the task may be queued (`wake`), has
-    been in the queue too long (`queue`), or expires if it still waits (`expire`)."""
+    been in the queue too long (`queue`: `fence` is the version at which it came there), or expires if it still waits
+    (`expire`). One that is over when its stage is over too is without power."""
 
     task: UUID
     kind: TimerKind
@@ -56,8 +57,8 @@ class Notes:
 
     `left`: tasks that were queued before and are not now. `moved`: by how much the keys of those in the queue change.
     `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
-    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `untimed`: tasks whose timers of before are void;
-    `timers` are those they have now. `workers`: (stream, registration), the last of each worker.
+    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `workers`: (stream, registration), the
+    last of each worker.
     """
 
     queued: Sequence[Waiting] = ()
@@ -72,7 +73,6 @@ class Notes:
     cancelled: Sequence[UUID] = ()
     fail_fast: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
-    untimed: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from adapters.counting import LogCounts
 from adapters.measuring import GAUGES, Prometheus
 from adapters.reading import Reader, open_reader
 from domain import events as e
+from domain.ids import derived_id
 from domain.recorded import Recorded, new_events
 from tests.support.database import Database
 from tests.support.histories import (
@@ -38,6 +39,9 @@ from tests.support.histories import (
 from tests.support.http_api import running
 
 pytestmark = pytest.mark.integration
+
+
+LATE = derived_id(WORKFLOW, "late")
 
 
 async def test_metrics_count_what_waits_what_lags_and_what_was_answered(pg: Database, tmp_path: Path) -> None:
@@ -83,6 +87,8 @@ async def test_durations_and_expired_leases_are_counted_once_from_the_first_look
         log.add(TASK, started(fence=2)).add(TASK_3, queued()).add(TASK, failed)
         log.add(WORKFLOW, e.WorkflowSubmitted(workflow_id="F1", tasks=()))
         log.add(TASK_3, queued(), queued()).add(WORKFLOW, e.WorkflowFinished(workflow_id="F1", succeeded=2))
+        log.add(LATE, e.WorkflowSubmitted(workflow_id="F2", tasks=()))
+        log.add(LATE, e.WorkflowFinished(workflow_id="F2", succeeded=1, expired=1))
         record(pg, log.events[more:])
 
         first, second = await measures.text(), await measures.text()
@@ -95,6 +101,7 @@ async def test_durations_and_expired_leases_are_counted_once_from_the_first_look
         ("tally_run_duration_seconds", 'namespace="analytics",reason=""'): (1.0, 1.0),
         ("tally_run_duration_seconds", 'namespace="default",reason="oom"'): (1.0, 2.0),
         ("cicd_pipeline_run_duration_seconds", 'cicd_pipeline_result="success",namespace="default"'): (1.0, 3.0),
+        ("cicd_pipeline_run_duration_seconds", 'cicd_pipeline_result="failure",namespace="default"'): (1.0, 1.0),
     }
     lines = first.decode().splitlines()
     assert 'tally_lease_expired_total{namespace="default"} 1.0' in lines

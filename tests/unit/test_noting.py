@@ -53,6 +53,19 @@ async def test_a_change_of_priority_moves_a_task_in_the_queue_whether_it_was_que
     assert await noted(world, between) == Notes(moved={stream("a"): queue_key(NOW, 9) - queue_key(NOW, 7)})
 
 
+async def test_a_change_of_priority_before_a_task_is_queued_again_moves_it_no_more() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a", priority=7))
+    await world.decide("a", GRANT)
+    between = len(world.log.events)
+    await world.decide("a", Prioritise(9))
+    await world.decide("a", CloseLease(1, accepted=False))
+
+    notes = await noted(world, between)
+
+    assert ([one.key for one in notes.queued], notes.moved) == ([queue_key(NOW, 9)], {})
+
+
 async def test_a_task_leased_in_the_same_page_is_not_queued() -> None:
     world = MemoryWorld()
     await world.submit(spec("a"))

@@ -75,6 +75,18 @@ async def test_the_same_retry_under_the_same_name_is_one_task() -> None:
     assert desk.types.count("task.submitted.v1") == 3
 
 
+async def test_a_name_that_stands_for_another_task_is_not_taken_for_a_retry() -> None:
+    desk = await ended()
+    await desk.reply(
+        submit({**SPEC, "task_id": "plain", "depends_on": [], "not_before": None, "expires_at": None}, COMMAND_4)
+    )
+
+    reply = await desk.reply(retry(new_task_id="plain"))
+
+    assert reply.problem is not None
+    assert reply.problem.code == "task-id-taken"
+
+
 @pytest.mark.parametrize(
     ("given", "code", "says"),
     [

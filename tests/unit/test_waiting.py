@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from domain import events as e
 from domain.specs import Retry, TaskSpec
 from domain.submitting import submit_task
-from domain.task import Expire, Free, Wake, decide
+from domain.task import CloseLease, Expire, Free, Wake, decide
 from domain.task_states import Blocked, Delayed, Queued, Task
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.task_states import FAILED, GRANT, START, after, fold
@@ -70,9 +70,28 @@ def test_only_a_task_in_the_queue_has_been_there_too_long() -> None:
     timeouts = {"queue": timedelta(minutes=5)}
 
     assert decide(submitted(timeouts=timeouts, depends_on=[T0]), Expire("queue-timeout"), LATER) == []
-    assert decide(submitted(timeouts=timeouts), Expire("queue-timeout"), LATER) == [
+    assert decide(submitted(timeouts=timeouts), Expire("queue-timeout", 2), LATER) == [
         e.TaskExpired(task_id="T1", reason="queue-timeout")
     ]
+
+
+def test_the_time_in_the_queue_counts_anew_each_time_it_is_queued() -> None:
+    again = after(submitted(timeouts={"queue": timedelta(minutes=5)}), GRANT, CloseLease(1, accepted=False))
+    assert isinstance(again, Queued)
+
+    assert decide(again, Expire("queue-timeout", 2), LATER) == []
+    (expired,) = decide(again, Expire("queue-timeout", again.since), LATER)
+    assert isinstance(expired, e.TaskExpired)
+
+
+@pytest.mark.parametrize(
+    ("given", "command"), [({}, GRANT), ({"not_before": NOW}, Wake(0)), ({"depends_on": [T0]}, Free())]
+)
+def test_a_task_whose_time_is_over_is_neither_queued_nor_given_to_a_worker(given: dict[str, Any], command: Any) -> None:
+    state = submitted(expires_at=LATER, **given)
+
+    assert decide(state, command, LATER) == [e.TaskExpired(task_id="T1", reason="expires-at")]
+    assert not isinstance(decide(state, command, LATER - timedelta(seconds=1))[0], e.TaskExpired)
 
 
 @pytest.mark.parametrize("commands", [[GRANT], [GRANT, START]])
@@ -91,7 +110,8 @@ def test_the_queue_knows_how_long_a_task_may_wait_there() -> None:
 
 
 def test_times_are_kept_as_utc() -> None:
-    spec = TaskSpec.model_validate_json('{"executor": "noop", "not_before": "2026-11-21T04:12:40+01:00"}')
+    given = '{"executor": "noop", "not_before": "2026-11-21T04:12:40+01:00"}'
+    spec = TaskSpec.model_validate_json(given, strict=True)
 
     assert spec.not_before == NOW
     assert '"not_before":"2026-11-21T03:12:40Z"' in spec.model_dump_json()
@@ -100,9 +120,13 @@ def test_times_are_kept_as_utc() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"not_before": "2026-11-21T03:12:40"}, "timezone"),
-        ({"not_before": "tomorrow"}, "valid datetime"),
-        ({"expires_at": "2026-02-31T00:00:00Z"}, "valid datetime"),
+        ({"not_before": "2026-11-21T03:12:40"}, "with its offset"),
+        ({"not_before": "tomorrow"}, "with its offset"),
+        ({"not_before": "1700000000"}, "with its offset"),
+        ({"not_before": 1700000000}, "with its offset"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "from 1970 to 9000"),
+        ({"expires_at": "0001-01-01T00:00:00+12:00"}, "from 1970 to 9000"),
+        ({"expires_at": "2026-02-31T00:00:00Z"}, "day is out of range"),
         ({"not_before": LATER, "expires_at": LATER}, "not_before must be earlier than expires_at"),
         ({"timeouts": {"queue": "PT0S"}}, "greater than 0"),
     ],
