@@ -37,7 +37,9 @@ class Spans:
 _BEFORE = "FROM events b WHERE b.originator_id = page.originator_id AND b.originator_version"
 _FACTS = "convert_from(state, 'UTF8')::jsonb"
 _OTHER_ENDS = [
-    f"coalesce(({_FACTS}->>'{end}')::int, 0)" for end in ("failed", "cancelled", "skipped", "expired", "quarantined")
+    f"coalesce(({_FACTS}->>'{end}')::int, 0)"
+    for end in e.WorkflowFinished.model_fields
+    if end not in {"workflow_id", "succeeded"}
 ]
 HISTOGRAMS: Mapping[str, Spans] = {
     "tally.task.wait.duration": Spans(

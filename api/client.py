@@ -13,6 +13,7 @@ from api.task import Retry, Task
 from api.workflow import Workflow
 from domain.commands import CancelTask, CancelWorkflow, Command, RetryTask, SetPriority, SubmitTask
 from domain.errors import Refused, Unavailable
+from domain.events import ENDS
 from domain.messages import Cause, routing_key
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
@@ -22,8 +23,7 @@ from domain.work import Reply
 
 __all__ = ["Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped", "expired", "quarantined"})
-ENDS = frozenset(f"task.{status}.v1" for status in ENDED)
+ENDED = frozenset(end.split(".")[1] for end in ENDS)
 LOOK = timedelta(seconds=20)
 PAUSE_SECONDS = 0.3
 BEHIND_SECONDS = 5.0

@@ -199,4 +199,4 @@ def _timing_out(task: Held) -> e.RunTimingOut:
 
 
 def _ended(status: str) -> str:
-    return {"cancelled": "been cancelled", "skipped": "been skipped"}.get(status, status)
+    return f"been {status}" if status in {"cancelled", "skipped", "quarantined"} else status

@@ -8,6 +8,9 @@ from uuid import UUID
 from domain import events as e
 from domain.errors import BadState
 
+FAILURES = frozenset({"failed", "quarantined"})
+"""The ends of a task that fail a workflow under fail-fast."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -46,7 +49,7 @@ def due(workflow: Workflow, ends: Mapping[str, str]) -> Cancel | Finish | None:
         return None
     if len(ends) == len(workflow.submitted.tasks):
         return Finish(Counter(ends.values()))
-    failed = next((name for name, end in ends.items() if end in {"failed", "quarantined"}), None)
+    failed = next((name for name, end in ends.items() if end in FAILURES), None)
     if failed is None or workflow.status != "running" or workflow.submitted.on_failure != "fail-fast":
         return None
     return failing_fast("saga", failed)

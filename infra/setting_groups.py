@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret, field_validator
@@ -49,14 +49,7 @@ End = Literal[
     "task.expired.v1",
     "task.quarantined.v1",
 ]
-ENDS: tuple[End, ...] = (
-    "task.succeeded.v1",
-    "task.failed.v1",
-    "task.cancelled.v1",
-    "task.skipped.v1",
-    "task.expired.v1",
-    "task.quarantined.v1",
-)
+ENDS: tuple[End, ...] = get_args(End)
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 

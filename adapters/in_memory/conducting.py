@@ -14,8 +14,8 @@ from domain.dispatching import Host, Waiting, room
 from domain.events import ENDS
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, Notes, Settled, Silent, Survey
+from domain.workflow import FAILURES
 
-FAILURES = frozenset({"failed", "quarantined"})
 K = TypeVar("K")
 V = TypeVar("V")
 

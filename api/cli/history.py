@@ -147,7 +147,8 @@ async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIt
 
 
 async def _task(client: "Client", ref: str, asked: Asked) -> AsyncIterator[Sequence[View]]:
-    from api.client import ENDS, LOOK, patiently
+    from api.client import LOOK, patiently
+    from domain.events import ENDS
 
     def wanted(page: Sequence[View]) -> Sequence[View]:
         return [one for one in page if one["position"] > asked.after and (not asked.type or one["type"] in asked.type)]

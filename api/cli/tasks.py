@@ -1,8 +1,9 @@
 """`tally ls`, `status`, `cancel`, `retry`, `workflow`."""
 
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -26,6 +27,11 @@ from api.cli.output import (
     write,
 )
 from api.cli.parameters import Connect, Flag, pair
+
+if TYPE_CHECKING:
+    from api.client import Client
+    from domain.commands import CancelTask, RetryTask, SetPriority
+    from domain.work import Reply
 
 RECENT = 5
 TASKS = (
@@ -103,16 +109,10 @@ class TaskCommands:
         """
         from domain.commands import CancelTask
 
-        if not ids:
-            raise Exit(USAGE, "which tasks? give their ids or names")
-        grace_span = None if grace is None else timedelta(seconds=grace)
+        _check_some(ids)
+        asked = {"reason": reason, "grace": None if grace is None else timedelta(seconds=grace)}
         async with self.connect(common.namespace) as client:
-            for ref in ids:
-                view = await client.task(ref).view()
-                with well_formed("not a cancellation"):
-                    namespace = view["namespace"]
-                    cancel = CancelTask(task_id=view["id"], namespace=namespace, reason=reason, grace=grace_span)
-                await client.send(cancel, reply=True)
+            async for view, _ in _told(client, CancelTask, ids, asked):
                 write(f"{view['id']}\n")
         return 0
 
@@ -136,18 +136,12 @@ class TaskCommands:
         """
         from domain.commands import RetryTask
 
-        if not ids:
-            raise Exit(USAGE, "which tasks? give their ids or names")
+        _check_some(ids)
         if new_task_id is not None and len(ids) > 1:
             raise Exit(USAGE, "--as: one name for several tasks; leave it out, or retry them one by one")
         code = 0
         async with self.connect(common.namespace) as client:
-            for ref in ids:
-                view = await client.task(ref).view()
-                with well_formed("not a retry"):
-                    command = RetryTask(task_id=view["id"], namespace=view["namespace"], new_task_id=new_task_id)
-                _, reply = await client.send(command, reply=True)
-                assert reply is not None, "a reply was asked for"
+            async for _, reply in _told(client, RetryTask, ids, {"new_task_id": new_task_id}):
                 write(f"{reply.task_id}\n")
                 if wait and reply.id is not None:
                     outcome = await client.task(str(reply.id)).wait()
@@ -167,14 +161,9 @@ class TaskCommands:
         """
         from domain.commands import SetPriority
 
-        if not ids:
-            raise Exit(USAGE, "which tasks? give their ids or names")
+        _check_some(ids)
         async with self.connect(common.namespace) as client:
-            for ref in ids:
-                view = await client.task(ref).view()
-                with well_formed("not a priority"):
-                    command = SetPriority(task_id=view["id"], namespace=view["namespace"], priority=priority)
-                await client.send(command, reply=True)
+            async for view, _ in _told(client, SetPriority, ids, {"priority": priority}):
                 write(f"{view['id']}\n")
         return 0
 
@@ -218,6 +207,27 @@ class TaskCommands:
         write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}\n\n")
         rows(view["nodes"], NODES, common)
         return 0
+
+
+def _check_some(ids: tuple[str, ...]) -> None:
+    if not ids:
+        raise Exit(USAGE, "which tasks? give their ids or names")
+
+
+async def _told(
+    client: "Client",
+    cls: "type[CancelTask | RetryTask | SetPriority]",
+    ids: tuple[str, ...],
+    asked: Mapping[str, object],
+) -> "AsyncIterator[tuple[View, Reply]]":
+    """Send one command about each task; its view before, and the platform's reply. Raises Exit, Refused."""
+    for ref in ids:
+        view = await client.task(ref).view()
+        with well_formed(f"not a {cls.TYPE}"):
+            command = cls.model_validate({"task_id": view["id"], "namespace": view["namespace"], **asked})
+        _, reply = await client.send(command, reply=True)
+        assert reply is not None, "a reply was asked for"
+        yield view, reply
 
 
 def summary(view: View, wide: bool) -> str:
