@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.reports import RunFinish, RunReport, RunStart
-from domain.retrying import EXHAUSTED, LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of
+from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of, retries
 from domain.specs import TaskSpec
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
@@ -102,9 +102,9 @@ def _given_up(task: Leased | Running, finish: RunFinish, now: datetime) -> list[
 
 def given_up_on(task: Held, reason: str, verified: bool) -> e.TaskFailed | e.TaskQuarantined:
     """The end of a task after its last loss: it has failed where a loss counts as a failure."""
-    runs = task.facts.run
-    if final_reason(task.facts.submitted.spec.retry, failure(task, LOST)) == EXHAUSTED:
-        return e.TaskFailed(task_id=task.task_id, reason=EXHAUSTED, runs=runs, verified=verified)
+    runs, retry, last = task.facts.run, task.facts.submitted.spec.retry, failure(task, LOST)
+    if retries(retry, last):
+        return e.TaskFailed(task_id=task.task_id, reason=final_reason(retry, last), runs=runs, verified=verified)
     return e.TaskQuarantined(task_id=task.task_id, reason=reason, runs=runs, verified=verified)
 
 

@@ -220,6 +220,16 @@ def test_the_last_loss_that_counts_as_a_failure_exhausts_the_retries_however_it_
     assert last.reason == "retries-exhausted"
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_loss_that_counts_as_a_failure_fails_a_task_that_has_one_run(told: bool) -> None:
+    held = leased(submitted(Retry(max_runs=1, max_losses=0, on=("lost",))))
+
+    last = decide(held, finish(held, **DOWN) if told else CloseLease(1, accepted=True), NOW)[-1]
+
+    assert isinstance(last, e.TaskFailed)
+    assert last.reason == "lost"
+
+
 @pytest.mark.parametrize(("on", "follows"), [("lost", True), ("oom", False)])
 def test_a_loss_has_a_fallback_only_where_it_counts_as_a_failure(on: str, follows: bool) -> None:
     retry = Retry(max_runs=1, max_losses=0, on=(on,), fallback=Fallback(image="debian"))
