@@ -23,6 +23,7 @@ STATUSES = (
     "skipped",
     "expired",
     "quarantined",
+    "paused",
 )
 MAX_OFFSET = 100_000
 SKEW = timedelta(hours=1)

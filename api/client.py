@@ -11,7 +11,16 @@ from uuid import UUID
 
 from api.task import Retry, Task
 from api.workflow import Workflow
-from domain.commands import CancelTask, CancelWorkflow, Command, RetryTask, SetPriority, SubmitTask
+from domain.commands import (
+    CancelTask,
+    CancelWorkflow,
+    Command,
+    PauseTask,
+    ResumeTask,
+    RetryTask,
+    SetPriority,
+    SubmitTask,
+)
 from domain.errors import Refused, Unavailable
 from domain.events import ENDS
 from domain.messages import Cause, routing_key
@@ -166,6 +175,15 @@ class SubmittedTask:
         """Ask for its end; returns when the platform has agreed. Raises Refused when it has ended already."""
         command = CancelTask(task_id=self.id, namespace=self.client.namespace, reason=reason, grace=grace)
         await self.client.send(command, reply=True)
+
+    async def pause(self, *, reason: str | None = None) -> None:
+        """Have it not run before it is resumed. Raises Refused when it does not wait any more."""
+        command = PauseTask(task_id=self.id, namespace=self.client.namespace, reason=reason)
+        await self.client.send(command, reply=True)
+
+    async def resume(self) -> None:
+        """Have it go on waiting for what it waited for, or run. Raises Refused when it has ended."""
+        await self.client.send(ResumeTask(task_id=self.id, namespace=self.client.namespace), reply=True)
 
     async def set_priority(self, priority: int) -> None:
         """Have it go before, or after, others that wait: 1 to 10, 10 first. Raises Refused when it has ended."""

@@ -10,7 +10,10 @@ from domain import task, workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
+    ChangeTask,
     Command,
+    PauseTask,
+    ResumeTask,
     RetryTask,
     SetPriority,
     SubmitTask,
@@ -43,10 +46,10 @@ def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             if careful and workflow_id is not None:
                 names.add(NameKey(namespace, "workflow", workflow_id))
             return names, streams
-        case CancelTask(task_id=name) | SetPriority(task_id=name):
-            return _of(namespace, "task", [name])
         case RetryTask(task_id=name, new_task_id=new):
             return _of(namespace, "task", [name, *([new] if careful and new is not None else [])])
+        case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
+            return _of(namespace, "task", [command.task_id])
         case CancelWorkflow(workflow_id=name):
             return _of(namespace, "workflow", [name])
 
@@ -61,11 +64,9 @@ def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Ver
             return _submit_tasks(batch, command, command_id, cause)
         case SubmitWorkflow():
             return _submit_workflow(batch, command, command_id, cause)
-        case CancelTask():
-            return _change_task(batch, command, command_id, cause)
         case RetryTask():
             return _retry_task(batch, command, command_id, cause)
-        case SetPriority():
+        case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
             return _change_task(batch, command, command_id, cause)
         case CancelWorkflow():
             return _cancel_workflow(batch, command, command_id, cause)
@@ -155,13 +156,10 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
     return _workflow_verdict(command_id, name, stream, version)
 
 
-def _change_task(batch: Batch, command: CancelTask | SetPriority, command_id: UUID, cause: Cause) -> Verdict:
+def _change_task(batch: Batch, command: ChangeTask, command_id: UUID, cause: Cause) -> Verdict:
     stream, state = _task(batch, command.namespace, command.task_id)
-    if isinstance(command, SetPriority):
-        decision: task.Decision = task.Prioritise(command.priority)
-    else:
-        decision = task.Cancel(by=cause.actor, reason=command.reason, grace=command.grace)
-    version = batch.change_task(stream, command.namespace, task.decide(state, decision, batch.now), cause)
+    events = task.decide(state, task.asked(command, cause.actor), batch.now)
+    version = batch.change_task(stream, command.namespace, events, cause)
     return Verdict(_accepted_task(command_id, stream, state.task_id, version), stream, version)
 
 

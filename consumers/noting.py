@@ -19,6 +19,7 @@ TYPES = [
     e.RunFailed.TYPE,
     e.RunLost.TYPE,
     e.TaskPriorityChanged.TYPE,
+    e.TaskPaused.TYPE,
     *sorted(e.ENDS),
     e.WorkflowSubmitted.TYPE,
     e.WorkflowCancelled.TYPE,
@@ -74,10 +75,11 @@ class _Seen:
         stream = recorded.stream
         if recorded.type in e.ENDS:
             self._end(stream, recorded.type.split(".")[1])
-        elif recorded.type == e.RunLeased.TYPE:
+        elif recorded.type in (e.RunLeased.TYPE, e.TaskPaused.TYPE):
             self.queued.pop(stream, None)
-            self.stages.pop(stream, None)
             self.left[stream] = None
+            if recorded.type == e.RunLeased.TYPE:
+                self.stages.pop(stream, None)
         else:
             self._open(recorded, recorded.event())
 
@@ -103,7 +105,7 @@ class _Seen:
                 self.moved[stream] = self.moved.get(stream, timedelta(0)) + moved(was, priority)
             case e.TaskBlocked(by=by):
                 self.stages[stream] = (event, recorded)
-                if _until(by) is None:
+                if any(isinstance(one, e.Blocker | e.BlockerSet) for one in by):
                     self.blocked[stream] = None
                 self._first(recorded)
             case e.RunStarted():
@@ -125,8 +127,8 @@ class _Seen:
             self.fresh.add(recorded.stream)
 
 
-def _until(by: Iterable[e.Blocker | e.BlockerSet | e.BlockerTime]) -> datetime | None:
-    """The time that a blocked task waits for; None: it waits for other tasks first."""
+def _until(by: Iterable[e.AnyBlocker]) -> datetime | None:
+    """The time that a blocked task waits for; None: it waits for something else first."""
     times = [one.until if isinstance(one, e.BlockerTime) else None for one in by]
     return None if None in times else max(filter(None, times))
 

@@ -66,6 +66,23 @@ class SetPriority(Message):
     priority: Priority
 
 
+class PauseTask(Message):
+    """Have a task that waits not run before it is resumed."""
+
+    TYPE = "task.pause.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+    reason: Text | None = None
+
+
+class ResumeTask(Message):
+    """Have a paused task go on waiting for what it waited for, or run."""
+
+    TYPE = "task.resume.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+
+
 class CancelWorkflow(Message):
     """End every task of a workflow that has not ended."""
 
@@ -75,7 +92,19 @@ class CancelWorkflow(Message):
     reason: Text | None = None
 
 
-Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | CancelTask | RetryTask | SetPriority | CancelWorkflow
+ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
+"""What is asked of a task that there is."""
+Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | RetryTask | CancelWorkflow
 COMMANDS: dict[str, type[Message]] = by_type(
-    (SubmitTask, SubmitTasks, SubmitWorkflow, CancelTask, RetryTask, SetPriority, CancelWorkflow)
+    (
+        SubmitTask,
+        SubmitTasks,
+        SubmitWorkflow,
+        CancelTask,
+        PauseTask,
+        ResumeTask,
+        SetPriority,
+        RetryTask,
+        CancelWorkflow,
+    )
 )

@@ -66,12 +66,21 @@ class BlockerTime(Value):
     until: datetime
 
 
+class BlockerPause(Value):
+    """It was paused, and waits for nothing else any more."""
+
+    kind: Literal["pause"] = "pause"
+
+
+AnyBlocker: TypeAlias = Blocker | BlockerSet | BlockerTime | BlockerPause
+
+
 class TaskBlocked(Message):
-    """A task waits for others, or for a time; for the time only once it waits for nothing else."""
+    """A task waits for others, or for a time; for the time, or to be resumed, only once it waits for nothing else."""
 
     TYPE = "task.blocked.v1"
     task_id: str
-    by: tuple[Blocker | BlockerSet | BlockerTime, ...]
+    by: tuple[AnyBlocker, ...]
 
 
 class TaskQueued(Message):
@@ -85,7 +94,7 @@ class TaskQueued(Message):
     pool: str
     executor: str
     priority: Priority
-    after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time"] | None = None
+    after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time", "pause"] | None = None
     timeout: timedelta | None = None
     expires_at: datetime | None = None
 
@@ -285,6 +294,23 @@ class TaskExpired(Message):
     runs: int = 0
 
 
+class TaskPaused(Message):
+    """A task that waits is not to run before it is resumed, whatever it waits for besides."""
+
+    TYPE = "task.paused.v1"
+    task_id: str
+    by: str
+    reason: str | None = None
+
+
+class TaskResumed(Message):
+    """A task is paused no longer: it waits for what it waited for, or is queued."""
+
+    TYPE = "task.resumed.v1"
+    task_id: str
+    by: str
+
+
 class LateResultIgnored(Message):
     """A report came after its lease, or its task, was over: recorded, without power."""
 
@@ -382,6 +408,8 @@ TaskEvent: TypeAlias = (
     | TaskExpired
     | TaskQuarantined
     | TaskPriorityChanged
+    | TaskPaused
+    | TaskResumed
     | LateResultIgnored
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
@@ -409,6 +437,8 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskExpired,
         TaskQuarantined,
         TaskPriorityChanged,
+        TaskPaused,
+        TaskResumed,
         LateResultIgnored,
         WorkflowSubmitted,
         WorkflowCancelled,

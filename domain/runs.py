@@ -9,7 +9,7 @@ from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses
 from domain.specs import TaskSpec
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
-After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time"]
+After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time", "pause"]
 
 
 def queued(task: Task, after: After) -> e.TaskQueued:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from domain import events as e
+from domain.commands import CancelTask, ChangeTask, PauseTask, ResumeTask, SetPriority
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
@@ -18,6 +19,7 @@ from domain.task_states import (
     Facts,
     Held,
     Leased,
+    Paused,
     Queued,
     Running,
     Task,
@@ -88,6 +90,21 @@ class Prioritise:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Have the task not run before it is resumed."""
+
+    by: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The task may run again."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """End the task. `grace` None: its own stop timeout."""
 
@@ -97,8 +114,33 @@ class Cancel:
 
 
 Decision: TypeAlias = (
-    Free | Skip | Grant | CloseLease | TimeOut | Wake | Expire | Prioritise | Cancel | RunStart | RunFinish
+    Free
+    | Skip
+    | Grant
+    | CloseLease
+    | TimeOut
+    | Wake
+    | Expire
+    | Prioritise
+    | Pause
+    | Resume
+    | Cancel
+    | RunStart
+    | RunFinish
 )
+
+
+def asked(command: ChangeTask, by: str) -> Decision:
+    """What `by` asks of a task with this command."""
+    match command:
+        case CancelTask(reason=reason, grace=grace):
+            return Cancel(by, reason, grace)
+        case PauseTask(reason=reason):
+            return Pause(by, reason)
+        case ResumeTask():
+            return Resume(by)
+        case SetPriority(priority=priority):
+            return Prioritise(priority)
 
 
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
@@ -113,21 +155,30 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
         case Queued(), Grant():
             return [_leased(task, command, now)]
         case Delayed(facts=Facts(fence=last)), Wake(fence=fence) if last == fence:
-            return [queued(task, "retry" if task.facts.failures else "time")]
+            return [_awake(task)]
         case Queued(since=since), Expire(reason="queue-timeout", since=given) if since == given:
             return [_expired(task, "queue-timeout")]
-        case ((Blocked() | Delayed() | Queued()), Expire(reason="expires-at")):
+        case ((Blocked() | Delayed() | Queued() | Paused()), Expire(reason="expires-at")):
             return [_expired(task, "expires-at")]
-        case ((Blocked() | Queued() | Delayed()), Cancel(by=by, reason=reason)):
+        case ((Blocked() | Delayed() | Queued() | Paused()), Pause(by=by, reason=reason)):
+            return [] if task.facts.paused else [e.TaskPaused(task_id=task.task_id, by=by, reason=reason)]
+        case _, Pause():
+            raise BadState(f"task {task.task_id} {_stands(task)}: only one that waits can be paused")
+        case Ended(), Resume():
+            raise BadState(f"task {task.task_id} {_stands(task)}: retry it, as a new task")
+        case _, Resume(by=by) if task.facts.paused:
+            resumed = e.TaskResumed(task_id=task.task_id, by=by)
+            return [resumed, queued(task, "pause")] if isinstance(task, Paused) else [resumed]
+        case ((Blocked() | Queued() | Delayed() | Paused()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
             return [_cancelling(task, command)]
-        case Ended(status=status), Prioritise():
-            raise BadState(f"task {task.task_id} has already {_ended(status)}: it waits for nothing")
+        case Ended(), Prioritise():
+            raise BadState(f"task {task.task_id} {_stands(task)}: it waits for nothing")
         case _, Prioritise(priority=priority):
             return [_prioritised(task, priority)] if priority != task.priority else []
-        case Ended(status=status), Cancel():
-            raise BadState(f"task {task.task_id} has already {_ended(status)}: nothing is left to cancel")
+        case Ended(), Cancel():
+            raise BadState(f"task {task.task_id} {_stands(task)}: nothing is left to cancel")
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
             return [_timing_out(task)]
         case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
@@ -144,7 +195,17 @@ def _freed(task: Blocked, now: datetime) -> e.TaskEvent:
     until = task.facts.submitted.spec.not_before
     if until is not None and now < until:
         return e.TaskBlocked(task_id=task.task_id, by=(e.BlockerTime(until=until),))
-    return queued(task, "dependencies")
+    return _held_back(task) if task.facts.paused else queued(task, "dependencies")
+
+
+def _awake(task: Delayed) -> e.TaskEvent:
+    if task.facts.paused:
+        return _held_back(task)
+    return queued(task, "retry" if task.facts.failures else "time")
+
+
+def _held_back(task: Task) -> e.TaskBlocked:
+    return e.TaskBlocked(task_id=task.task_id, by=(e.BlockerPause(),))
 
 
 def _is_over(task: Task, now: datetime) -> bool:
@@ -198,5 +259,16 @@ def _timing_out(task: Held) -> e.RunTimingOut:
     )
 
 
-def _ended(status: str) -> str:
-    return f"been {status}" if status in {"cancelled", "skipped", "quarantined"} else status
+def _stands(task: Task) -> str:
+    """As what is said of it goes on: `is running`, `has already been cancelled`."""
+    match task:
+        case Ended(status="cancelled" | "skipped" | "quarantined"):
+            return f"has already been {task.status}"
+        case Ended():
+            return f"has already {task.status}"
+        case Leased():
+            return "has been given to a worker"
+        case Cancelling():
+            return "is being cancelled"
+        case _:
+            return "is running"

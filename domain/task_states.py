@@ -23,7 +23,7 @@ class Facts:
     """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first.
 
     `losses` and `failures`: runs that were lost, and that failed. `fallback`: its next run, or this one, is the last.
-    `priority`: the one it was given since its submission.
+    `priority`: the one it was given since its submission. `paused`: it is not queued before it is resumed.
     """
 
     id: UUID
@@ -35,6 +35,7 @@ class Facts:
     failures: int = 0
     fallback: bool = False
     priority: int | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,13 @@ class Delayed(Base):
 
 
 @dataclass(frozen=True, slots=True)
+class Paused(Base):
+    """Waits to be resumed and for nothing else. `again`: as of a queued task."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Held(Base):
     """A worker has, or may have, the run of this lease."""
 
@@ -120,7 +128,7 @@ class Ended(Base):
     status: str
 
 
-Task: TypeAlias = Blocked | Queued | Delayed | Leased | Running | TimingOut | Cancelling | Ended
+Task: TypeAlias = Blocked | Queued | Delayed | Paused | Leased | Running | TimingOut | Cancelling | Ended
 
 
 def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
@@ -131,8 +139,14 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
         return Blocked(Facts(id, 1, event))
     facts = replace(task.facts, version=task.version + 1)
     match event, task:
+        case e.TaskQueued(), Paused(again=again):
+            return Queued(facts, facts.version, again)
         case e.TaskQueued(after=after), _:
             return Queued(facts, facts.version, again=after == "offer-not-accepted")
+        case e.TaskPaused(), Queued(again=again):
+            return Paused(replace(facts, paused=True), again)
+        case e.TaskPaused() | e.TaskResumed(), _:
+            return replace(task, facts=replace(facts, paused=isinstance(event, e.TaskPaused)))
         case e.RunLeased(run=run, fence=fence), _:
             lease = Lease(event.run_id, run, fence, event.worker_id, event.generation)
             return Leased(replace(facts, run=run, fence=fence), lease)
@@ -154,6 +168,8 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return Delayed(spent)
         case e.TaskBlocked(by=by), Blocked() if all(isinstance(one, e.BlockerTime) for one in by):
             return Delayed(facts)
+        case e.TaskBlocked(by=(e.BlockerPause(),)), _:
+            return Paused(facts)
         case _, _ if event.TYPE in e.ENDS:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:

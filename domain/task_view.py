@@ -20,7 +20,8 @@ class TaskView(NamedTuple):
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
     `retry_of`: the task that this one does once more.
-    `waits_until`: the time that a blocked task waits for, if it waits for one alone.
+    `waits_until`: the time that a blocked task waits for, if it waits for one alone. `paused_by` and `pause_reason`:
+    of the last pause, until it is resumed.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -61,6 +62,8 @@ class TaskView(NamedTuple):
     verified: bool | None = None
     waits_until: datetime | None = None
     retry_of: UUID | None = None
+    paused_by: str | None = None
+    pause_reason: str | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -117,11 +120,13 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
 
 def _blocked(row: TaskView, at: datetime, event: e.TaskBlocked) -> Changes:
     times = [one.until for one in event.by if isinstance(one, e.BlockerTime)]
-    return {"reason": "time", "waits_until": max(times)} if len(times) == len(event.by) else {}
+    if times and len(times) == len(event.by):
+        return {"reason": "time", "waits_until": max(times)}
+    return {"reason": None, "waits_until": None} if isinstance(event.by[0], e.BlockerPause) else {}
 
 
 def _queued(row: TaskView, at: datetime, event: e.TaskQueued) -> Changes:
-    again = None if event.after in {"dependencies", "time"} else event.after
+    again = None if event.after in {"dependencies", "time", "pause"} else event.after
     waits = {"status": "queued", "reason": again, "queued_at": at, "waits_until": None}
     return {**waits, "worker_id": None, "started_at": None}
 
@@ -194,6 +199,14 @@ def _quarantined(row: TaskView, at: datetime, event: e.TaskQuarantined) -> Chang
     return {"status": "quarantined", "completed_at": at, "reason": event.reason, "verified": event.verified}
 
 
+def _paused(row: TaskView, at: datetime, event: e.TaskPaused) -> Changes:
+    return {"status": "paused", "paused_by": event.by, "pause_reason": event.reason}
+
+
+def _resumed(row: TaskView, at: datetime, event: e.TaskResumed) -> Changes:
+    return {"status": "blocked", "paused_by": None, "pause_reason": None}
+
+
 def _priority_changed(row: TaskView, at: datetime, event: e.TaskPriorityChanged) -> Changes:
     return {"priority": event.priority}
 
@@ -220,6 +233,8 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskExpired: _expired,
     e.TaskQuarantined: _quarantined,
     e.TaskPriorityChanged: _priority_changed,
+    e.TaskPaused: _paused,
+    e.TaskResumed: _resumed,
 }
 
 

@@ -13,6 +13,8 @@ from domain.commands import (
     CancelTask,
     CancelWorkflow,
     Command,
+    PauseTask,
+    ResumeTask,
     RetryTask,
     SetPriority,
     SubmitTask,
@@ -84,13 +86,9 @@ class Decisions:
                 return accepted.model_copy(update={"tasks": outcomes})
             case SubmitWorkflow():
                 return accepted.model_copy(update=self._submit_workflow(command, cause))
-            case CancelTask():
+            case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
                 stream = self._named(command.namespace, command.task_id)
-                self._change(stream, task.Cancel(by=cause.actor, reason=command.reason), cause)
-                return accepted.model_copy(update={"task_id": command.task_id, "id": stream})
-            case SetPriority():
-                stream = self._named(command.namespace, command.task_id)
-                self._change(stream, task.Prioritise(command.priority), cause)
+                self._change(stream, task.asked(command, cause.actor), cause)
                 return accepted.model_copy(update={"task_id": command.task_id, "id": stream})
             case RetryTask():
                 old = self._named(command.namespace, command.task_id)

@@ -30,6 +30,8 @@ def client_app(connect: Connect, version: str) -> App:
         tasks.ls,
         tasks.status,
         tasks.cancel,
+        tasks.pause,
+        tasks.resume,
         tasks.retry,
         tasks.set_priority,
         tasks.workflow,

@@ -18,6 +18,7 @@ COLORS = {
     "cancelled": "yellow",
     "skipped": "yellow",
     "expired": "yellow",
+    "paused": "yellow",
     "quarantined": "red",
     "running": "cyan",
 }

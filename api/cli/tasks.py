@@ -1,4 +1,4 @@
-"""`tally ls`, `status`, `cancel`, `retry`, `workflow`."""
+"""`tally ls`, `status`, `cancel`, `pause`, `resume`, `retry`, `set-priority`, `workflow`."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from api.cli.parameters import Connect, Flag, pair
 
 if TYPE_CHECKING:
     from api.client import Client
-    from domain.commands import CancelTask, RetryTask, SetPriority
+    from domain.commands import ChangeTask, RetryTask
     from domain.work import Reply
 
 RECENT = 5
@@ -109,10 +109,41 @@ class TaskCommands:
         """
         from domain.commands import CancelTask
 
-        _check_some(ids)
         asked = {"reason": reason, "grace": None if grace is None else timedelta(seconds=grace)}
+        return await self._change(CancelTask, ids, asked, common)
+
+    async def pause(self, *ids: str, reason: str | None = None, common: Common = COMMON) -> int:
+        """Have tasks that wait not run before they are resumed.
+
+        Parameters
+        ----------
+        ids
+            Tasks: ids, their beginnings, or names.
+        reason
+            Why; kept in the history.
+        """
+        from domain.commands import PauseTask
+
+        return await self._change(PauseTask, ids, {"reason": reason}, common)
+
+    async def resume(self, *ids: str, common: Common = COMMON) -> int:
+        """Have paused tasks go on waiting for what they waited for, or run.
+
+        Parameters
+        ----------
+        ids
+            Tasks: ids, their beginnings, or names.
+        """
+        from domain.commands import ResumeTask
+
+        return await self._change(ResumeTask, ids, {}, common)
+
+    async def _change(
+        self, cls: "type[ChangeTask]", ids: tuple[str, ...], asked: Mapping[str, object], common: Common
+    ) -> int:
+        _check_some(ids)
         async with self.connect(common.namespace) as client:
-            async for view, _ in _told(client, CancelTask, ids, asked):
+            async for view, _ in _told(client, cls, ids, asked):
                 write(f"{view['id']}\n")
         return 0
 
@@ -161,11 +192,7 @@ class TaskCommands:
         """
         from domain.commands import SetPriority
 
-        _check_some(ids)
-        async with self.connect(common.namespace) as client:
-            async for view, _ in _told(client, SetPriority, ids, {"priority": priority}):
-                write(f"{view['id']}\n")
-        return 0
+        return await self._change(SetPriority, ids, {"priority": priority}, common)
 
     async def status(self, ref: str, /, *, common: Common = COMMON) -> int:
         """Show one task: where it stands, its runs, its latest events.
@@ -216,7 +243,7 @@ def _check_some(ids: tuple[str, ...]) -> None:
 
 async def _told(
     client: "Client",
-    cls: "type[CancelTask | RetryTask | SetPriority]",
+    cls: "type[ChangeTask | RetryTask]",
     ids: tuple[str, ...],
     asked: Mapping[str, object],
 ) -> "AsyncIterator[tuple[View, Reply]]":
@@ -243,6 +270,7 @@ def summary(view: View, wide: bool) -> str:
     if view["task_id"] != view["id"]:
         lines.insert(1, ("Task id", view["task_id"]))
     optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
+    optional |= {"Paused by": "paused_by", "Paused for": "pause_reason"}
     optional |= {"Waits until": "waits_until", "Retry of": "retry_of"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]

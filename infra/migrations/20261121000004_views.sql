@@ -43,7 +43,9 @@ CREATE TABLE tasks (
   because text,
   verified boolean,
   waits_until timestamptz,
-  retry_of uuid
+  retry_of uuid,
+  paused_by text,
+  pause_reason text
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

@@ -4,8 +4,8 @@ from collections import Counter
 
 from domain import events as e
 from domain.folding import workflow_of
-from domain.task import Cancel, Prioritise
-from domain.task_states import Blocked, Cancelling, Ended, Leased, Queued
+from domain.task import Cancel, Pause, Prioritise, Resume
+from domain.task_states import Blocked, Cancelling, Ended, Leased, Paused, Queued
 from tests.support.conducting import WORKFLOW, spec, stream
 from tests.support.conducting_place import Place, place
 
@@ -184,6 +184,26 @@ async def test_a_task_given_a_higher_priority_while_it_waits_goes_first(place: P
 
     leased = [name for name in ("first", "second", "third") if isinstance(await place.world.task(name), Leased)]
     assert leased == ["second", "third"]
+
+
+async def test_a_paused_task_is_leased_only_when_it_is_resumed(place: Place) -> None:
+    await place.world.submit(spec("a"), spec("b"), spec("c", "b"))
+    await place.settle()
+    await place.world.decide("a", Pause("bob"))
+    await place.world.decide("c", Pause("bob"))
+    await place.world.register("w1", slots=3)
+    await place.settle()
+    assert isinstance(await place.world.task("a"), Paused)
+    await place.world.finish("b")
+    await place.settle()
+    assert isinstance(await place.world.task("c"), Paused)
+
+    await place.world.decide("a", Resume("bob"))
+    await place.world.decide("c", Resume("bob"))
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Leased)
+    assert isinstance(await place.world.task("c"), Leased)
 
 
 async def test_a_task_cancelled_in_the_queue_is_never_leased(place: Place) -> None:

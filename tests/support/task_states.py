@@ -7,7 +7,7 @@ from domain import events as e
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
 from domain.specs import Retry, TaskSpec
-from domain.task import Cancel, Decision, Grant, TimeOut, decide
+from domain.task import Cancel, CloseLease, Decision, Grant, Pause, TimeOut, decide
 from domain.task_states import Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 
@@ -48,8 +48,9 @@ def after(state: Task, *commands: Decision) -> Task:
 
 
 QUEUE = fold(SUBMITTED, QUEUED)
+BLOCKED = fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
 STATES: dict[str, Task] = {
-    "blocked": fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))),
+    "blocked": BLOCKED,
     "queued": QUEUE,
     "leased": after(QUEUE, GRANT),
     "running": after(QUEUE, GRANT, START),
@@ -58,5 +59,9 @@ STATES: dict[str, Task] = {
     "cancelling, started": after(QUEUE, GRANT, START, Cancel("alice")),
     "retrying": fold(RETRYING, QUEUED),
     "delayed": after(fold(RETRYING, QUEUED), GRANT, START, FAILED),
+    "paused": after(QUEUE, Pause("bob")),
+    "paused, offered before": after(QUEUE, GRANT, CloseLease(1, accepted=False), Pause("bob")),
+    "paused, blocked": after(BLOCKED, Pause("bob")),
+    "paused, delayed": after(fold(RETRYING, QUEUED), GRANT, START, FAILED, Pause("bob")),
     "ended": after(QUEUE, GRANT, DONE),
 }

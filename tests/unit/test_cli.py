@@ -1,6 +1,7 @@
 """The command line over a platform in memory: what goes to stdout, what to stderr, and the exit codes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,31 @@ def test_a_task_is_given_another_priority(tally: Terminal) -> None:
     assert tally("set-priority", "T1", "--priority", "11") == 5
     assert "priority: Input should be less than or equal to 10" in tally.err
     assert tally("set-priority", "--priority", "9") == 2
+
+
+def test_a_task_that_runs_is_not_paused_and_one_that_is_not_paused_is_resumed_already(tally: Terminal) -> None:
+    tally.endings["T1"] = None
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally("pause", "T1", "--reason", "audit") == 5
+    assert "task T1 is running: only one that waits can be paused" in tally.err
+    assert tally("resume", "T1") == 0
+    assert tally("pause") == 2
+
+
+def test_a_paused_task_says_who_paused_it_and_runs_when_it_is_resumed(tally: Terminal) -> None:
+    tally.endings["T0"] = None
+    tally("run", "--task-id", "T0", "busybox")
+    tally("run", "--task-id", "T1", "--depends-on", "T0=always", "busybox")
+    assert tally("pause", "T1", "--reason", "audit") == 0
+    assert tally("status", "T1") == 0
+    assert re.search(r"Status +paused for", tally.out)
+    assert re.search(r"Paused by +client\nPaused for +audit", tally.out)
+    tally("cancel", "T0")
+    assert tally("status", "T1", "-o", "json") == 0
+    assert json.loads(tally.out)["status"] == "paused"
+    assert tally("resume", "T1") == 0
+    assert tally("status", "T1", "-o", "json") == 0
+    assert json.loads(tally.out)["status"] == "succeeded"
 
 
 def test_a_task_that_has_not_ended_is_not_run_once_more(tally: Terminal) -> None:

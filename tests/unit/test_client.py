@@ -55,6 +55,18 @@ async def test_an_ended_task_is_run_once_more_as_a_new_one() -> None:
     assert (await task.view())["status"] == "failed"
 
 
+async def test_a_paused_task_runs_when_it_is_resumed() -> None:
+    tally, _ = client(T0=None)
+    upstream = await tally.submit(Task("first", image="busybox", task_id="T0"))
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1", depends_on=["T0"]))
+    await task.pause(reason="audit")
+    assert (await task.view())["status"] == "paused"
+    await upstream.cancel()
+    assert (await task.view())["status"] == "skipped"
+    with pytest.raises(Refused, match="has already been skipped: retry it, as a new task"):
+        await task.resume()
+
+
 async def test_a_task_that_has_not_ended_can_be_given_another_priority() -> None:
     tally, _ = client(T1=None)
     task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))

@@ -20,7 +20,7 @@ from domain.dependencies import settle as fate
 from domain.errors import BadState
 from domain.folding import workflow_of
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
-from domain.task import Cancel, Free
+from domain.task import Cancel, Free, Pause, Resume
 from domain.task_states import Ended, Held
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
 from tests.support.faults import Fuse, FusedSeat, Killed
@@ -95,6 +95,14 @@ class Trial:
         with suppress(BadState):
             await self.world.decide(name, Cancel("alice"))
 
+    async def pause(self, name: str) -> None:
+        with suppress(BadState):
+            await self.world.decide(name, Pause("bob"))
+
+    async def resume(self, name: str) -> None:
+        with suppress(BadState):
+            await self.world.decide(name, Resume("bob"))
+
     async def cancel_workflow(self) -> None:
         with suppress(BadState):
             await self.world.cancel_workflow()
@@ -109,6 +117,8 @@ class Trial:
     async def drain(self) -> None:
         """Without faults, until every task has ended. The first that ends here fails."""
         exit_code = 1
+        for name in self.names:
+            await self.resume(name)
         for _ in range(len(self.specs) * 2 + 2):
             await self.conduct(Fuse())
             for name in (await self.held())[:1] if exit_code else await self.held():
@@ -193,7 +203,9 @@ def _needs(draw: st.DrawFn, before: int) -> list[DependsOn | AtLeast]:
     return [*alone[:split], AtLeast(at_least=draw(st.integers(1, len(of))), of=of)]
 
 
-ACTIONS = st.sampled_from(["killed", "conduct", "finish", "finish", "fail", "cancel", "intruded", "wear out"])
+ACTIONS = st.sampled_from(
+    ["killed", "conduct", "finish", "finish", "fail", "cancel", "pause", "resume", "intruded", "wear out"]
+)
 
 
 async def act(data: st.DataObject, trial: Trial, action: str) -> None:
@@ -208,8 +220,13 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
                 await trial.world.finish(data.draw(st.sampled_from(held)), exit_code=int(action == "fail"))
         case "cancel":
             await trial.cancel(name)
+        case "pause":
+            await trial.pause(name)
+        case "resume":
+            await trial.resume(name)
         case "intruded":
-            fuse = Fuse(data.draw(st.integers(10, 60)), intrude=lambda: trial.cancel(name))
+            intruder = data.draw(st.sampled_from([trial.cancel, trial.pause]))
+            fuse = Fuse(data.draw(st.integers(10, 60)), intrude=lambda: intruder(name))
             await trial.conduct(fuse)
         case _:
             await trial.wear_out()

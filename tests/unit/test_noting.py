@@ -15,17 +15,17 @@ from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
 from domain.reports import RunFinish
 from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
-from domain.task import CloseLease, Free, Grant, Prioritise
+from domain.task import CloseLease, Free, Grant, Pause, Prioritise, Resume
 from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
 from tests.support.ended_tasks import CAUSE, NOW
 
 GRANT = Grant("w1", 1, 1, timedelta(0))
 
 
-async def noted(world: MemoryWorld, after: int = 0) -> Notes:
-    """What the events after a position change."""
+async def noted(world: MemoryWorld, after: int = 0, up_to: int | None = None) -> Notes:
+    """What the events after a position change, up to another."""
     turn = world.turn(in_seat(world.log), "conductor", NOW)
-    return await notes_of(turn, [row for row in world.log.events[after:] if row.type in TYPES])
+    return await notes_of(turn, [row for row in world.log.events[after:up_to] if row.type in TYPES])
 
 
 def in_seat(log: MemoryLog) -> MemoryLog:
@@ -64,6 +64,30 @@ async def test_a_change_of_priority_before_a_task_is_queued_again_moves_it_no_mo
     notes = await noted(world, between)
 
     assert ([one.key for one in notes.queued], notes.moved) == ([queue_key(NOW, 9)], {})
+
+
+async def test_a_task_paused_in_the_page_or_after_it_was_queued_leaves_the_queue_and_waits_for_no_task() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"))
+    between = len(world.log.events)
+    await world.decide("a", Pause("bob"))
+    paused = len(world.log.events)
+    await world.decide("a", Resume("bob"))
+
+    assert (await noted(world, between)).queued
+    assert await noted(world, 0, paused) == Notes(left=(stream("a"),))
+    assert await noted(world, between, paused) == Notes(left=(stream("a"),))
+    assert [one.task for one in (await noted(world, paused)).queued] == [stream("a")]
+
+
+async def test_a_task_held_back_by_its_pause_alone_needs_no_other() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"), spec("b", "a"))
+    await world.decide("b", Pause("bob"))
+    between = len(world.log.events)
+    await world.decide("b", Free())
+
+    assert await noted(world, between) == Notes()
 
 
 async def test_a_task_leased_in_the_same_page_is_not_queued() -> None:

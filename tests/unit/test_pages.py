@@ -22,6 +22,7 @@ AUTHENTICATION, NOTIFICATIONS = "docs/how-to/authentication.md", "docs/how-to/no
 DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
+PAUSING = "docs/how-to/pausing.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -30,6 +31,7 @@ RUN = {
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
     (RETRIES, "sh"): (3, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
+    (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),

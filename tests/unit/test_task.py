@@ -78,9 +78,13 @@ TABLE: dict[tuple[str, str], str] = {
     ("cancelling, started", "refused"): "run-failed cancelled",
     ("retrying", "grant"): "run-leased",
     ("delayed", "wake"): "queued",
+    ("paused, blocked", "free"): "blocked",
+    ("paused, blocked", "skip"): "skipped",
+    ("paused, delayed", "wake"): "blocked",
     **{
         (state, report): "late-result-ignored"
-        for state in ("blocked", "queued", "retrying", "delayed", "ended")
+        for state in STATES
+        if state in ("blocked", "queued", "retrying", "delayed", "ended") or state.startswith("paused")
         for report in LATE
     },
     **{

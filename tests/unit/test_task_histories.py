@@ -7,8 +7,21 @@ from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
-from domain.task import Cancel, CloseLease, Decision, Free, Grant, Prioritise, Skip, TimeOut, Wake, decide
-from domain.task_states import Ended, Held, Task, evolve
+from domain.task import (
+    Cancel,
+    CloseLease,
+    Decision,
+    Free,
+    Grant,
+    Pause,
+    Prioritise,
+    Resume,
+    Skip,
+    TimeOut,
+    Wake,
+    decide,
+)
+from domain.task_states import Ended, Held, Queued, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.run_order import check_runs
 from tests.support.task_states import GRANT, STATES, after
@@ -45,6 +58,8 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         TimeOut(fence),
         Wake(fence),
         Prioritise(draw(st.integers(1, 10))),
+        Pause("bob"),
+        Resume("bob"),
         Cancel("alice"),
         RunStart(task_id=TASK, run_id=run_id, fence=fence, container_id=container),
         finish,
@@ -60,8 +75,8 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
         try:
             added = decide(state, command, NOW)
         except BadState:
-            assert isinstance(state, Ended)
-            assert isinstance(command, Cancel | Prioritise)
+            ended = isinstance(state, Ended) and isinstance(command, Cancel | Prioritise | Pause | Resume)
+            assert ended or (isinstance(state, Held) and isinstance(command, Pause))
             continue
         for event in added:
             assert e.read_event(event.TYPE, event.body()) == event
@@ -70,6 +85,7 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
             assert state.version == version + 1
         history += added
         assert not isinstance(command, Grant | Free) or len(added) <= 1
+        assert not state.facts.paused or not isinstance(state, Queued | Held)
 
     ends = [n for n, event in enumerate(history) if event.TYPE in e.ENDS]
     assert len(ends) <= 1
@@ -83,9 +99,10 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
 def test_deciding_the_same_again_never_adds_a_second_end_or_lease(data: st.DataObject) -> None:
     state = STATES[data.draw(st.sampled_from(sorted(STATES)))]
     command = data.draw(commands(state))
-    if isinstance(state, Ended) and isinstance(command, Cancel | Prioritise):
+    try:
+        again = after(state, command)
+    except BadState:
         return
-    again = after(state, command)
     if isinstance(again, Ended) and isinstance(command, Cancel):
         return
 

@@ -53,6 +53,9 @@ PRIORITISED = e.TaskPriorityChanged(task_id="T1", priority=9, was=5)
 FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
 EARLY = e.TaskBlocked(task_id="T1", by=(e.BlockerTime(until=at(60)),))
+PAUSED = e.TaskPaused(task_id="T1", by="bob", reason="audit")
+RESUMED = e.TaskResumed(task_id="T1", by="bob")
+HELD_BACK = e.TaskBlocked(task_id="T1", by=(e.BlockerPause(),))
 EXPIRED_TASK = e.TaskExpired(task_id="T1", reason="expires-at")
 SKIPPED = e.TaskSkipped(task_id="T1", because="T0")
 BLOCKED = e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))
@@ -86,6 +89,12 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([*RUNNING, RETRIED, CANCELLED], {"status": "cancelled", "reason": None, "waits_until": None}),
     ([*RUNNING, EXPIRED, LOST, QUARANTINED], {"status": "quarantined", "reason": "lost", "verified": False}),
     ([submitted(), queued(), PRIORITISED], {"status": "queued", "priority": 9}),
+    ([submitted(), queued(), PAUSED], {"status": "paused", "paused_by": "bob", "pause_reason": "audit"}),
+    ([submitted(), BLOCKED, PAUSED, RESUMED], {"status": "blocked", "paused_by": None, "pause_reason": None}),
+    ([submitted(), queued(), PAUSED, RESUMED, queued(after="pause")], {"status": "queued", "reason": None}),
+    ([*RUNNING, RETRIED, PAUSED], {"status": "paused", "reason": "oom", "waits_until": at(60)}),
+    ([*RUNNING, RETRIED, PAUSED, HELD_BACK], {"status": "paused", "reason": None, "waits_until": None}),
+    ([submitted(), queued(), PAUSED, EXPIRED_TASK], {"status": "expired", "reason": "expires-at"}),
     ([*RUNNING, CANCELLING], {"status": "cancelling", "cancelled_by": "bob", "cancel_reason": "wrong day"}),
     ([submitted(), queued(), leased(), CANCELLING, started()], {"status": "cancelling", "started_at": at(5)}),
     ([*RUNNING, CANCELLING, CANCELLED], {"status": "cancelled", "verified": False, "completed_at": at(6)}),
