@@ -1,12 +1,11 @@
 """The statements of the conductor's rows: one for all that a step of a round reads or changes."""
 
-from adapters.event_log import COLUMNS
-
 ADD_WORKERS = """
-INSERT INTO conductor_workers (worker_id, stream, generation, pool, slots, executors, since)
-SELECT %b, %b, %b, %b, %b, %b, seconds FROM lease_clock
+INSERT INTO conductor_workers (worker_id, stream, generation, pool, slots, executors, labels, since)
+SELECT %b, %b, %b, %b, %b, %b, %b::text::jsonb, seconds FROM lease_clock
 ON CONFLICT (worker_id) DO UPDATE SET stream = excluded.stream, generation = excluded.generation,
-  pool = excluded.pool, slots = excluded.slots, executors = excluded.executors, since = excluded.since, lost = false
+  pool = excluded.pool, slots = excluded.slots, executors = excluded.executors, labels = excluded.labels,
+  since = excluded.since, lost = false
 """
 ADD_MEMBERS = """
 WITH members AS (
@@ -31,11 +30,21 @@ SELECT * FROM unnest(%b::uuid[], %b::text[], %b::int[], %b::timestamptz[])
 ON CONFLICT (task, kind) DO UPDATE SET fence = excluded.fence, due = excluded.due
 """
 ADD_QUEUED = """
-INSERT INTO conductor_queue (task, pool, executor, key, position)
-SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::bigint[])
-ON CONFLICT (task) DO UPDATE SET pool = excluded.pool, executor = excluded.executor, key = excluded.key,
+INSERT INTO conductor_queue (task, lane, crowd, key, position)
+SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[], %b::bigint[])
+ON CONFLICT (task) DO UPDATE SET lane = excluded.lane, crowd = excluded.crowd, key = excluded.key,
   position = excluded.position
 """
+ADD_LANES = """
+INSERT INTO conductor_lanes (lane, crowd, facts) SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[]::jsonb[])
+ON CONFLICT DO NOTHING
+"""
+SET_LIMITS = """
+INSERT INTO conductor_limits (scope, max_running, starts, per)
+SELECT * FROM unnest(%b::text[], %b::int[], %b::int[], %b::interval[])
+ON CONFLICT (scope) DO UPDATE SET max_running = excluded.max_running, starts = excluded.starts, per = excluded.per
+"""
+DROP_LIMITS = "DELETE FROM conductor_limits WHERE scope = ANY(%b::text[])"
 MOVE_IN_QUEUE = """
 UPDATE conductor_queue q SET key = q.key + m.by FROM unnest(%b::uuid[], %b::interval[]) AS m (task, by)
 WHERE q.task = m.task
@@ -133,7 +142,7 @@ SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answere
   (SELECT min(due) FROM conductor_timers), hosts.*
 FROM lease_clock c LEFT JOIN (
   SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at, b.heard,
-    w.granted_at
+    w.granted_at, w.labels
   FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
   LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
   WHERE NOT w.lost) AS hosts ON true
@@ -150,22 +159,35 @@ SELECT w.stream, w.worker_id, w.generation,
 FROM conductor_workers w LEFT JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
 WHERE NOT w.lost AND greatest(w.since, b.heard) + %b <= %b LIMIT %b
 """
-# Workers that have fallen silent since count as well: they are looked at again when the tasks are given out. OFFSET 0
-# keeps the planner, which cannot know how few slots are free, from reading the whole log to join it.
-WAITING = f"""
-WITH room AS (
-  SELECT w.pool, executor, least(sum(greatest(w.slots - coalesce(l.held, 0), 0)), %b) AS slots
-  FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
-  LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
-  CROSS JOIN unnest(w.executors) AS executor
-  WHERE NOT w.lost AND b.heard + %b > (SELECT seconds FROM lease_clock) AND EXISTS (SELECT FROM conductor_queue)
-  GROUP BY w.pool, executor)
-SELECT first.key, first.position, first.pool, first.executor, {", ".join(f"events.{c}" for c in COLUMNS.split(", "))}
-FROM room, LATERAL (
-  SELECT * FROM conductor_queue q WHERE q.pool = room.pool AND q.executor = room.executor
-  ORDER BY q.key, q.position LIMIT room.slots) AS first
-CROSS JOIN LATERAL (SELECT * FROM events WHERE originator_id = first.task OFFSET 0) AS events
-ORDER BY first.key, first.position, events.originator_version
+# The lanes that have tasks in the queue are found one after the other in the index: it is not read as a whole.
+LANES = """
+WITH RECURSIVE next AS (
+    (SELECT lane FROM conductor_queue ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.lane FROM conductor_queue q WHERE q.lane > next.lane ORDER BY q.lane LIMIT 1)
+    FROM next WHERE next.lane IS NOT NULL),
+  queued AS (SELECT lane FROM next WHERE lane IS NOT NULL),
+  held AS (SELECT lane, count(*) AS held FROM leases WHERE lane IS NOT NULL GROUP BY lane)
+SELECT lane, l.facts, coalesce(held.held, 0), queued.lane IS NOT NULL
+FROM queued FULL JOIN held USING (lane) JOIN conductor_lanes l USING (lane)
+"""
+QUOTAS = """
+SELECT q.scope, q.max_running, q.starts, q.per, s.started, s.first + q.per
+FROM conductor_limits q CROSS JOIN LATERAL (
+  SELECT count(*) AS started, min(at) AS first FROM conductor_starts s
+  WHERE s.scope = q.scope AND s.at > now() - q.per) AS s
+"""
+CROWD = """
+WITH queued AS (SELECT task, lane, crowd FROM conductor_queue WHERE crowd IS NOT NULL)
+SELECT q.task, l.facts, false FROM queued q JOIN conductor_lanes l USING (lane)
+UNION ALL
+SELECT s.task, l.facts, true FROM leases s JOIN conductor_lanes l USING (lane)
+WHERE l.crowd IN (SELECT crowd FROM queued)
+"""
+WAITING = """
+SELECT l.lane, q.key, q.position, q.task
+FROM unnest(%b::uuid[], %b::int[]) AS l (lane, most), LATERAL (
+  SELECT * FROM conductor_queue q WHERE q.lane = l.lane ORDER BY q.key, q.position LIMIT l.most) AS q
 """
 
 DEAL = """
@@ -189,12 +211,21 @@ SELECT
 """
 LEASE = """
 WITH unqueued AS (DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])),
+  started AS (INSERT INTO conductor_starts (scope, at) SELECT * FROM unnest(%b::text[], %b::timestamptz[])),
   chosen AS (
     UPDATE conductor_workers w SET granted_at = c.at FROM unnest(%b::text[], %b::timestamptz[]) AS c (id, at)
     WHERE w.worker_id = c.id)
-INSERT INTO leases (run_id, fence, task, worker_id, generation, until)
-SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::int[], %b::float8[]) AS l (run_id)
+INSERT INTO leases (run_id, fence, task, worker_id, generation, until, lane)
+SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::int[], %b::float8[], %b::uuid[]) AS l (run_id)
 ORDER BY run_id
 ON CONFLICT (run_id) DO UPDATE SET fence = excluded.fence, task = excluded.task, worker_id = excluded.worker_id,
-  generation = excluded.generation, accepted = false, until = excluded.until
+  generation = excluded.generation, accepted = false, until = excluded.until, lane = excluded.lane
+"""
+# A lane without tasks is not missed: who queues the next task makes it anew.
+CLEAN_UP = """
+WITH starts AS (
+  DELETE FROM conductor_starts s WHERE NOT EXISTS (
+    SELECT FROM conductor_limits q WHERE q.scope = s.scope AND s.at > now() - q.per))
+DELETE FROM conductor_lanes l WHERE NOT EXISTS (SELECT FROM conductor_queue q WHERE q.lane = l.lane)
+  AND NOT EXISTS (SELECT FROM leases s WHERE s.lane = l.lane)
 """

@@ -1,20 +1,24 @@
 """The conductor's rows on PostgreSQL."""
 
-from collections.abc import Mapping, Sequence, Sized
+import json
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncCursor
 
 from adapters import conductor_sql as sql
-from adapters.event_log import recorded
 from adapters.seat import PgTurn
+from domain.crowding import Member
 from domain.dependencies import Standing
-from domain.dispatching import Host, Waiting
-from domain.events import ENDS
+from domain.dispatching import Host, Load, Waiting, allowances
+from domain.events import ENDS, LimitChanged
+from domain.lanes import Lane, lane_from
 from domain.lease_clock import LEASE_TERM, LeaseClock
+from domain.limit import Quota
+from domain.placing import Rate
 from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey, Timer
-from domain.recorded import Recorded
 
 FEW = 200
 
@@ -25,7 +29,7 @@ class ConductorPgTurn(PgTurn):
     async def note(self, notes: Notes) -> None:
         """Bring the rows up to the page."""
         for stream, worker in notes.workers:
-            shape = (worker.pool, worker.slots, list(worker.executors))
+            shape = (worker.pool, worker.slots, list(worker.executors), json.dumps(worker.labels))
             await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
         if notes.members:
             await self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast))
@@ -39,8 +43,11 @@ class ConductorPgTurn(PgTurn):
             timers = [(timer.task, timer.kind, timer.fence, timer.due) for timer in notes.timers]
             await self._do(sql.ADD_TIMERS, *_columns(timers))
         if notes.queued:
-            rows = [(one.task, one.pool, one.executor, one.key, one.position) for one in notes.queued]
+            rows = [(one.task, one.lane.id, one.lane.crowd, one.key, one.position) for one in notes.queued]
             await self._do(sql.ADD_QUEUED, *_columns(rows))
+            await self._add_lanes({one.lane for one in notes.queued})
+        if notes.limits:
+            await self._set_limits(notes.limits)
         if notes.moved:
             await self._do(sql.MOVE_IN_QUEUE, list(notes.moved), list(notes.moved.values()))
         if notes.left:
@@ -49,6 +56,17 @@ class ConductorPgTurn(PgTurn):
         await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
         if notes.cancelled:
             await self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
+
+    async def _add_lanes(self, lanes: Iterable[Lane]) -> None:
+        rows = [(lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes]
+        await self._do(sql.ADD_LANES, *_columns(sorted(rows)))
+
+    async def _set_limits(self, limits: Iterable[LimitChanged]) -> None:
+        kept = [one for one in limits if one.max_running is not None or one.rate is not None]
+        rates = [(one.rate.starts, one.rate.per) if one.rate else (None, None) for one in kept]
+        rows = [(one.scope, one.max_running, *rate) for one, rate in zip(kept, rates, strict=True)]
+        await self._do(sql.SET_LIMITS, *_columns(rows, 4))
+        await self._do(sql.DROP_LIMITS, [one.scope for one in limits if one not in kept])
 
     async def _end(self, ended: Mapping[UUID, str]) -> None:
         if not ended:
@@ -63,16 +81,35 @@ class ConductorPgTurn(PgTurn):
 
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
-        most `grants` waiting tasks of a pool and executor."""
-        agenda, standing, waiting = (
+        most `grants` waiting tasks of a lane."""
+        agenda, standing, lanes, quotas, crowd = (
             await self._sent(sql.AGENDA, *[limit] * 5),
             await self._sent(sql.STANDING),
-            await self._sent(sql.WAITING, grants, LEASE_TERM),
+            await self._sent(sql.LANES),
+            await self._sent(sql.QUOTAS),
+            await self._sent(sql.CROWD),
         )
-        hosts = await standing.fetchall()
-        *clock, next_due = hosts[0][:7]
-        first, streams = _waiting(await waiting.fetchall())
-        return Survey(_agenda(await agenda.fetchall()), LeaseClock(*clock), next_due, _hosts(hosts), first, streams)
+        found = await standing.fetchall()
+        *seconds, next_due = found[0][:7]
+        clock, hosts = LeaseClock(*seconds), _hosts(found)
+        load, queued, next_start = _load(await lanes.fetchall(), await quotas.fetchall())
+        most = allowances(queued, hosts, load, clock.seconds)
+        return Survey(
+            _agenda(await agenda.fetchall()),
+            clock,
+            min(filter(None, (next_due, next_start)), default=None),
+            hosts,
+            load,
+            await self._waiting({lane: min(count, grants) for lane, count in most.items()}),
+            [Member(task, lane_from(facts), held) for task, facts, held in await crowd.fetchall()],
+        )
+
+    async def _waiting(self, most: Mapping[Lane, int]) -> list[Waiting]:
+        if not most:
+            return []
+        lanes = {lane.id: lane for lane in most}
+        rows = await self._all(sql.WAITING, list(lanes), list(most.values()))
+        return [Waiting(key, position, task, lanes[lane]) for lane, key, position, task in rows]
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
@@ -105,13 +142,19 @@ class ConductorPgTurn(PgTurn):
                 [generation for _, generation in dealt.lost],
             )
         if dealt.unqueued:
-            rows = [(one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until) for one in dealt.leases]
+            rows = [
+                (one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until, one.lane.id)
+                for one in dealt.leases
+            ]
+            started = [scope for scope, _ in dealt.starts], [at for _, at in dealt.starts]
             granted = list(dealt.granted), list(dealt.granted.values())
-            await self._do(sql.LEASE, list(dealt.unqueued), *granted, *_columns(rows, 6))
+            await self._do(sql.LEASE, list(dealt.unqueued), *started, *granted, *_columns(rows, 7))
+            await self._add_lanes({lease.lane for lease in dealt.leases})
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
         await self._do("SELECT make_event_partitions()")
+        await self._do(sql.CLEAN_UP)
 
     async def _do(self, query: LiteralString, *values: object) -> None:
         await self.connection.execute(query, values, prepare=_few(values))
@@ -159,15 +202,27 @@ def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
     ]
 
 
-def _waiting(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Waiting], dict[UUID, list[Recorded]]]:
-    first: list[Waiting] = []
-    streams: dict[UUID, list[Recorded]] = {}
-    for key, position, pool, executor, *event in rows:
-        one = recorded(tuple(event))
-        if one.stream not in streams:
-            first.append(Waiting(key, position, one.stream, pool, executor))
-        streams.setdefault(one.stream, []).append(one)
-    return first, streams
+def _load(
+    lanes: Sequence[tuple[Any, ...]], quotas: Sequence[tuple[Any, ...]]
+) -> tuple[Load, list[Lane], datetime | None]:
+    """What counts for limits, the lanes that have tasks in the queue, and when the next rate that is used up lets one
+    start."""
+    held: dict[Lane, int] = {}
+    queued: list[Lane] = []
+    for _, facts, count, waits in lanes:
+        lane = lane_from(facts)
+        if count:
+            held[lane] = count
+        if waits:
+            queued.append(lane)
+    counted: dict[str, Quota] = {}
+    used_up: list[datetime] = []
+    for scope, max_running, starts, per, started, again in quotas:
+        counted[scope] = Quota(max_running, Rate(starts=starts, per=per) if starts else None, started)
+        if starts and started >= starts:
+            used_up.append(again)
+    waiting = {scope for lane in queued for scope in lane.scopes} & counted.keys()
+    return Load(held, counted), queued, min(used_up, default=None) if waiting else None
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int = 0) -> list[list[object]]:

@@ -123,6 +123,10 @@ class HttpPlatform:
         """All workers."""
         return cast("list[View]", await self.api.get("/v1/workers", {}))
 
+    async def limits(self) -> Sequence[View]:
+        """The limits that were set."""
+        return cast("list[View]", await self.api.get("/v1/limits", {}))
+
     async def projections(self) -> Sequence[View]:
         """The followers of the log and how far behind they are."""
         return cast("list[View]", await self.api.get("/v1/projections", {}))

@@ -137,6 +137,15 @@ class PgQueries:
         held.within("t.namespace", allowed)
         return await self._one(query_texts.workers("k.worker_id = %s", held.text()), *held.parameters, worker_id)
 
+    async def limits(self, allowed: Allowed) -> Listed:
+        """The limits that were set in these namespaces, and those of pools."""
+        where = Where()
+        where.within("l.namespace", allowed)
+        condition = (
+            f"(l.max_running IS NOT NULL OR l.starts IS NOT NULL) AND (l.scope LIKE 'pool:%%' OR {where.text()})"
+        )
+        return await self._all(query_texts.limits(condition), *where.parameters)
+
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`."""
         for reply, position, namespace, sender in await self._rows(query_texts.OUTCOME, command_id, principal):

@@ -107,6 +107,14 @@ def workers(where: str, namespaces: str) -> str:
     return f"SELECT {_json(columns)}, k.version, k.position, {HEAD} FROM workers k WHERE {where} ORDER BY k.worker_id"
 
 
+def limits(where: str) -> str:
+    """(JSON, version, position, head) of each limit of a pool, or for which `where` holds."""
+    columns = "l.scope, l.namespace, l.max_running, l.starts, l.per, l.by, l.updated_at, l.version, l.position"
+    there = "(l.max_running IS NOT NULL OR l.starts IS NOT NULL)"
+    which = f"{there} AND (l.scope LIKE 'pool:%%' OR {where})"
+    return f"SELECT {_json(columns)}, l.version, l.position, {HEAD} FROM limits l WHERE {which} ORDER BY l.scope"
+
+
 OUTCOME = (
     "SELECT i.reply, e.notification_id, f.namespace, i.principal FROM inbox i "
     "LEFT JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version "

@@ -105,9 +105,15 @@ class Client:
             answer = await self.sending.send(command, command_id, cause, reply)
         return command_id, None if answer is None else self.told.see(accepted(answer))
 
-    def workflow(self, workflow_id: str | None = None, *, on_failure: OnFailure = "skip-downstream") -> Workflow:
+    def workflow(
+        self,
+        workflow_id: str | None = None,
+        *,
+        on_failure: OnFailure = "skip-downstream",
+        max_parallel: int | None = None,
+    ) -> Workflow:
         """Tasks that depend on each other, sent as one message at the end of `async with`."""
-        return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send, on_failure)
+        return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send, on_failure, max_parallel)
 
     def task(self, ref: str) -> "SubmittedTask":
         """A task that was submitted before: by its id, its beginning, or its name."""

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from domain import specs
-from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, Requires, TaskSpec, Timeouts
+from domain.placing import Concurrency, Requires
+from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, TaskSpec, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,9 @@ class Task:
     result: str | None = None
     priority: int = 5
     pool: str = "default"
+    worker_labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    same_worker_as: str | None = None
+    concurrency: Concurrency | None = None
     timeout: timedelta | None = None
     queue_timeout: timedelta | None = None
     not_before: datetime | None = None
@@ -93,7 +97,10 @@ class Task:
             executor=self.executor,
             depends_on=tuple(DependsOn(task_id=need) if isinstance(need, str) else need for need in self.depends_on),
             priority=self.priority,
-            requires=Requires(pool=self.pool),
+            requires=Requires(
+                pool=self.pool, labels=dict(self.worker_labels) or None, same_worker_as=self.same_worker_as
+            ),
+            concurrency=self.concurrency,
             timeouts=Timeouts(**given),
             not_before=self.not_before,
             expires_at=self.expires_at,
@@ -101,6 +108,10 @@ class Task:
             labels=dict(self.labels),
             notify=tuple(self.notify),
         )
+
+    def _requires(self) -> Requires:
+        labels = dict(self.worker_labels) or None
+        return Requires(pool=self.pool, labels=labels, same_worker_as=self.same_worker_as)
 
     def _container(self, image: str) -> Container:
         return Container(

@@ -38,6 +38,7 @@ class Workflow:
     namespace: str
     send: Send
     on_failure: OnFailure = "skip-downstream"
+    max_parallel: int | None = None
     steps: list[Step] = field(default_factory=list[Step])
     reply: Reply | None = None
 
@@ -51,7 +52,13 @@ class Workflow:
     def command(self) -> SubmitWorkflow:
         """The message. Raises pydantic's ValidationError."""
         specs = tuple(replace(step.task, task_id=step.id).spec() for step in self.steps)
-        return SubmitWorkflow(workflow_id=self.id, namespace=self.namespace, on_failure=self.on_failure, tasks=specs)
+        return SubmitWorkflow(
+            workflow_id=self.id,
+            namespace=self.namespace,
+            on_failure=self.on_failure,
+            max_parallel=self.max_parallel,
+            tasks=specs,
+        )
 
     async def __aenter__(self) -> Self:
         return self

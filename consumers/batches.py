@@ -6,9 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from domain import events as e
-from domain import worker, workflow
+from domain import limit, worker, workflow
 from domain.errors import NotFound
-from domain.folding import task_of, worker_of, workflow_of
+from domain.folding import limit_of, task_of, worker_of, workflow_of
+from domain.limit import Limit
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey, Outcome, Writes
 from domain.ports.log import NewId
@@ -86,6 +87,13 @@ class Batch:
         state = worker_of(self.streams.get(stream, ()))
         for event in self._added(stream):
             state = worker.evolve(state, stream, event)
+        return state
+
+    def limit(self, stream: UUID) -> Limit | None:
+        """A limit as committed, and as this batch has changed it."""
+        state = limit_of(self.streams.get(stream, ()))
+        for event in self._added(stream):
+            state = limit.evolve(state, stream, event)
         return state
 
     def namespace(self, stream: UUID) -> str | None:

@@ -6,7 +6,7 @@ still in the rows, and is decided in the next round.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -16,18 +16,21 @@ from consumers import dispatcher, saga, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
+from domain.dispatching import Waiting
 from domain.errors import StreamsMoved
 from domain.events import RunLeased
 from domain.ports.conducting import ConductorTurn, Dealt, Survey
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
+from domain.task import Cancel
 
 PAGE = 1000
 IDLE_SECONDS = 1.0
-AGENDA_LIMIT = 80
+AGENDA_LIMIT = 66
 CLOSING_LIMIT = 50
 GRANT_LIMIT = 400
-"""A round appends at most 1,000 events: one for each of five kinds on the agenda, three for a lease that is closed, one
+"""A round appends at most 1,000 events: one for each of five kinds on the agenda and each task
+crowded out, three for a lease that is closed, one
 for a worker that is lost, and one for a grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
@@ -100,10 +103,13 @@ class Conductor:
         survey = await turn.survey(AGENDA_LIMIT, GRANT_LIMIT)
         self._next_due = survey.next_due
         overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
-        needs = saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
-        loaded = {**survey.streams, **await turn.load(sorted(needs - survey.streams.keys()))}
-        draft = Draft(loaded, left, await turn.now(), self.traces)
-        dealt = _decide(draft, survey, overdue)
+        now = await turn.now()
+        queued = dispatcher.first(survey, now, overdue.clock.seconds, GRANT_LIMIT)
+        out = dispatcher.crowded(survey, AGENDA_LIMIT)
+        needs = {*(task.task for task in queued), *out}
+        needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
+        draft = Draft(await turn.load(sorted(needs)), left, now, self.traces)
+        dealt = _decide(draft, survey, overdue, out, queued)
         if dealt.nothing:
             return overdue, dealt
         await turn.deal(dealt)
@@ -122,7 +128,9 @@ class Conductor:
         return min(max((self._next_due - self._now).total_seconds(), 0.0), IDLE_SECONDS)
 
 
-def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
+def _decide(
+    draft: Draft, survey: Survey, overdue: Overdue, out: Mapping[UUID, Cancel], queued: Sequence[Waiting]
+) -> Dealt:
     """Cancellations first, so that nothing cancelled is freed or granted; grants last, so that they reach the freed."""
     agenda, loaded = survey.agenda, draft.loaded
     cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
@@ -132,7 +140,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
     timed = _dealt(draft, ((one, timekeeper.due(one, loaded)) for one in agenda.due))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
-    granted = dispatcher.grant(draft, survey, overdue.clock, GRANT_LIMIT)
+    crowded_out = [task for task, wish in dispatcher.crowding(out, loaded) if draft.decide(wish)]
+    granted = dispatcher.grant(draft, survey, queued, overdue.clock, GRANT_LIMIT)
     return Dealt(
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],
@@ -144,6 +153,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue) -> Dealt:
         unqueued=granted.unqueued,
         leases=granted.leases,
         granted=granted.chosen,
+        crowded_out=crowded_out,
+        starts=granted.starts,
     )
 
 

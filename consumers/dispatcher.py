@@ -1,50 +1,80 @@
-"""Queued tasks get free slots."""
+"""Queued tasks get free slots; where a place is short, one is cancelled for another."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from consumers.deciding import Draft
-from domain.dispatching import Waiting, dispatch, last_grants, queue_key
+from consumers.deciding import DISPATCHER, Draft, Streams, Wish
+from domain.crowding import crowded_out
+from domain.dispatching import Waiting, dispatch, last_grants, queue_key, starts
 from domain.events import RunLeased
+from domain.lanes import lane_of
 from domain.lease_clock import LeaseClock, offer_until
 from domain.ports.conducting import NewLease, Survey
+from domain.runs import queued_as
+from domain.task import Cancel
 
 END_OF_LOG = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """`leases` that were given, the tasks whose turn in the queue is over, and when each worker was last chosen."""
+    """`leases` that were given, the tasks whose turn in the queue is over, when each worker was last chosen, and the
+    scopes whose rates count the leases, with the time."""
 
     leases: Sequence[NewLease]
     unqueued: Sequence[UUID]
     chosen: dict[str, datetime]
+    starts: Sequence[tuple[str, datetime]]
 
 
-def grant(draft: Draft, survey: Survey, clock: LeaseClock, limit: int) -> Granted:
-    """Lease queued and just freed tasks to free slots. A task that is queued no longer leaves the queue unleased."""
-    waiting = [*survey.waiting, *(_just_freed(draft, task) for task in draft.freed)]
-    first = sorted(task for task in waiting if draft.open(task.task))[:limit]
-    given = dispatch(first, survey.hosts, draft.now, clock.seconds)
+def first(survey: Survey, now: datetime, clock: float, limit: int) -> Sequence[Waiting]:
+    """The queued tasks that would be given out if none were freed in this round."""
+    given = dispatch(survey.waiting, survey.hosts, survey.load, now, clock)
+    return [task for task, _ in given.grants][:limit]
+
+
+def grant(draft: Draft, survey: Survey, queued: Sequence[Waiting], clock: LeaseClock, limit: int) -> Granted:
+    """Lease `queued` and just freed tasks to free slots. One that is queued no longer leaves the queue unleased."""
+    freed = [_just_freed(draft, task) for task in draft.freed]
+    waiting = [task for task in (*queued, *filter(None, freed)) if draft.open(task.task)]
+    given = dispatch(waiting, survey.hosts, survey.load, draft.now, clock.seconds)
+    given = replace(given, grants=given.grants[:limit])
     until = offer_until(clock, draft.now)
     leases: list[NewLease] = []
-    unqueued: list[UUID] = []
+    unqueued: list[Waiting] = []
     for task, chosen in given.grants:
         events = draft.grant(task.task, chosen)
         if events is not None:
-            unqueued.append(task.task)
-            leases += [_lease(task.task, event, until) for event in events if isinstance(event, RunLeased)]
-    return Granted(leases, unqueued, last_grants(given, draft.now))
+            unqueued.append(task)
+            leases += [_lease(task, event, until) for event in events if isinstance(event, RunLeased)]
+    started = [(scope, draft.now) for scope in starts(unqueued, survey.load)]
+    return Granted(leases, [task.task for task in unqueued], last_grants(given, draft.now), started)
 
 
-def _just_freed(draft: Draft, task: UUID) -> Waiting:
+def crowded(survey: Survey, limit: int) -> dict[UUID, Cancel]:
+    """The tasks that are crowded out: at most `limit`, first those that are queued."""
+    held = {member.task for member in survey.crowd if member.held}
+    out = crowded_out(survey.crowd, survey.load.quotas)
+    return {task: out[task] for task in sorted(out, key=lambda task: (task in held, task))[:limit]}
+
+
+def crowding(out: Mapping[UUID, Cancel], loaded: Streams) -> Iterable[tuple[UUID, Wish]]:
+    """Each of these tasks is cancelled."""
+    for task, cancel in out.items():
+        yield task, Wish(task, cancel, loaded[task][-1].following(DISPATCHER))
+
+
+def _just_freed(draft: Draft, task: UUID) -> Waiting | None:
+    """None: where the task may run is not known in this round."""
     freed = draft.freed[task][0]
-    spec = freed.facts.submitted.spec
-    key = queue_key(draft.now, freed.priority)
-    return Waiting(key, END_OF_LOG, task, spec.requires.pool, spec.executor)
+    queued = queued_as(freed.facts.submitted)
+    if queued.same_worker_as is not None:
+        return None
+    lane = lane_of(draft.loaded[task][0].namespace, queued)
+    return Waiting(queue_key(draft.now, freed.priority), END_OF_LOG, task, lane)
 
 
-def _lease(task: UUID, event: RunLeased, until: float) -> NewLease:
-    return NewLease(event.run_id, event.fence, task, event.worker_id, event.generation, until)
+def _lease(task: Waiting, event: RunLeased, until: float) -> NewLease:
+    return NewLease(event.run_id, event.fence, task.task, event.worker_id, event.generation, until, task.lane)

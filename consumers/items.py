@@ -9,12 +9,12 @@ from uuid import UUID
 from consumers.batches import Batch, Verdict
 from consumers.judging import judge, needs
 from consumers.reported import judge_registration, judge_report, worker_stream
-from domain.commands import COMMANDS, Command
+from domain.commands import COMMANDS, Command, SetLimit
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
 from domain.ports.handling import CommandKey, NameKey
-from domain.principals import Principal, Senders
+from domain.principals import EVERY, Principal, Senders
 from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, StartReport
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
@@ -121,7 +121,7 @@ def _allow(sender: Principal, command: Command, letter: Letter) -> None:
         raise NamespaceMismatch(
             f"namespace: the body says {command.namespace}, the routing key ends in {letter.namespace}; make them equal"
         )
-    sender.require(command.namespace)
+    sender.require(EVERY if isinstance(command, SetLimit) and command.scope.startswith("pool:") else command.namespace)
 
 
 def _registration(letter: Letter, message: RegisterWorker) -> Item:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from consumers.batches import Batch, Verdict
 from domain import events as e
-from domain import task, workflow
+from domain import limit, task, workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
@@ -15,6 +15,7 @@ from domain.commands import (
     PauseTask,
     ResumeTask,
     RetryTask,
+    SetLimit,
     SetPriority,
     SubmitTask,
     SubmitTasks,
@@ -22,10 +23,11 @@ from domain.commands import (
 )
 from domain.dependencies import named
 from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, WorkflowIdTaken
+from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
-from domain.submitting import once_more, submit_task, submit_workflow
+from domain.submitting import Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Task
 from domain.work import Reply, TaskOutcome
 
@@ -52,6 +54,8 @@ def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             return _of(namespace, "task", [command.task_id])
         case CancelWorkflow(workflow_id=name):
             return _of(namespace, "workflow", [name])
+        case SetLimit():
+            return set(), {limit_stream(command.whole)}
 
 
 def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:
@@ -70,6 +74,8 @@ def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Ver
             return _change_task(batch, command, command_id, cause)
         case CancelWorkflow():
             return _cancel_workflow(batch, command, command_id, cause)
+        case SetLimit():
+            return _set_limit(batch, command, command_id, cause)
 
 
 def _of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
@@ -144,7 +150,8 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
             raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
     tasks = [(spec, batch.given.new_id()) for spec in command.tasks]
     upstream = _upstream(batch, namespace, command.tasks)
-    submitted, firsts = submit_workflow((name, stream), tasks, upstream, batch.given.base_image, command.on_failure)
+    whole = Whole(name, stream, command.on_failure, command.max_parallel)
+    submitted, firsts = submit_workflow(whole, tasks, upstream, batch.given.base_image)
     if command.workflow_id is not None:
         batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
     for spec, task_stream in tasks:
@@ -187,6 +194,13 @@ def _cancel_workflow(batch: Batch, command: CancelWorkflow, command_id: UUID, ca
     events = workflow.decide(state, workflow.Cancel(by=cause.actor, reason=command.reason))
     version = batch.add(stream, command.namespace, events, cause)
     return _workflow_verdict(command_id, state.submitted.workflow_id, stream, version)
+
+
+def _set_limit(batch: Batch, command: SetLimit, command_id: UUID, cause: Cause) -> Verdict:
+    stream = limit_stream(command.whole)
+    wanted = limit.Set(command.whole, command.max_running, command.rate, by=cause.actor)
+    version = batch.add(stream, command.namespace, limit.decide(batch.limit(stream), wanted), cause)
+    return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
 
 
 def _accepted_task(command_id: UUID, stream: UUID, name: str, version: int | None) -> Reply:

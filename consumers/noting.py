@@ -1,6 +1,6 @@
 """A page of events becomes what it changes in the conductor's rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from domain import events as e
 from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, moved, queue_key
+from domain.lanes import lane_of
 from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
 from domain.recorded import Recorded
 
@@ -24,6 +25,7 @@ TYPES = [
     e.WorkflowSubmitted.TYPE,
     e.WorkflowCancelled.TYPE,
     e.WorkerRegistered.TYPE,
+    e.LimitChanged.TYPE,
 ]
 """What the conductor reads of the log; whatever else it needs of a stream it loads when it decides."""
 
@@ -35,6 +37,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         seen.see(recorded)
     timed = {stream: stage for stream, stage in seen.stages.items() if not isinstance(stage[0], e.TaskQueued)}
     loaded = await turn.load([*{**seen.blocked, **timed}])
+    ran_before = await turn.load([*set(seen.after.values())]) if seen.after else {}
     submitted = {stream: _submitted(rows[0].event()) for stream, rows in loaded.items()}
     needs: list[Need] = []
     edges: list[Edge] = []
@@ -42,7 +45,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         _add_needs(stream, submitted[stream], needs, edges)
     timers = {stream: _timers(stream, *stage, submitted.get(stream)) for stream, stage in seen.stages.items()}
     return Notes(
-        queued=tuple(seen.queued.values()),
+        queued=tuple(_placed(waiting, seen.after.get(stream), ran_before) for stream, waiting in seen.queued.items()),
         left=tuple(seen.left),
         moved=seen.moved,
         needs=tuple(needs),
@@ -54,6 +57,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         cancelled=tuple(seen.cancelled),
         fail_fast=tuple(seen.fail_fast),
         workers=tuple(seen.workers.values()),
+        limits=tuple(seen.limits.values()),
     )
 
 
@@ -70,6 +74,8 @@ class _Seen:
         self.cancelled: list[UUID] = []
         self.fail_fast: list[UUID] = []
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
+        self.limits: dict[str, e.LimitChanged] = {}
+        self.after: dict[UUID, UUID] = {}
 
     def see(self, recorded: Recorded) -> None:
         stream = recorded.stream
@@ -91,10 +97,12 @@ class _Seen:
     def _open(self, recorded: Recorded, event: e.Event) -> None:
         stream = recorded.stream
         match event:
-            case e.TaskQueued(pool=pool, executor=executor, priority=priority):
+            case e.TaskQueued(priority=priority):
                 self.stages[stream] = (event, recorded)
                 key = queue_key(recorded.recorded_at, priority)
-                self.queued[stream] = Waiting(key, recorded.position, stream, pool, executor)
+                self.queued[stream] = Waiting(key, recorded.position, stream, lane_of(recorded.namespace, event))
+                if event.same_worker_as is not None:
+                    self.after[stream] = event.same_worker_as
                 self.left.pop(stream, None)
                 self.moved.pop(stream, None)
                 self._first(recorded)
@@ -119,12 +127,24 @@ class _Seen:
                 self.cancelled.append(stream)
             case e.WorkerRegistered(worker_id=worker_id):
                 self.workers[worker_id] = (stream, event)
+            case e.LimitChanged(scope=scope):
+                self.limits[scope] = event
             case _:
                 pass
 
     def _first(self, recorded: Recorded) -> None:
         if recorded.version == 2:
             self.fresh.add(recorded.stream)
+
+
+def _placed(waiting: Waiting, after: UUID | None, loaded: Mapping[UUID, Sequence[Recorded]]) -> Waiting:
+    """In the lane of the worker that ran `after` last; of any if none did."""
+    runs = [row for row in loaded.get(after, ()) if row.type == e.RunLeased.TYPE] if after else []
+    if not runs:
+        return waiting
+    event = runs[-1].event()
+    assert isinstance(event, e.RunLeased), "chosen by its type"
+    return replace(waiting, lane=replace(waiting.lane, worker=event.worker_id))
 
 
 def _until(by: Iterable[e.AnyBlocker]) -> datetime | None:

@@ -1,16 +1,16 @@
 """Decisions only: no input or output, no clock, no logging. Read in this order:
 
-- `messages`, `ids`, `specs`: what every message is, and what users say about a task
+- `messages`, `ids`, `placing`, `specs`: what every message is, and what users say about a task
 - `commands`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
 - `submitting`, `dependencies`, `task_type`: a command becomes a task's first events
-- `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`: the states; what an event makes of them; what may be
-  decided
-- `dispatching`, `lease_clock`, `syncing`, `retrying`: who runs what next, for how long, what a beat is answered, and
-  what the end of a run means
+- `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
+  may be decided
+- `lanes`, `dispatching`, `crowding`, `lease_clock`, `syncing`, `retrying`: who runs what next, and who goes for it, for
+  how long, what a beat is answered, and what the end of a run means
 - `notifying`: who is told of an end, and when a try is repeated
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
-  `workflow_view`, `worker_view`
+  `workflow_view`, `worker_view`, `limit_view`
 - `ports`: what the consumers need of the outside
 """

@@ -1,11 +1,12 @@
 """Every command that users may publish to `task.commands`: a request, which may be refused."""
 
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from domain.messages import Message, Name, Namespace, Text, by_type
+from domain.placing import Rate
 from domain.specs import OnFailure, Priority, TaskSpec
 
 
@@ -35,6 +36,7 @@ class SubmitWorkflow(Message):
     namespace: Namespace = "default"
     workflow_id: Name | None = None
     on_failure: OnFailure = "skip-downstream"
+    max_parallel: Annotated[int, Field(ge=1, le=10_000)] | None = None
     tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
 
 
@@ -92,9 +94,40 @@ class CancelWorkflow(Message):
     reason: Text | None = None
 
 
+class SetLimit(Message):
+    """Have at most so many tasks of a scope run at once, or start in a span; what is left out is not limited.
+
+    `scope`: `namespace:<name>`, `pool:<name>`, or `key:<key>` of the namespace. Without `namespace` it is the one that
+    the scope names.
+    """
+
+    TYPE = "limit.set.v1"
+    namespace: Namespace = "default"
+    scope: Annotated[
+        str, Field(pattern=r"^(namespace:[a-z0-9][a-z0-9-]{0,62}|(pool|key):[A-Za-z0-9][A-Za-z0-9._:-]{0,127})$")
+    ]
+    max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    rate: Rate | None = None
+
+    @model_validator(mode="after")
+    def _in_its_namespace(self) -> Self:
+        kind, _, name = self.scope.partition(":")
+        if kind == "namespace" and "namespace" not in self.model_fields_set:
+            object.__setattr__(self, "namespace", name)
+        if kind == "namespace" and self.namespace != name:
+            raise ValueError(f"scope {self.scope} is not that of namespace {self.namespace}; make them equal")
+        return self
+
+    @property
+    def whole(self) -> str:
+        """The scope as it stands among those of all namespaces."""
+        kind, _, name = self.scope.partition(":")
+        return f"key:{self.namespace}/{name}" if kind == "key" else self.scope
+
+
 ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
 """What is asked of a task that there is."""
-Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | RetryTask | CancelWorkflow
+Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | RetryTask | CancelWorkflow | SetLimit
 COMMANDS: dict[str, type[Message]] = by_type(
     (
         SubmitTask,
@@ -106,5 +139,6 @@ COMMANDS: dict[str, type[Message]] = by_type(
         SetPriority,
         RetryTask,
         CancelWorkflow,
+        SetLimit,
     )
 )

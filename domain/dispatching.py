@@ -1,18 +1,30 @@
 """Who runs what next, and why a task waits. Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from domain.lanes import Lane, Needs
 from domain.lease_clock import LEASE_TERM
+from domain.limit import Quota
 from domain.task import Grant
 
 AGEING_STEP = timedelta(minutes=10)
 """What one step of priority is worth in waiting time: a task overtakes the next higher priority after so long."""
 
-WhyNot: TypeAlias = Literal["no-worker", "worker-silent", "no-slot"]
+WhyCode: TypeAlias = Literal["no-worker", "no-label", "worker-gone", "worker-silent", "no-slot", "limit", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why the tasks of a lane have to wait. `scope`: the limit that is reached."""
+
+    code: WhyCode
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,8 +34,7 @@ class Waiting:
     key: datetime
     position: int
     task: UUID
-    pool: str
-    executor: str
+    lane: Lane = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +54,24 @@ class Host:
     received_at: datetime
     heard: float
     granted_at: datetime
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def serves(self, pool: str, executor: str) -> bool:
+    def serves(self, needs: Needs) -> bool:
         """Whether it runs such tasks at all."""
-        return self.pool == pool and executor in self.executors
+        return (
+            self.pool == needs.pool
+            and needs.executor in self.executors
+            and needs.worker in (None, self.worker_id)
+            and all(self.labels.get(name) == value for name, value in needs.labels)
+        )
+
+    def present(self, clock: float) -> bool:
+        """Whether it was heard within a lease term, at `clock` of the lease clock."""
+        return self.heard + LEASE_TERM > clock
 
     def free(self, clock: float) -> int:
         """Its free slots at `clock` of the lease clock: none when it was not heard for a lease term."""
-        return max(self.slots - self.held, 0) if self.heard + LEASE_TERM > clock else 0
+        return max(self.slots - self.held, 0) if self.present(clock) else 0
 
     def age(self, now: datetime, clock: float) -> timedelta:
         """How long ago its beat was received: at most what passed on the lease clock, which no step of the database's
@@ -60,11 +81,19 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What counts for the limits: the open leases of each lane, and the quota of each scope that has one."""
+
+    held: Mapping[Lane, int] = field(default_factory=dict[Lane, int])
+    quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
-    """`grants`: who gets which task, in order. `waits`: why each of the others has to wait."""
+    """`grants`: who gets which task, in order. `closed`: why the other tasks of a lane have to wait."""
 
     grants: Sequence[tuple[Waiting, Grant]]
-    waits: Sequence[tuple[Waiting, WhyNot]]
+    closed: Mapping[Lane, Why]
 
 
 def queue_key(queued_at: datetime, priority: int) -> datetime:
@@ -77,35 +106,40 @@ def moved(was: int, priority: int) -> timedelta:
     return (was - priority) * AGEING_STEP
 
 
-def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], now: datetime, clock: float) -> Dispatch:
-    """Give queued tasks, the least first, to free slots: each to the worker with the least of its slots in use.
+def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], load: Load, now: datetime, clock: float) -> Dispatch:
+    """Give queued tasks to free slots: each time the least task of the namespace that has the fewest slots of the pool,
+    to the worker with the least of its slots in use.
 
     Among equally used workers, to the one whose last grant is the longest ago, so that equal workers get equal shares.
     `clock`: the lease clock.
     """
-    present = {host.worker_id: host for host in hosts}
     grants: list[tuple[Waiting, Grant]] = []
-    waits: list[tuple[Waiting, WhyNot]] = []
-    closed: dict[tuple[str, str], WhyNot] = {}
-    for task in sorted(waiting):
-        kind = (task.pool, task.executor)
-        if kind not in closed and (host := _least_used(present.values(), kind, clock)):
-            present[host.worker_id] = replace(host, held=host.held + 1, granted_at=_nth(now, len(grants)))
-            grants.append((task, Grant(host.worker_id, host.generation, host.beat, host.age(now, clock))))
-        else:
-            waits.append((task, closed.setdefault(kind, _why_not(hosts, kind, clock))))
-    return Dispatch(grants, waits)
+    closed: dict[Lane, Why] = {}
+    field_ = _Field(hosts, load, clock)
+    lanes = _by_lane(waiting)
+    heads = [(field_.share(lane), tasks[-1], lane.id, lane) for lane, tasks in lanes.items()]
+    heapify(heads)
+    while heads:
+        share, task, _, lane = heappop(heads)
+        if share < field_.share(lane):
+            heappush(heads, (field_.share(lane), task, lane.id, lane))
+            continue
+        host = field_.take(lane, _nth(now, len(grants)))
+        if isinstance(host, Why):
+            closed[lane] = host
+            continue
+        grants.append((task, Grant(host.worker_id, host.generation, host.beat, host.age(now, clock))))
+        lanes[lane].pop()
+        if lanes[lane]:
+            heappush(heads, (field_.share(lane), lanes[lane][-1], lane.id, lane))
+    return Dispatch(grants, closed)
 
 
-def room(hosts: Sequence[Host], clock: float) -> dict[tuple[str, str], int]:
-    """Free slots for each (pool, executor). A slot that serves several executors counts for each."""
-    free: dict[tuple[str, str], int] = {}
-    for host in hosts:
-        if slots := host.free(clock):
-            for executor in host.executors:
-                kind = (host.pool, executor)
-                free[kind] = free.get(kind, 0) + slots
-    return free
+def allowances(lanes: Iterable[Lane], hosts: Sequence[Host], load: Load, clock: float) -> dict[Lane, int]:
+    """How many tasks of each lane could be given out at most, for those of which one could."""
+    field_ = _Field(hosts, load, clock)
+    most = {lane: min(field_.room(lane.needs), field_.quota(lane)) for lane in lanes}
+    return {lane: count for lane, count in most.items() if count > 0}
 
 
 def last_grants(given: Dispatch, now: datetime) -> dict[str, datetime]:
@@ -113,20 +147,104 @@ def last_grants(given: Dispatch, now: datetime) -> dict[str, datetime]:
     return {grant.worker_id: _nth(now, n) for n, (_, grant) in enumerate(given.grants)}
 
 
+def starts(given: Sequence[Waiting], load: Load) -> list[str]:
+    """The scopes that count starts, once for each task given that they count."""
+    return [scope for task in given for scope in task.lane.scopes if scope in load.quotas and load.quotas[scope].rate]
+
+
 def _nth(now: datetime, n: int) -> datetime:
     return now + n * timedelta(microseconds=1)
 
 
-def _least_used(hosts: Iterable[Host], kind: tuple[str, str], clock: float) -> Host | None:
-    return min(
-        (host for host in hosts if host.free(clock) and host.serves(*kind)),
-        key=lambda host: (host.held / host.slots, host.granted_at, host.worker_id),
-        default=None,
-    )
+def _by_lane(waiting: Sequence[Waiting]) -> dict[Lane, list[Waiting]]:
+    """The tasks of each lane, the least last."""
+    lanes: dict[Lane, list[Waiting]] = {}
+    for task in sorted(waiting, reverse=True):
+        lanes.setdefault(task.lane, []).append(task)
+    return lanes
 
 
-def _why_not(hosts: Sequence[Host], kind: tuple[str, str], clock: float) -> WhyNot:
-    serving = [host for host in hosts if host.serves(*kind)]
+class _Field:
+    """Slots and limits, as they are taken."""
+
+    def __init__(self, hosts: Sequence[Host], load: Load, clock: float) -> None:
+        self._hosts, self._clock = hosts, clock
+        self._quotas = load.quotas
+        self._used = {host.worker_id: (host.held, host.granted_at) for host in hosts}
+        self._best: dict[Needs, list[tuple[float, datetime, str, Host]]] = {}
+        self._held, self._started = Counter[str](), Counter[str]()
+        self._shares = Counter[tuple[str, str]]()
+        for lane, count in load.held.items():
+            self._shares[lane.namespace, lane.pool] += count
+            for scope in lane.scopes:
+                self._held[scope] += count
+
+    def share(self, lane: Lane) -> int:
+        """The slots of the pool that the lane's namespace has."""
+        return self._shares[lane.namespace, lane.pool]
+
+    def room(self, needs: Needs) -> int:
+        """Free slots that serve it."""
+        return sum(host.free(self._clock) for host in self._hosts if host.serves(needs))
+
+    def quota(self, lane: Lane) -> int:
+        """How many more of it the limits let run."""
+        return min((left for left, _ in self._left(lane)), default=2**31)
+
+    def take(self, lane: Lane, at: datetime) -> Host | Why:
+        """A slot for a task of the lane; or why there is none."""
+        for left, why in self._left(lane):
+            if left <= 0:
+                return why
+        host = self._choose(lane.needs)
+        if host is None:
+            return _why_not(self._hosts, lane.needs, self._clock)
+        self._used[host.worker_id] = (self._used[host.worker_id][0] + 1, at)
+        self._shares[lane.namespace, lane.pool] += 1
+        for scope in lane.scopes:
+            self._held[scope] += 1
+            self._started[scope] += 1
+        return host
+
+    def _left(self, lane: Lane) -> Iterable[tuple[int, Why]]:
+        own = {share.scope: share.limit for share in lane.shares}
+        for scope in lane.scopes:
+            quota = self._quotas.get(scope)
+            most = own.get(scope) if quota is None or quota.max_running is None else quota.max_running
+            if most is not None:
+                yield most - self._held[scope], Why("limit", scope)
+            if quota is not None and quota.rate is not None:
+                yield quota.rate.starts - quota.started - self._started[scope], Why("rate", scope)
+
+    def _choose(self, needs: Needs) -> Host | None:
+        """The worker with the least of its slots in use. Entries made before others were chosen are made anew."""
+        if needs not in self._best:
+            serving = [host for host in self._hosts if host.serves(needs) and host.free(self._clock)]
+            self._best[needs] = [self._entry(host) for host in serving]
+            heapify(self._best[needs])
+        best = self._best[needs]
+        while best:
+            entry = best[0]
+            host = entry[3]
+            if self._used[host.worker_id][0] >= host.slots:
+                heappop(best)
+            elif entry[:2] != (now := self._entry(host))[:2]:
+                heappop(best)
+                heappush(best, now)
+            else:
+                return host
+        return None
+
+    def _entry(self, host: Host) -> tuple[float, datetime, str, Host]:
+        held, granted_at = self._used[host.worker_id]
+        return (held / host.slots, granted_at, host.worker_id, host)
+
+
+def _why_not(hosts: Sequence[Host], needs: Needs, clock: float) -> Why:
+    pool = [host for host in hosts if host.serves(Needs(needs.pool, needs.executor))]
+    if not pool:
+        return Why("no-worker")
+    serving = [host for host in pool if host.serves(needs)]
     if not serving:
-        return "no-worker"
-    return "no-slot" if any(host.heard + LEASE_TERM > clock for host in serving) else "worker-silent"
+        return Why("no-label" if needs.worker is None else "worker-gone")
+    return Why("no-slot" if any(host.present(clock) for host in serving) else "worker-silent")

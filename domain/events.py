@@ -12,6 +12,7 @@ from pydantic import Field
 
 from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
+from domain.placing import Concurrency, Rate
 from domain.reports import LogEnd, RunError
 from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
 
@@ -26,7 +27,7 @@ class Upstream(Value):
 class TaskSubmitted(Message):
     """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
 
-    `retry_of`: the ended task that this one does once more.
+    `retry_of`: the ended task that this one does once more. `max_parallel`: of its workflow.
     """
 
     TYPE = "task.submitted.v1"
@@ -37,6 +38,7 @@ class TaskSubmitted(Message):
     workflow_id: str | None = None
     workflow: UUID | None = None
     retry_of: Upstream | None = None
+    max_parallel: int | None = None
 
     @property
     def timeouts(self) -> Timeouts:
@@ -86,7 +88,8 @@ class TaskBlocked(Message):
 class TaskQueued(Message):
     """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time).
 
-    It expires when it still waits after `timeout`, or at `expires_at`.
+    It expires when it still waits after `timeout`, or at `expires_at`. What else it needs of a worker, and the limits
+    that it brings along, are absent where there are none; `same_worker_as` is the stream of another task.
     """
 
     TYPE = "task.queued.v1"
@@ -97,6 +100,11 @@ class TaskQueued(Message):
     after: Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time", "pause"] | None = None
     timeout: timedelta | None = None
     expires_at: datetime | None = None
+    labels: dict[str, str] | None = None
+    same_worker_as: UUID | None = None
+    concurrency: Concurrency | None = None
+    workflow: UUID | None = None
+    max_parallel: int | None = None
 
 
 class RunLeased(Message):
@@ -337,6 +345,7 @@ class WorkflowSubmitted(Message):
     workflow_id: str
     tasks: tuple[Node, ...]
     on_failure: OnFailure = "skip-downstream"
+    max_parallel: int | None = None
 
 
 class WorkflowCancelled(Message):
@@ -389,6 +398,19 @@ class WorkerLost(Message):
     runs: tuple[UUID, ...] = ()
 
 
+class LimitChanged(Message):
+    """How many tasks of a scope may run at once, and start in a span, from now on; absent: any number.
+
+    `scope`: `namespace:<name>`, `pool:<name>` or `key:<namespace>/<key>`.
+    """
+
+    TYPE = "limit.changed.v1"
+    scope: str
+    max_running: int | None = None
+    rate: Rate | None = None
+    by: str
+
+
 TaskEvent: TypeAlias = (
     TaskSubmitted
     | TaskBlocked
@@ -415,7 +437,7 @@ TaskEvent: TypeAlias = (
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
 WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
 NotificationEvent: TypeAlias = NotificationSent | NotificationFailed
-Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent | NotificationEvent
+Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent | NotificationEvent | LimitChanged
 
 EVENTS: dict[str, type[Event]] = by_type(
     (
@@ -445,6 +467,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         WorkflowFinished,
         WorkerRegistered,
         WorkerLost,
+        LimitChanged,
         NotificationSent,
         NotificationFailed,
     )

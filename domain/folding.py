@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain import task_states, worker, workflow
+from domain import limit, task_states, worker, workflow
 from domain.recorded import Recorded
 
 
@@ -29,4 +29,12 @@ def worker_of(events: Sequence[Recorded]) -> worker.Worker | None:
     state: worker.Worker | None = None
     for recorded in events:
         state = worker.evolve(state, recorded.stream, recorded.event())
+    return state
+
+
+def limit_of(events: Sequence[Recorded]) -> limit.Limit | None:
+    """The limit whose whole stream `events` is, None without events."""
+    state: limit.Limit | None = None
+    for recorded in events:
+        state = limit.evolve(state, recorded.stream, recorded.event())
     return state

@@ -6,26 +6,31 @@ from typing import Literal, TypeAlias
 from domain import events as e
 from domain.reports import RunFinish, RunReport, RunStart
 from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of, retries
-from domain.specs import TaskSpec
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
 
 After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time", "pause"]
 
 
 def queued(task: Task, after: After) -> e.TaskQueued:
-    again = queued_as(task.task_id, task.facts.submitted.spec)
+    again = queued_as(task.facts.submitted)
     return again.model_copy(update={"after": after, "priority": task.priority})
 
 
-def queued_as(task_id: str, spec: TaskSpec) -> e.TaskQueued:
+def queued_as(submitted: e.TaskSubmitted) -> e.TaskQueued:
     """A task's first place in the queue, as its user wants it."""
+    spec, same = submitted.spec, submitted.spec.requires.same_worker_as
     return e.TaskQueued(
-        task_id=task_id,
+        task_id=submitted.task_id,
         pool=spec.requires.pool,
         executor=spec.executor,
         priority=spec.priority,
         timeout=spec.timeouts.queue,
         expires_at=spec.expires_at,
+        labels=spec.requires.labels,
+        same_worker_as=next((one.stream for one in submitted.depends_on if one.task_id == same), None),
+        concurrency=spec.concurrency,
+        workflow=submitted.workflow if submitted.max_parallel else None,
+        max_parallel=submitted.max_parallel,
     )
 
 

@@ -17,11 +17,11 @@ from pydantic import (
 )
 
 from domain.messages import Json, Name, Text, Value
+from domain.placing import Concurrency, Label, Requires
 
 Argument = Annotated[str, Field(max_length=65_536)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]{0,1023}$")]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,12}(Ki|Mi|Gi)?$")]
 Priority = Annotated[int, Field(ge=1, le=10)]
@@ -153,12 +153,6 @@ def exit_codes(on: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-class Requires(Value):
-    """Where a task may run: workers of this pool."""
-
-    pool: Name = "default"
-
-
 When = Literal["succeeded", "failed", "finished", "always"]
 """How a task must have ended: `finished` is either of the two before, `always` also cancelled, skipped, expired
 or quarantined."""
@@ -238,6 +232,7 @@ class TaskSpec(Value):
     depends_on: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
     priority: Priority = 5
     requires: Requires = Requires()
+    concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
     retry: Retry | None = None
     not_before: Moment | None = None
@@ -262,6 +257,15 @@ class TaskSpec(Value):
     def _has_time_to_begin(self) -> Self:
         if self.not_before is not None and self.expires_at is not None and self.not_before >= self.expires_at:
             raise ValueError("not_before must be earlier than expires_at")
+        return self
+
+    @model_validator(mode="after")
+    def _follows_one_that_has_run(self) -> Self:
+        other = self.requires.same_worker_as
+        if other is not None and not any(
+            isinstance(need, DependsOn) and need.task_id == other for need in self.depends_on
+        ):
+            raise ValueError(f"requires.same_worker_as: {other} must also be one of depends_on, alone and not in a set")
         return self
 
     @field_validator("depends_on")

@@ -1,6 +1,7 @@
 """A submission: one task, or the tasks of a workflow, into their first events. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from domain import events as e
@@ -39,21 +40,29 @@ def once_more(task: Task, name: str | None) -> TaskSpec:
         raise BadState(f"task {task.task_id} has not ended: cancel it first, or wait for its end")
     if name == task.task_id:
         raise TaskIdTaken(f"new_task_id: {name} is the task that has ended; choose another id, or leave it out")
+    spec = task.facts.submitted.spec
     apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
-    return task.facts.submitted.spec.model_copy(update={**apart, "priority": task.priority})
+    anywhere = spec.requires.model_copy(update={"same_worker_as": None})
+    return spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority})
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A workflow to be: its name, its stream, and what holds for all of its tasks. `max_parallel`: so many at once."""
+
+    workflow_id: str
+    stream: UUID
+    on_failure: OnFailure = "skip-downstream"
+    max_parallel: int | None = None
 
 
 def submit_workflow(
-    workflow: tuple[str, UUID],
-    tasks: Sequence[tuple[TaskSpec, UUID]],
-    upstream: Mapping[str, UUID],
-    base_image: str,
-    on_failure: OnFailure = "skip-downstream",
+    workflow: Whole, tasks: Sequence[tuple[TaskSpec, UUID]], upstream: Mapping[str, UUID], base_image: str
 ) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
     """The workflow's first event and those of its tasks, by stream.
 
-    `workflow`: its name and stream; `tasks`: each with the stream it will have; `upstream`: streams of tasks outside
-    this workflow. Raises as `submit_task`, and DependencyCycle, FailFastCondition.
+    `tasks`: each with the stream it will have; `upstream`: streams of tasks outside this workflow. Raises as
+    `submit_task`, and DependencyCycle, FailFastCondition.
     """
     names = [spec.task_id or str(stream) for spec, stream in tasks]
     if len(set(names)) < len(names):
@@ -61,14 +70,20 @@ def submit_workflow(
         raise DuplicateTaskId(f"tasks: {twice} is given twice; each task of a workflow needs its own task_id")
     needs = {name: named(spec.depends_on) for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
-    if on_failure == "fail-fast":
+    if workflow.on_failure == "fail-fast":
         check_fail_fast(dict(zip(names, (spec for spec, _ in tasks), strict=True)))
-    if on_failure == "continue":
+    if workflow.on_failure == "continue":
         tasks = [(carrying_on(spec, needs), stream) for spec, stream in tasks]
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
     events = {stream: _first_events(spec, stream, streams, base_image, workflow) for spec, stream in tasks}
     nodes = tuple(e.Node(task_id=name, stream=streams[name], depends_on=tuple(needs[name])) for name in names)
-    return e.WorkflowSubmitted(workflow_id=workflow[0], tasks=nodes, on_failure=on_failure), events
+    submitted = e.WorkflowSubmitted(
+        workflow_id=workflow.workflow_id,
+        tasks=nodes,
+        on_failure=workflow.on_failure,
+        max_parallel=workflow.max_parallel,
+    )
+    return submitted, events
 
 
 def _first_events(
@@ -76,7 +91,7 @@ def _first_events(
     stream: UUID,
     streams: Mapping[str, UUID],
     base_image: str,
-    workflow: tuple[str, UUID] | None = None,
+    workflow: Whole | None = None,
 ) -> list[e.TaskEvent]:
     name = spec.task_id or str(stream)
     needs = named(spec.depends_on)
@@ -90,13 +105,14 @@ def _first_events(
         spec=spec,
         container=container_of(spec, base_image) if spec.container is None else None,
         depends_on=tuple(e.Upstream(task_id=need, stream=streams[need]) for need in needs),
-        workflow_id=workflow[0] if workflow else None,
-        workflow=workflow[1] if workflow else None,
+        workflow_id=workflow.workflow_id if workflow else None,
+        workflow=workflow.stream if workflow else None,
+        max_parallel=workflow.max_parallel if workflow else None,
     )
     early = [e.BlockerTime(until=spec.not_before)] if spec.not_before else []
     if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
         return [submitted, e.TaskBlocked(task_id=name, by=tuple(by))]
-    return [submitted, queued_as(name, spec)]
+    return [submitted, queued_as(submitted)]
 
 
 def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> None:

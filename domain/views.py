@@ -6,13 +6,14 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from domain.events import EVENTS, Event
+from domain.limit_view import LIMIT_TYPES, LimitView, limit_key, project_limit
 from domain.recorded import Recorded
 from domain.run_view import RUN_TYPES, RunView, project_run, run_key
 from domain.task_view import TASK_TYPES, TaskView, project_task, task_key
 from domain.worker_view import WORKER_TYPES, WorkerView, project_worker, worker_key
 from domain.workflow_view import WORKFLOW_TYPES, WorkflowView, project_workflow, workflow_key
 
-Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView
+Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView | LimitView
 Rows: TypeAlias = dict[UUID, Row]
 Fact: TypeAlias = tuple[Recorded, Event]
 
@@ -33,6 +34,7 @@ VIEWS: Mapping[str, View] = {
     "runs": View("runs", RunView, RUN_TYPES, run_key, project_run),
     "workflows": View("workflows", WorkflowView, WORKFLOW_TYPES, workflow_key, project_workflow),
     "workers": View("workers", WorkerView, WORKER_TYPES, worker_key, project_worker),
+    "limits": View("limits", LimitView, LIMIT_TYPES, limit_key, project_limit),
 }
 _UNVIEWED = frozenset(EVENTS) - frozenset[str]().union(*(view.types for view in VIEWS.values()))
 

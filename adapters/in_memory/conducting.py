@@ -9,10 +9,12 @@ from uuid import UUID
 
 from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
+from domain.crowding import Member
 from domain.dependencies import Standing, settle
-from domain.dispatching import Host, Waiting, room
-from domain.events import ENDS
+from domain.dispatching import Host, Load, Waiting, allowances
+from domain.events import ENDS, LimitChanged
 from domain.lease_clock import LEASE_TERM, LeaseClock
+from domain.limit import Quota
 from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, Notes, Settled, Silent, Survey
 from domain.workflow import FAILURES
 
@@ -43,6 +45,7 @@ class ConductorMemoryTurn(MemoryTurn):
         for task, by in notes.moved.items():
             if task in rows.queue:
                 rows.queue[task] = replace(rows.queue[task], key=rows.queue[task].key + by)
+        rows.limits |= {one.scope: one for one in notes.limits}
         _drop(rows.queue, notes.left)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
         cancelled = set(notes.cancelled)
@@ -105,12 +108,40 @@ class ConductorMemoryTurn(MemoryTurn):
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now; the lease clock; the workers; the waiting tasks that there is room for."""
         rows, hosts = self._rows, self._hosts()
-        due = min((timer.due for timer in rows.timers.values()), default=None)
-        queue, first = sorted(rows.queue.values()), list[Waiting]()
-        for kind, slots in room(hosts, rows.clock.seconds).items():
-            first += [task for task in queue if (task.pool, task.executor) == kind][: min(slots, grants)]
-        streams = self.log.load([task.task for task in first])
-        return Survey(self._agenda(limit), rows.clock, due, hosts, first, streams)
+        load, queue = self._load(), sorted(rows.queue.values())
+        first: list[Waiting] = []
+        for lane, most in allowances({task.lane for task in queue}, hosts, load, rows.clock.seconds).items():
+            first += [task for task in queue if task.lane == lane][: min(most, grants)]
+        due = min([*(timer.due for timer in rows.timers.values()), *self._next_starts(load)], default=None)
+        return Survey(self._agenda(limit), rows.clock, due, hosts, load, first, self._crowd())
+
+    def _load(self) -> Load:
+        rows, quotas = self._rows, dict[str, Quota]()
+        for scope, limit in rows.limits.items():
+            started = len(self._counted(limit))
+            quotas[scope] = Quota(limit.max_running, limit.rate, started)
+        return Load(Counter(lease.lane for lease, _ in rows.leases.values()), quotas)
+
+    def _counted(self, limit: LimitChanged) -> list[datetime]:
+        """When those were given a slot that the rate counts now."""
+        since = self._now - limit.rate.per if limit.rate else self._now
+        return [at for scope, at in self._rows.starts if scope == limit.scope and at > since]
+
+    def _next_starts(self, load: Load) -> list[datetime]:
+        rows = self._rows
+        waited_for = {scope for task in rows.queue.values() for scope in task.lane.scopes}
+        return [
+            min(self._counted(rows.limits[scope])) + quota.rate.per
+            for scope, quota in load.quotas.items()
+            if quota.rate and quota.started >= quota.rate.starts and scope in waited_for
+        ]
+
+    def _crowd(self) -> list[Member]:
+        rows = self._rows
+        queued = [Member(task.task, task.lane, held=False) for task in rows.queue.values() if task.lane.crowd]
+        crowds = {member.lane.crowd for member in queued}
+        held = [lease for lease, _ in rows.leases.values() if lease.lane.crowd in crowds]
+        return [*queued, *(Member(lease.task, lease.lane, held=True) for lease in held if lease.lane.crowd)]
 
     def _agenda(self, limit: int) -> Agenda:
         rows = self._rows
@@ -163,6 +194,7 @@ class ConductorMemoryTurn(MemoryTurn):
                 beat.received_at,
                 beat.heard,
                 row.granted_at,
+                row.registered.labels,
             )
             for worker_id, row in self._rows.workers.items()
             if not row.lost and (beat := self._beat(row))
@@ -187,6 +219,7 @@ class ConductorMemoryTurn(MemoryTurn):
         _drop(rows.timers, [(timer.task, timer.kind) for timer in dealt.timed])
         _drop(rows.leases, dealt.closed)
         _drop(rows.queue, dealt.unqueued)
+        rows.starts += dealt.starts
         rows.leases |= {lease.run_id: (lease, False) for lease in dealt.leases}
         for worker_id, generation in dealt.lost:
             if rows.workers[worker_id].registered.generation == generation:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from domain.dispatching import Waiting
-from domain.events import WorkerRegistered
+from domain.events import LimitChanged, WorkerRegistered
 from domain.lease_clock import LeaseClock
 from domain.ports.conducting import Edge, Need, NewLease, Timer, TimerKind
 
@@ -37,7 +37,7 @@ class WorkerRow:
 class Rows:
     """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, need, upstream), with the
     end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end. `fail_fast`:
-    workflow -> the task for which it is to be cancelled."""
+    workflow -> the task for which it is to be cancelled. `limits`: by scope. `starts`: (scope, when)."""
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
@@ -54,10 +54,12 @@ class Rows:
     last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     fail_fast: dict[UUID, UUID | None] = field(default_factory=dict[UUID, UUID | None])
+    limits: dict[str, LimitChanged] = field(default_factory=dict[str, LimitChanged])
+    starts: list[tuple[str, datetime]] = field(default_factory=list[tuple[str, datetime]])
 
     def copy(self) -> "Rows":
         """Rows that change apart from these."""
-        copied = Rows(self.clock)
+        copied = Rows(self.clock, starts=list(self.starts))
         for name in _TABLES:
             setattr(copied, name, dict(getattr(self, name)))
         return copied
@@ -65,12 +67,12 @@ class Rows:
     def become(self, other: "Rows") -> None:
         """Take on all that `other` holds, but the answer to the last probe, which is not the conductor's."""
         answered, answered_at = self.clock.answered, self.clock.answered_at
-        for name in _TABLES:
+        for name in (*_TABLES, "starts"):
             setattr(self, name, getattr(other, name))
         self.clock = replace(other.clock, answered=answered, answered_at=answered_at)
 
 
 _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
-    "fail_fast",
+    "fail_fast", "limits",
 )  # fmt: skip

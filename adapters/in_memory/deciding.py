@@ -8,7 +8,7 @@ from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog
 from domain import events as e
-from domain import task
+from domain import limit, task
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
@@ -16,6 +16,7 @@ from domain.commands import (
     PauseTask,
     ResumeTask,
     RetryTask,
+    SetLimit,
     SetPriority,
     SubmitTask,
     SubmitTasks,
@@ -23,13 +24,14 @@ from domain.commands import (
 )
 from domain.dependencies import requirements, settle, standing
 from domain.errors import NotFound, Rejected, TaskIdTaken
-from domain.folding import task_of, workflow_of
+from domain.folding import limit_of, task_of, workflow_of
+from domain.limit import limit_stream
 from domain.messages import Cause, Json, is_uuid
 from domain.ports.log import NewId
 from domain.recorded import new_events
 from domain.reports import LogEnd, RunError, RunFinish, RunStart
 from domain.specs import TaskSpec
-from domain.submitting import once_more, submit_task, submit_workflow
+from domain.submitting import Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
@@ -97,6 +99,12 @@ class Decisions:
                 spec = once_more(state, command.new_task_id)
                 stream = self._submit(spec, command.namespace, cause, retry_of)
                 return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
+            case SetLimit():
+                stream = limit_stream(command.whole)
+                before = limit_of(self.log.load([stream]).get(stream, ()))
+                wanted = limit.Set(command.whole, command.max_running, command.rate, cause.actor)
+                self._append(stream, limit.decide(before, wanted), command.namespace, cause)
+                return accepted.model_copy(update={"id": stream})
             case CancelWorkflow(workflow_id=workflow_id):
                 stream = self._named(command.namespace, f"workflow {workflow_id}")
                 whole = workflow_of(self.log.load([stream])[stream])
@@ -120,7 +128,8 @@ class Decisions:
         stream, namespace = self.new_id(), command.namespace
         name = command.workflow_id or str(stream)
         tasks = [(spec, self.new_id()) for spec in command.tasks]
-        first, rest = submit_workflow((name, stream), tasks, self._upstream(namespace), "base", command.on_failure)
+        whole = Whole(name, stream, command.on_failure, command.max_parallel)
+        first, rest = submit_workflow(whole, tasks, self._upstream(namespace), "base")
         self._claim(namespace, f"workflow {name}", stream)
         for spec, one in tasks:
             self._claim(namespace, spec.task_id or str(one), one)
@@ -133,6 +142,8 @@ class Decisions:
         events = self.log.load([stream])[stream]
         if events[0].type.startswith("workflow."):
             return self._step_workflow(workflow_of(events), cause)
+        if not events[0].type.startswith("task."):
+            return False
         state = task_of(events)
         decision = self._next(state)
         return decision is not None and self._change(stream, decision, cause)

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from domain.limit_view import LimitView
 from domain.recorded import Recorded
 from domain.run_view import RunView
 from domain.task_view import TaskView
@@ -34,6 +35,11 @@ def worker(row: WorkerView) -> dict[str, Any]:
     """A worker of whose beats nothing is known."""
     shown = plain(row)
     return shown | {"version": shown.pop("software"), "last_beat": None, "held": []}
+
+
+def limit(row: LimitView) -> dict[str, Any]:
+    """A limit."""
+    return {name: value for name, value in plain(row).items() if name != "id"}
 
 
 def event(one: Recorded) -> dict[str, Any]:

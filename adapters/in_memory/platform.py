@@ -110,6 +110,9 @@ class MemoryPlatform:
     async def workers(self) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.workers(None)).body))
 
+    async def limits(self) -> Sequence[View]:
+        return cast("list[View]", orjson.loads((await self.queries.limits(None)).body))
+
     async def projections(self) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.projections()).body))
 

@@ -12,6 +12,7 @@ from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.views import MemoryViews
 from adapters.task_listing import check, cursor, read_cursor, statuses
 from domain.errors import AmbiguousId
+from domain.limit_view import LimitView
 from domain.messages import is_uuid
 from domain.ports.handling import CommandKey, Outcome
 from domain.ports.querying import (
@@ -129,6 +130,13 @@ class MemoryQueries:
                     _json(documents.worker(cast("WorkerView", row))), row.version, row.position, await self.head()
                 )
         return None
+
+    async def limits(self, allowed: Allowed) -> Listed:
+        """The limits that were set in these namespaces, and those of pools."""
+        rows = [cast("LimitView", row) for row in self._views.tables["limits"].values()]
+        shown = [row for row in rows if (row.max_running, row.starts) != (None, None)]
+        near = [row for row in shown if allowed is None or row.namespace in allowed or row.scope.startswith("pool:")]
+        return self._listed([documents.limit(row) for row in sorted(near, key=lambda row: row.scope)])
 
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`."""

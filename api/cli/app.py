@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from api.cli.history import HistoryCommands
+from api.cli.limits import LimitCommands
 from api.cli.operations import OperationCommands
 from api.cli.parameters import Connect
 from api.cli.submitting import SubmitCommands
@@ -23,7 +24,7 @@ def client_app(connect: Connect, version: str) -> App:
         suppress_keyboard_interrupt=False,
     )
     submits, tasks, history = SubmitCommands(connect), TaskCommands(connect), HistoryCommands(connect)
-    operations = OperationCommands(connect)
+    operations, limits = OperationCommands(connect), LimitCommands(connect)
     for command in (
         submits.run,
         submits.submit,
@@ -41,6 +42,10 @@ def client_app(connect: Connect, version: str) -> App:
         app.command(command)
     worker = App(name="worker", help="The workers.")
     worker.command(operations.workers, name="ls")
+    limit = App(name="limit", help="How many tasks may run at once, and start in a span.")
+    limit.command(limits.set_limit, name="set")
+    limit.command(limits.limits, name="ls")
+    app.command(limit)
     projection = App(name="projection", help="The views and their followers of the log.")
     projection.command(operations.projections, name="ls")
     app.command(worker)

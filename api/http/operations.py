@@ -1,4 +1,4 @@
-"""For operators: workers, followers of the log, dead letters."""
+"""For operators: workers, limits, followers of the log, dead letters."""
 
 from typing import Annotated
 
@@ -34,6 +34,12 @@ async def worker(request: Request, worker_id: str) -> Response:
     if found is None:
         raise NotFound(NOT_FOUND)
     return Response(found.body, 200, {"X-Position": str(found.head)}, "application/json")
+
+
+@router.get("/v1/limits", openapi_extra=needs("tasks:read"))
+async def limits(request: Request) -> Response:
+    """The limits that were set in the namespaces of the token, and those of pools."""
+    return answers.page(request, await api_of(request).queries.limits(principal_of(request).namespaces))
 
 
 @router.get("/v1/projections", openapi_extra=READS)

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
+from domain.crowding import Member
 from domain.dependencies import Standing
-from domain.dispatching import Host, Waiting
-from domain.events import WorkerRegistered
+from domain.dispatching import Host, Load, Waiting
+from domain.events import LimitChanged, WorkerRegistered
+from domain.lanes import Lane
 from domain.lease_clock import LeaseClock
 from domain.ports.log import AppendingTurn
-from domain.recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Notes:
     `left`: tasks that were queued before and are not now. `moved`: by how much the keys of those in the queue change.
     `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
     `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `workers`: (stream, registration), the
-    last of each worker.
+    last of each worker. `limits`: the last change of each.
     """
 
     queued: Sequence[Waiting] = ()
@@ -73,6 +74,7 @@ class Notes:
     cancelled: Sequence[UUID] = ()
     fail_fast: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
+    limits: Sequence[LimitChanged] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +110,17 @@ class Agenda:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Where things stand at the beginning of a round. `hosts`: the workers that are not lost and have beaten in their
-    current generation. `waiting`: the least queued tasks of each (pool, executor), as many as there is room for.
-    `streams`: the events of these tasks. `next_due`: when the next timer is due."""
+    current generation. `load`: what counts for limits. `waiting`: the least queued tasks of each lane, as many as there
+    is room for. `crowd`: who is queued, or held, where one that is queued may cost a task its place. `next_due`: when
+    the next timer is due, or the next task may start that waits for a rate."""
 
     agenda: Agenda
     clock: LeaseClock
     next_due: datetime | None = None
     hosts: Sequence[Host] = ()
+    load: Load = field(default_factory=Load)
     waiting: Sequence[Waiting] = ()
-    streams: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict[UUID, Sequence[Recorded]])
+    crowd: Sequence[Member] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class NewLease:
     worker_id: str
     generation: int
     until: float
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,8 @@ class Dealt:
 
     `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such. `complete`, `failing`: workflows; these need not
     fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
-    given its last lease.
+    given its last lease. `crowded_out`: tasks that are cancelled for others. `starts`: (scope, when), once for each
+    lease that the rate of the scope counts.
     """
 
     settled: Sequence[UUID] = ()
@@ -170,12 +176,14 @@ class Dealt:
     unqueued: Sequence[UUID] = ()
     leases: Sequence[NewLease] = ()
     granted: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    crowded_out: Sequence[UUID] = ()
+    starts: Sequence[tuple[str, datetime]] = ()
 
     @property
     def grants_alone(self) -> bool:
         """Whether nothing is dealt with but tasks that leave the queue."""
         others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.closed, self.lost)
-        return not any(others)
+        return not any(others) and not self.crowded_out
 
     @property
     def nothing(self) -> bool:
@@ -201,7 +209,7 @@ class ConductorTurn(AppendingTurn, Protocol):
 
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
-        most `grants` waiting tasks of a pool and executor."""
+        most `grants` waiting tasks of a lane."""
         ...
 
     async def set_clock(self, clock: LeaseClock) -> None:

@@ -78,6 +78,10 @@ class Reading(Protocol):
         """All workers."""
         ...
 
+    async def limits(self) -> Sequence[View]:
+        """The limits that were set."""
+        ...
+
     async def projections(self) -> Sequence[View]:
         """The followers of the log and how far behind they are."""
         ...

@@ -140,6 +140,10 @@ class Queries(Protocol):
         """One worker, by its id."""
         ...
 
+    async def limits(self, allowed: Allowed) -> Listed:
+        """The limits that were set in these namespaces, and those of pools."""
+        ...
+
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`; None while there is none."""
         ...

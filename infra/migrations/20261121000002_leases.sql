@@ -14,6 +14,7 @@ CREATE TABLE lease_clock (
 INSERT INTO lease_clock DEFAULT VALUES;
 
 -- Open leases only. Holder, fence and generation repeat the log; `until` (lease clock) and `accepted` live here alone.
+-- `lane`: which limits count it.
 CREATE TABLE leases (
   run_id uuid PRIMARY KEY,
   fence int NOT NULL,
@@ -21,7 +22,8 @@ CREATE TABLE leases (
   worker_id text NOT NULL,
   generation int NOT NULL,
   accepted boolean NOT NULL DEFAULT false,
-  until double precision NOT NULL
+  until double precision NOT NULL,
+  lane uuid
 );
 CREATE INDEX leases_until_idx ON leases (until);
 

@@ -4,15 +4,38 @@ SET ROLE tally_owner;
 -- What waits for what, as of the conductor's position: changed only in its turns, and as good as empty when all is done.
 -- The rows come and go fast, so they are cleaned up early.
 
--- Queued tasks. `key`: queued at, put back by priority; constant, so the order is an index.
+-- Queued tasks. `key`: queued at, put back by priority; constant, so the order is an index. `crowd`: where a task is
+-- cancelled rather than have this one wait.
 CREATE TABLE conductor_queue (
   task uuid PRIMARY KEY,
-  pool text NOT NULL,
-  executor text NOT NULL,
+  lane uuid NOT NULL,
+  crowd text,
   key timestamptz NOT NULL,
   position bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
-CREATE INDEX conductor_queue_order_idx ON conductor_queue (pool, executor, key, position);
+CREATE INDEX conductor_queue_order_idx ON conductor_queue (lane, key, position);
+CREATE INDEX conductor_queue_crowd_idx ON conductor_queue (crowd) WHERE crowd IS NOT NULL;
+
+-- What the tasks of a lane have in common: what they need of a worker, and which limits count them. Kept for a day or so
+-- after the last of them.
+CREATE TABLE conductor_lanes (
+  lane uuid PRIMARY KEY,
+  crowd text,
+  facts jsonb NOT NULL
+);
+
+-- Limits that were set, and, where a rate is, when each task that it counts was given a slot, for as long as it counts.
+CREATE TABLE conductor_limits (
+  scope text PRIMARY KEY,
+  max_running int,
+  starts int,
+  per interval
+);
+CREATE TABLE conductor_starts (
+  scope text NOT NULL,
+  at timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
+CREATE INDEX conductor_starts_idx ON conductor_starts (scope, at);
 
 -- What blocked tasks need: of the edges of each need at least so many met; `open` are those that have not ended.
 CREATE TABLE conductor_needs (
@@ -86,19 +109,22 @@ CREATE TABLE conductor_workers (
   pool text NOT NULL,
   slots int NOT NULL,
   executors text[] NOT NULL,
+  labels jsonb NOT NULL DEFAULT '{}',
   since double precision NOT NULL,
   lost boolean NOT NULL DEFAULT false,
   granted_at timestamptz NOT NULL DEFAULT 'epoch'
 );
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers,
+GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs,
+  conductor_edges, conductor_settled, conductor_timers,
   conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_app;
-GRANT SELECT ON conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers,
+GRANT SELECT ON conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs,
+  conductor_edges, conductor_settled, conductor_timers,
   conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_read;
 RESET ROLE;
 
 -- migrate:down
 SET ROLE tally_owner;
-DROP TABLE conductor_queue, conductor_needs, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
+DROP TABLE conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
   conductor_members, conductor_cancels, conductor_workers;
 RESET ROLE;

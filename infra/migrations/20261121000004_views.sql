@@ -121,14 +121,27 @@ CREATE TABLE workers (
 );
 CREATE INDEX ON workers (worker_id);
 
-GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers TO tally_app;
-GRANT SELECT ON tasks, runs, workflows, workers TO tally_read;
+CREATE TABLE limits (
+  id uuid PRIMARY KEY,
+  scope text NOT NULL,
+  namespace text NOT NULL,
+  max_running int,
+  starts int,
+  per text,
+  by text NOT NULL,
+  updated_at timestamptz NOT NULL,
+  version bigint NOT NULL,
+  position bigint NOT NULL
+);
+
+GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers, limits TO tally_app;
+GRANT SELECT ON tasks, runs, workflows, workers, limits TO tally_read;
 
 -- An empty table of the view's shape, in the schema `rebuild`; what an abandoned rebuild left is dropped.
 CREATE FUNCTION begin_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE IF EXISTS rebuild.%I', view);
@@ -143,7 +156,7 @@ END $$;
 CREATE FUNCTION finish_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE public.%I', view);

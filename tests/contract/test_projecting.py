@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -16,12 +17,15 @@ from consumers.projector import Project
 from consumers.rebuilding import rebuild
 from domain import events as e
 from domain.ids import derived_id
+from domain.limit import limit_stream
+from domain.placing import Rate
 from domain.ports.log import PAGE_BYTES, Seat
 from domain.ports.projecting import ProjectorTurn
 from domain.ports.rebuilding import Rebuild
 from domain.recorded import NewEvent, new_events
 from domain.specs import Container, TaskSpec
 from domain.submitting import submit_task
+from domain.task_view import TaskView
 from domain.views import VIEWS, Rows
 from tests.support.ended_tasks import Hands
 from tests.support.histories import (
@@ -83,17 +87,24 @@ async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
 
 
 GRAPH = e.WorkflowSubmitted(workflow_id="F1", tasks=(e.Node(task_id="a", stream=TASK_2),))
+LIMIT = limit_stream("namespace:default")
+LIMITS: list[e.Event] = [
+    e.LimitChanged(scope="namespace:default", max_running=5, by="alice"),
+    e.LimitChanged(scope="namespace:default", rate=Rate(starts=9, per=timedelta(seconds=90)), by="bob"),
+]
 MIXED: list[NewEvent] = [
     *whole(TASK),
     *new_events(WORKFLOW, 0, "default", [GRAPH], CAUSE),
     *whole(TASK_2)[:4],
     *new_events(WORKER, 0, "_", [registered()], CAUSE),
+    *new_events(LIMIT, 0, "default", LIMITS, CAUSE),
 ]
 EXPECTED_IDS = {
     "tasks": [TASK, TASK_2, TASK_3],
     "runs": [run_id(1, TASK), run_id(1, TASK_2), run_id(1, TASK_3)],
     "workflows": [WORKFLOW],
     "workers": [WORKER],
+    "limits": [LIMIT],
 }
 
 
@@ -160,7 +171,9 @@ async def test_a_rebuild_names_the_rows_that_were_wrong_and_rights_them(place: P
     await place.project()
     right = await place.live()
     async with place.seat.turn() as turn:
-        wrong = right["tasks"][TASK]._replace(status="lost-in-a-defect", position=7)
+        task = right["tasks"][TASK]
+        assert isinstance(task, TaskView)
+        wrong = task._replace(status="lost-in-a-defect", position=7)
         await turn.store({"tasks": {TASK: wrong}})
 
     async with place.rebuild(["tasks"]) as target:

@@ -22,6 +22,8 @@ from adapters.views import ProjectorPgTurn
 from consumers.projector import Project
 from domain import events as e
 from domain.errors import AmbiguousId, BadQuery
+from domain.limit import limit_stream
+from domain.placing import Rate
 from domain.ports.handling import CommandKey, Outcome
 from domain.ports.querying import SORTS, Allowed, EventFilter, Listed, Queries, Read, TaskFilter
 from domain.recorded import NewEvent, new_events
@@ -72,6 +74,17 @@ GRAPH = e.WorkflowSubmitted(
     workflow_id="F1",
     tasks=(e.Node(task_id="T1", stream=TASK), e.Node(task_id="T2", stream=TASK_2, depends_on=("T1",))),
 )
+NINE = Rate(starts=9, per=timedelta(seconds=90))
+
+
+def limit(scope: str, most: int | None = None, rate: Rate | None = None, by: str = "alice") -> e.LimitChanged:
+    return e.LimitChanged(scope=scope, max_running=most, rate=rate, by=by)
+
+
+def limits(namespace: str, *events: e.LimitChanged) -> list[NewEvent]:
+    return new_events(limit_stream(events[0].scope), 0, namespace, events, CAUSE)
+
+
 HISTORY: list[NewEvent] = [
     *whole(TASK, HELLO, "analytics"),
     *new_events(WORKFLOW, 0, "analytics", [GRAPH], CAUSE),
@@ -79,6 +92,10 @@ HISTORY: list[NewEvent] = [
     *new_events(TASK_3, 0, "other", [submitted(HELLO), queued(), leased(task=TASK_3)], OTHER_CAUSE),
     *new_events(TASK_4, 0, "analytics", [submitted(SLEEP, "T4"), queued("T4")], CAUSE),
     *new_events(WORKER, 0, "_", [registered()], CAUSE),
+    *limits("analytics", limit("namespace:analytics", 5), limit("namespace:analytics", rate=NINE, by="bob")),
+    *limits("default", limit("pool:gpu", 2)),
+    *limits("other", limit("key:other/k", 3)),
+    *limits("analytics", limit("key:analytics/gone", 1), limit("key:analytics/gone")),
 ]
 NAMES = [
     ("analytics", "task", "T1", TASK),
@@ -323,16 +340,16 @@ async def test_an_event_is_shown_with_its_data_and_its_cause(queries: Queries) -
 @pytest.mark.parametrize(
     ("asked", "positions", "up_to"),
     [
-        ({}, [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14], 15),
-        ({"allowed": None}, list(range(1, 16)), 15),
-        ({"after": 8}, [9, 13, 14], 15),
+        ({}, [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 16, 17, 20, 21], 21),
+        ({"allowed": None}, list(range(1, 22)), 21),
+        ({"after": 8}, [9, 13, 14, 16, 17, 20, 21], 21),
         ({"after": 8, "limit": 2}, [9, 13], 13),
-        ({"after": 15}, [], 15),
-        ({"types": ["task.queued.v1"], "allowed": BOTH}, [2, 11, 14], 15),
-        ({"correlation": "other-chain", "allowed": BOTH}, [10, 11, 12], 15),
+        ({"after": 21}, [], 21),
+        ({"types": ["task.queued.v1"], "allowed": BOTH}, [2, 11, 14], 21),
+        ({"correlation": "other-chain", "allowed": BOTH}, [10, 11, 12], 21),
         ({"actor": "carol", "allowed": BOTH, "limit": 1}, [10], 10),
-        ({"since": NOW - timedelta(days=9000), "after": 13}, [14], 15),
-        ({"until": NOW - timedelta(days=9000)}, [], 15),
+        ({"since": NOW - timedelta(days=9000), "after": 13}, [14, 16, 17, 20, 21], 21),
+        ({"until": NOW - timedelta(days=9000)}, [], 21),
     ],
 )
 async def test_the_feed_is_the_log_after_a_position(
@@ -372,6 +389,20 @@ async def test_workers_are_shown_by_their_id(queries: Queries) -> None:
     assert (shown["held"], shown["executors"]) == ([], ["docker", "noop"])
     assert (await queries.workers(OURS)).count == 1
     assert await queries.worker("W2", OURS) is None
+
+
+async def test_limits_are_shown_where_they_hold_and_while_they_do(queries: Queries) -> None:
+    shown = json.loads((await queries.limits(OURS)).body)
+
+    assert [(row["scope"], row["max_running"], row["starts"], row["per"], row["by"]) for row in shown] == [
+        ("namespace:analytics", None, 9, "PT90S", "bob"),
+        ("pool:gpu", 2, None, None, "alice"),
+    ]
+    assert [row["scope"] for row in json.loads((await queries.limits(None)).body)] == [
+        "key:other/k",
+        "namespace:analytics",
+        "pool:gpu",
+    ]
 
 
 async def test_an_outcome_is_shown_to_its_sender_and_to_who_may_see_its_stream(queries: Queries) -> None:

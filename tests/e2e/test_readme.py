@@ -25,6 +25,7 @@ DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
+LIMITS = "docs/how-to/limits.md"
 
 
 @contextmanager
@@ -107,6 +108,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         votes = typed(tmp_path, {**environment, "PYTHONPATH": str(ROOT)}, sys.executable, "-c", vote.text)
         tries = typed(tmp_path, environment, *shell, script(RETRIES))
         times = typed(tmp_path, environment, *shell, script(TIMES))
+        limited = typed(tmp_path, environment, *shell, script(LIMITS))
         paused = typed(tmp_path, environment, *shell, script(PAUSING))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
@@ -129,6 +131,9 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "failed again\n" in tries
     assert "Retry of" in tries
     assert "times  default  failed  2 expired 1 failed 1 succeeded\n" in times
+    assert "reports  default  succeeded  3 succeeded\n" in limited
+    assert "key:default/database" in limited
+    assert "1000/PT60S" in limited
     assert "Paused for wait for the audit\n" in paused
     assert [name in paused for name in ("paused", "resumed", "succeeded")] == [True] * 3
     assert granted["scope"] == "tasks:read ns:default"

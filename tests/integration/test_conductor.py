@@ -10,12 +10,13 @@ import psycopg
 import pytest
 
 from adapters.beat_store import PgBeatStore
-from adapters.conductor_sql import WAITING
+from adapters.conductor_sql import CROWD, LANES, WAITING
 from adapters.event_log import connect
 from adapters.in_memory.traces import NoTraces
 from consumers.conductor import Conductor
 from consumers.timekeeper import Probes
 from domain.errors import Superseded
+from domain.lanes import Lane
 from domain.ports.broker import Outgoing
 from domain.ports.handling import Beat
 from domain.reports import Probe
@@ -185,42 +186,28 @@ async def seconds(there: PgWorld, least: float) -> bool:
     return row is not None and row[0] >= least
 
 
-async def test_statements_of_a_round_use_indexes_however_long_the_queue(pg: Database) -> None:
-    with psycopg.connect(pg.owner) as owner:
-        owner.execute(
-            "INSERT INTO conductor_queue SELECT gen_random_uuid(), 'default', 'noop', now(), n "
-            "FROM generate_series(1, 20000) n"
-        )
-        owner.execute("ANALYZE conductor_queue")
-        plan = owner.execute(
-            "EXPLAIN SELECT * FROM conductor_queue WHERE pool = 'default' AND executor = 'noop' "
-            "ORDER BY key, position LIMIT 4"
-        ).fetchall()
-
-    assert "conductor_queue_order_idx" in str(plan)
-
-
 QUEUED = """
-WITH tasks AS (
-  SELECT uuid_floor(now() + n * interval '1 ms') AS id, n FROM generate_series(1, 20000) AS n), stored AS (
-  INSERT INTO events (originator_id, originator_version, topic, state, event_id, recorded_at, namespace,
-    correlation_id, causation_id, actor)
-  SELECT id, version, 'task.queued.v1', repeat('x', 300)::bytea, gen_random_uuid(), now(), 'default', '', '', ''
-  FROM tasks CROSS JOIN generate_series(1, 2) AS version)
-INSERT INTO conductor_queue (task, pool, executor, key, position) SELECT id, 'default', 'docker', now(), n FROM tasks
+INSERT INTO conductor_queue (task, lane, key, position)
+SELECT gen_random_uuid(), CASE WHEN n <= 10000 THEN %s::uuid ELSE %s::uuid END, now(), n
+FROM generate_series(1, 20000) AS n
 """
 
 
-async def test_a_long_queue_and_a_long_log_are_not_read_whole_for_a_few_free_slots(pg: Database) -> None:
+async def test_a_long_queue_is_not_read_whole_for_its_lanes_or_for_a_few_free_slots(pg: Database) -> None:
+    lanes = [Lane("default", "default", "docker"), Lane("other", "default", "docker")]
     async with world(pg) as there:
         await there.register("w1", slots=8)
         async with there.seat() as seat:
             await settle(conductor(seat))
         with psycopg.connect(pg.owner, autocommit=True) as owner:
-            owner.execute(QUEUED)
+            owner.execute(QUEUED, [lane.id for lane in lanes])
             owner.execute("ANALYZE")
             cursor = psycopg.ClientCursor(owner)
-            plan = cursor.execute(f"EXPLAIN {WAITING}".encode(), (400, 15.0)).fetchall()
+            own = [lane.id for lane in lanes]
+            plans = [
+                cursor.execute(f"EXPLAIN {statement}".replace("%b", "%s").encode(), values).fetchall()
+                for statement, values in ((LANES, ()), (CROWD, ()), (WAITING, (own, [8, 8])))
+            ]
 
-    scanned = [line for (line,) in plan if "Seq Scan on events" in line]
-    assert [line for line in scanned if " rows=1 " not in line] == [], "\n".join(line for (line,) in plan)
+    for plan in plans:
+        assert "Seq Scan on conductor_queue" not in str(plan), "\n".join(line for (line,) in plan)

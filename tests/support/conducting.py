@@ -30,7 +30,7 @@ from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.reports import RegisterWorker, RunFinish, RunStart
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec
-from domain.submitting import submit_task, submit_workflow
+from domain.submitting import Whole, submit_task, submit_workflow
 from domain.task_states import Held, Task
 from tests.support.ended_tasks import NOW, Hands
 
@@ -112,11 +112,15 @@ class World(ABC):
     async def left_over(self) -> int:
         """Rows that still wait for something."""
 
-    async def register(self, worker_id: str, slots: int = 4, pool: str = "default", instance: int = 1) -> None:
+    async def register(
+        self, worker_id: str, slots: int = 4, pool: str = "default", instance: int = 1, **labels: str
+    ) -> None:
         """A worker comes up, and beats."""
         own = worker_stream(worker_id)
         rows = (await self.load([own])).get(own, [])
-        command = RegisterWorker(worker_id=worker_id, instance=UUID(int=instance), engine="e", pool=pool, slots=slots)
+        command = RegisterWorker(
+            worker_id=worker_id, instance=UUID(int=instance), engine="e", pool=pool, slots=slots, labels=labels
+        )
         state = worker_of(rows)
         await self.append(new_events(own, len(rows), "", worker.register(state, command, alive=False), CAUSE))
         await self.beat(worker_id, state.registered.generation + 1 if state else 1)
@@ -129,11 +133,15 @@ class World(ABC):
             await self.append(new_events(own, 0, "default", submit_task(one, own, upstream, "image"), CAUSE))
 
     async def submit_workflow(
-        self, *specs: TaskSpec, upstream: Sequence[str] = (), on_failure: OnFailure = "skip-downstream"
+        self,
+        *specs: TaskSpec,
+        upstream: Sequence[str] = (),
+        on_failure: OnFailure = "skip-downstream",
+        max_parallel: int | None = None,
     ) -> None:
         tasks = [(one, stream(one.task_id or "")) for one in specs]
         outer = {name: stream(name) for name in upstream}
-        submitted, first = submit_workflow(("W", WORKFLOW), tasks, outer, "image", on_failure)
+        submitted, first = submit_workflow(Whole("W", WORKFLOW, on_failure, max_parallel), tasks, outer, "image")
         new = new_events(WORKFLOW, 0, "default", [submitted], CAUSE)
         for own, events in first.items():
             new += new_events(own, 0, "default", events, CAUSE)

@@ -288,6 +288,20 @@ def test_a_paused_task_says_who_paused_it_and_runs_when_it_is_resumed(tally: Ter
     assert json.loads(tally.out)["status"] == "succeeded"
 
 
+def test_limits_are_set_listed_and_lifted(tally: Terminal) -> None:
+    assert tally("limit", "set", "namespace:default", "--max-running", "5") == 0
+    assert tally("limit", "set", "key:report", "--rate", "100/PT1M") == 0
+    assert tally("limit", "ls") == 0
+    assert re.search(r"key:default/report +any +100/PT60S", tally.out)
+    assert re.search(r"namespace:default +5 +any", tally.out)
+    assert tally("limit", "set", "namespace:default") == 0
+    assert tally("limit", "ls", "-o", "name") == 0
+    assert tally.out == "key:default/report\n"
+    assert tally("limit", "set", "namespace:default", "--rate", "100") == 2
+    assert "give a number and a span, as 100/PT1M" in tally.err
+    assert tally("limit", "set", "everything") == 5
+
+
 def test_a_task_that_has_not_ended_is_not_run_once_more(tally: Terminal) -> None:
     tally.endings["T1"] = None
     tally("run", "--task-id", "T1", "busybox")

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from domain import events as e
+from domain.placing import Rate
 from domain.ports.handling import NameKey
 from domain.recorded import Recorded
 from domain.work import Reply
@@ -121,6 +123,39 @@ async def test_a_reply_and_its_repeat_name_the_position_of_the_last_event_that_f
 
     assert first.position == again.position == len(desk.types)
     assert again.duplicate
+
+
+async def test_a_limit_is_set_and_changed_and_setting_it_again_changes_nothing() -> None:
+    desk = Desk()
+    first = await desk.reply(command("limit.set.v1", {"scope": "namespace:default", "max_running": 5}, COMMAND))
+    again = await desk.reply(command("limit.set.v1", {"scope": "namespace:default", "max_running": 5}, COMMAND_2))
+    rate = {"starts": 9, "per": "PT1M"}
+    other = await desk.reply(command("limit.set.v1", {"scope": "key:report", "rate": rate}, COMMAND_3))
+
+    assert [one.version for one in (first, again, other)] == [1, 1, 1]
+    assert [row.event() for row in desk.store.log.events] == [
+        e.LimitChanged(scope="namespace:default", max_running=5, by="client"),
+        e.LimitChanged(scope="key:default/report", rate=Rate(starts=9, per=timedelta(minutes=1)), by="client"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"scope": "namespace:default", "max_running": -1}, "schema"),
+        ({"scope": "namespace:default", "rate": {"starts": 0, "per": "PT1M"}}, "schema"),
+        ({"scope": "everything", "max_running": 1}, "schema"),
+        ({"scope": "namespace:analytics", "namespace": "default", "max_running": 1}, "schema"),
+        ({"scope": "namespace:default", "max_running": 1}, "not-allowed"),
+        ({"scope": "pool:default", "namespace": "analytics", "max_running": 1}, "not-allowed"),
+    ],
+)
+async def test_a_limit_that_makes_no_sense_or_is_not_the_sender_s_to_set_is_refused(
+    body: dict[str, object], refused: str
+) -> None:
+    desk = Desk()
+    assert code(await desk.reply(command("limit.set.v1", body, user="narrow"))) == refused
+    assert desk.types == []
 
 
 async def test_a_task_is_given_another_priority_by_its_name() -> None:

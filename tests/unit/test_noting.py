@@ -11,6 +11,7 @@ from consumers.noting import TYPES, notes_of
 from domain import events as e
 from domain.dispatching import Waiting, queue_key
 from domain.ids import derived_id
+from domain.lanes import Lane
 from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
 from domain.reports import RunFinish
@@ -39,7 +40,7 @@ async def test_a_queued_task_is_noted_with_its_place_in_the_queue() -> None:
 
     notes = await noted(world)
 
-    assert notes == Notes(queued=(Waiting(queue_key(NOW, 7), 2, stream("a"), "default", "noop"),))
+    assert notes == Notes(queued=(Waiting(queue_key(NOW, 7), 2, stream("a"), Lane("default", "default", "noop")),))
 
 
 async def test_a_change_of_priority_moves_a_task_in_the_queue_whether_it_was_queued_before_or_in_the_page() -> None:

@@ -23,6 +23,7 @@ DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
+LIMITS = "docs/how-to/limits.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -32,6 +33,7 @@ RUN = {
     (RETRIES, "sh"): (3, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
+    (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),

@@ -1,0 +1,175 @@
+"""What limits, labels and places make of the queue, on every store of the conductor's rows."""
+
+from datetime import timedelta
+
+from domain import events as e
+from domain.limit import Limit, Set, decide, limit_stream
+from domain.placing import Concurrency, Rate, Requires, WhenFull
+from domain.recorded import new_events
+from domain.specs import DependsOn, TaskSpec
+from domain.task_states import Cancelling, Ended, Leased, Queued
+from tests.support.conducting import spec, stream
+from tests.support.conducting_place import Place, place
+from tests.support.ended_tasks import CAUSE
+
+__all__ = ["place"]
+
+
+def keyed(name: str, when_full: WhenFull = "queue", limit: int = 1, key: str = "k") -> TaskSpec:
+    asked = Concurrency(key=key, limit=limit, when_full=when_full)
+    return spec(name).model_copy(update={"concurrency": asked})
+
+
+def requiring(name: str, *needs: str | DependsOn, **requires: object) -> TaskSpec:
+    return spec(name, *needs).model_copy(update={"requires": Requires.model_validate(requires)})
+
+
+async def leased(place: Place, *names: str) -> list[str]:
+    return [name for name in names if isinstance(await place.world.task(name), Leased)]
+
+
+async def set_limit(place: Place, scope: str, most: int | None = None, rate: Rate | None = None) -> None:
+    own = limit_stream(scope)
+    rows = (await place.world.load([own])).get(own, [])
+    before: Limit | None = None
+    for row in rows:
+        event = row.event()
+        assert isinstance(event, e.LimitChanged)
+        before = Limit(own, row.version, event)
+    events = decide(before, Set(scope, most, rate, "alice"))
+    await place.world.append(new_events(own, len(rows), "default", events, CAUSE))
+
+
+async def test_a_namespace_has_no_more_leases_than_its_limit_and_more_when_it_is_raised(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    await set_limit(place, "namespace:default", 1)
+    await place.world.submit(spec("a"), spec("b"), spec("c"))
+    await place.settle()
+    assert await leased(place, "a", "b", "c") == ["a"]
+
+    await set_limit(place, "namespace:default", 2)
+    await place.settle()
+    assert await leased(place, "a", "b", "c") == ["a", "b"]
+
+    await set_limit(place, "namespace:default")
+    await place.settle()
+    assert await leased(place, "a", "b", "c") == ["a", "b", "c"]
+
+
+async def test_the_next_of_a_key_is_leased_when_the_lease_before_has_ended(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    await place.world.submit(keyed("a"), keyed("b"), keyed("other", key="x"), spec("plain"))
+    await place.settle()
+    assert await leased(place, "a", "b", "other", "plain") == ["a", "other", "plain"]
+
+    await place.world.finish("a")
+    await place.settle()
+
+    assert await leased(place, "b") == ["b"]
+
+
+async def test_a_freed_task_keeps_to_its_limit_in_the_round_that_frees_it(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    needs = {"depends_on": (DependsOn(task_id="root"),)}
+    await place.world.submit_workflow(
+        spec("root"), *(keyed(name).model_copy(update=needs) for name in ("a", "b")), spec("c", "root")
+    )
+    await place.settle()
+    await place.world.finish("root")
+    await place.settle()
+
+    assert len(await leased(place, "a", "b")) == 1
+    assert await leased(place, "c") == ["c"]
+
+
+async def test_a_workflow_runs_no_more_tasks_at_once_than_it_says(place: Place) -> None:
+    await place.world.register("w1", slots=9)
+    await place.world.submit_workflow(*(spec(f"t{n}") for n in range(5)), max_parallel=2)
+    await place.world.submit(spec("alone"))
+    await place.settle()
+    names = [f"t{n}" for n in range(5)]
+    assert len(await leased(place, *names)) == 2
+    assert await leased(place, "alone") == ["alone"]
+
+    await place.world.finish((await leased(place, *names))[0])
+    await place.settle()
+
+    assert len(await leased(place, *names)) == 2
+
+
+async def test_the_oldest_of_a_key_is_cancelled_for_the_newest(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    await place.world.submit(keyed("a", "cancel-oldest"))
+    await place.settle()
+    await place.world.submit(keyed("b", "cancel-oldest"), keyed("c", "cancel-oldest"))
+    await place.settle()
+
+    first, second, third = sorted(("a", "b", "c"), key=stream)
+    assert isinstance(await place.world.task(first), Cancelling | Ended)
+    assert isinstance(await place.world.task(second), Cancelling | Ended)
+    if isinstance(await place.world.task("a"), Cancelling):
+        assert isinstance(await place.world.task(third), Queued)
+        await place.world.finish("a", exit_code=143)
+        await place.settle()
+    assert isinstance(await place.world.task(third), Leased)
+    ended = (await place.world.load([stream(first)]))[stream(first)][-1].event()
+    assert isinstance(ended, e.TaskCancelled)
+    assert ended.reason == "key:default/k is limited to 1: a newer task takes the place"
+
+
+async def test_the_newest_of_a_key_is_cancelled_where_an_older_one_has_its_place(place: Place) -> None:
+    names = sorted(("a", "b", "c"), key=stream)
+    await place.world.submit(*(keyed(name, "cancel-newest") for name in names))
+    await place.settle()
+
+    ends = [(await place.world.types(name))[-1] for name in names]
+
+    assert ends == ["queued", "cancelled", "cancelled"]
+
+
+async def test_a_rate_lets_no_more_start_in_its_span(place: Place) -> None:
+    await place.world.register("w1", slots=9)
+    await set_limit(place, "namespace:default", rate=Rate(starts=2, per=timedelta(hours=1)))
+    await place.world.submit(spec("a"), spec("b"), spec("c"))
+    await place.settle()
+    await place.world.finish("a")
+    await place.settle()
+
+    assert isinstance(await place.world.task("c"), Queued)
+
+    await set_limit(place, "namespace:default", rate=Rate(starts=3, per=timedelta(hours=1)))
+    await place.settle()
+    assert await leased(place, "c") == ["c"]
+
+
+async def test_a_task_goes_to_a_worker_with_its_labels_alone(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    await place.world.submit(requiring("a", labels={"gpu": "a100"}), spec("b"))
+    await place.settle()
+    assert await leased(place, "a", "b") == ["b"]
+
+    await place.world.register("w2", gpu="a100", zone="b")
+    await place.settle()
+
+    state = await place.world.task("a")
+    assert isinstance(state, Leased)
+    assert state.lease.worker_id == "w2"
+
+
+async def test_a_task_follows_another_to_its_worker(place: Place) -> None:
+    await place.world.register("w1", slots=1)
+    await place.world.submit_workflow(spec("a"), requiring("b", "a", same_worker_as="a"))
+    await place.settle()
+    await place.world.register("w2", slots=4)
+    await place.world.submit(spec("full"))
+    await place.world.finish("a")
+    await place.settle()
+
+    state = await place.world.task("b")
+    assert isinstance(state, Leased | Queued)
+    if isinstance(state, Queued):
+        await place.world.finish("full")
+        await place.settle()
+        state = await place.world.task("b")
+    assert isinstance(state, Leased)
+    assert state.lease.worker_id == "w1"
