@@ -11,7 +11,7 @@ from uuid import UUID
 
 from domain.errors import CannotRun
 from domain.ports.running import Planned, RunLabels
-from domain.specs import memory_bytes
+from domain.specs import INPUT_FILE, memory_bytes
 
 PREFIX = "tally."
 UNPRIVILEGED = "65534:65534"
@@ -78,16 +78,20 @@ def to_create(planned: Planned, limits: Limits) -> dict[str, Any]:
         body["Cmd"] = list(spec.command)
     if spec.workdir is not None:
         body["WorkingDir"] = spec.workdir
-    if spec.result is not None:
-        body["Volumes"] = {_folder_of(spec.result): {}}
+    files = {"result": spec.result, "artifacts": spec.artifacts, "input": None if planned.input is None else INPUT_FILE}
+    if folders := {_folder_of(what, path) for what, path in files.items() if path is not None}:
+        body["Volumes"] = {folder: {} for folder in sorted(folders)}
     return body
 
 
-def _folder_of(result: str) -> str:
-    """A volume, so that it can be read when the container has ended. Raises CannotRun container-refused."""
-    folder = PurePosixPath(result).parent
+def _folder_of(what: str, path: str) -> str:
+    """A volume: the root cannot be written, and what is left there can be read when the container has ended.
+
+    Raises CannotRun container-refused.
+    """
+    folder = PurePosixPath(path).parent
     if SCRATCH in (folder, *folder.parents):
-        raise CannotRun("container-refused", f"result {result}: {SCRATCH} ends with the container; name another folder")
+        raise CannotRun("container-refused", f"{what} {path}: {SCRATCH} ends with the container; name another folder")
     return str(folder)
 
 

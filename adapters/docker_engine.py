@@ -18,7 +18,7 @@ from adapters.docker_images import DockerImages
 from adapters.docker_output import OutputReader
 from adapters.threads import Threads
 from domain.errors import CannotRun, EngineDown, EngineTimeout
-from domain.ports.running import RESULT_LIMIT, ContainerState, Found, Output, Planned, Signal
+from domain.ports.running import ContainerState, Found, Left, Output, Planned, Signal
 
 CALL_SECONDS = 15
 START_SECONDS = 60
@@ -57,25 +57,25 @@ class DockerEngine:
         self._policy.check_network(planned.container.network)
         body, name = to_create(planned, self._policy.limits), name_of(planned.labels.run)
         try:
-            made = await self._call(f"create {name}", CREATE, self._create, body, name)
+            made = await self._call(f"create {name}", CREATE, self._create, planned, body, name)
             return Found(made, planned.labels, "created")
         except CannotRun as refused:
             if refused.code == "image-not-found":
                 self._images.forget(planned.container.image)
             if refused.code != "name-clash":
                 raise
-            return await self._take_over(planned, body, refused)
+            return await self._take_over(planned, refused)
 
-    def _create(self, body: dict[str, Any], name: str) -> str:
+    def _create(self, planned: Planned, body: dict[str, Any], name: str) -> str:
         made = str(self._client.create_container_from_config(body, name)["Id"])
-        self._place(made, body)
+        self._place(made, planned)
         return made
 
-    def _place(self, id: str, body: dict[str, Any]) -> None:
-        for folder, archive in place_for(body):
+    def _place(self, id: str, planned: Planned) -> None:
+        for folder, archive in place_for(planned):
             self._client.put_archive(id, folder, archive)
 
-    async def _take_over(self, planned: Planned, body: dict[str, Any], refused: CannotRun) -> Found:
+    async def _take_over(self, planned: Planned, refused: CannotRun) -> Found:
         labels = planned.labels
         there = await self.inspect(name_of(labels.run))
         if there is None:
@@ -85,7 +85,7 @@ class DockerEngine:
             raise refused
         if theirs.fence == labels.fence:
             if there.state == "created":  # perhaps by a call that was cut off before it placed anything
-                await self._call(f"create {name_of(labels.run)}", CREATE, self._place, there.id, body)
+                await self._call(f"create {name_of(labels.run)}", CREATE, self._place, there.id, planned)
             return there
         if there.state != "created" or not await self.remove(there.id):
             raise refused
@@ -175,15 +175,15 @@ class DockerEngine:
             if error.status_code not in (404, 409):
                 raise
 
-    async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
-        return await self._ask(f"read {path}", self._read_file, id, path, limit)
+    async def read_file(self, id: str, path: str, what: Left = "result") -> bytes | None:
+        return await self._ask(f"read {path}", self._read_file, id, path, what)
 
-    def _read_file(self, id: str, path: str, limit: int) -> bytes | None:
+    def _read_file(self, id: str, path: str, what: Left) -> bytes | None:
         try:
             stream, about = self._client.get_archive(id, path)
         except NotFound:
             return None
-        return read_tar(stream, path, int(about["size"]), limit)
+        return read_tar(stream, path, int(about["size"]), what)
 
     async def remove(self, id: str) -> bool:
         return await self._ask(f"remove {id[:12]}", self._remove, id)

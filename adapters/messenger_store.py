@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.event_log import COLUMNS, recorded
 from adapters.seat import PgTurn
-from domain.events import RunTimingOut, TaskCancelling, TaskSubmitted, WorkerRegistered
+from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted, WorkerRegistered
 from domain.ids import derived_id
 from domain.recorded import Recorded
 from domain.reports import HeldRun
@@ -15,6 +15,10 @@ from domain.syncing import LastBeat, Standing
 _LEASED = (
     "SELECT run_id, fence, (SELECT state FROM events WHERE originator_id = leases.task AND originator_version = 1) "
     "FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
+)
+_FILLED = (
+    "SELECT originator_id, state FROM events JOIN unnest(%b::uuid[], %b::bigint[]) AS w(task, version) "
+    "ON originator_id = w.task AND originator_version = w.version"
 )
 _STOPPING = (
     f"SELECT DISTINCT ON (originator_id) {COLUMNS}, w.run_id, w.fence FROM unnest(%b::uuid[], %b::int[]) "
@@ -52,6 +56,11 @@ class MessengerPgTurn(PgTurn):
         """The submissions behind those of these leases (run, fence) that are open now."""
         rows = await self._all(_LEASED, [run for run, _ in leases], [fence for _, fence in leases])
         return {(run, fence): TaskSubmitted.model_validate_json(body) for run, fence, body in rows}
+
+    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
+        """The events of these tasks at these versions, by task: what their templates became."""
+        rows = await self._all(_FILLED, [task for task, _ in where], [version for _, version in where])
+        return {task: TaskFilled.model_validate_json(body) for task, body in rows}
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""

@@ -9,7 +9,7 @@ _TASK_BRIEF = (
     "t.waits_until, t.retry_of, t.paused_by, t.pause_reason, "
     "t.because, t.verified, t.trace_id, t.correlation_id, t.version, t.position"
 )
-_TASK_FULL = f"{_TASK_BRIEF}, t.depends_on::json, t.result::json, t.spec::json"
+_TASK_FULL = f"{_TASK_BRIEF}, t.detail, t.depends_on::json, t.result::json, t.artifacts::json, t.spec::json"
 _RUN = (
     "r.id, r.id AS run_id, r.task, r.task_id, r.namespace, r.number, r.number AS run, r.fence, r.worker_id, r.status, "
     "r.reason, r.leased_at, r.started_at, r.ended_at, r.container_id, r.image_digest, r.exit_code, r.oom_killed, "

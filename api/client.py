@@ -27,10 +27,11 @@ from domain.messages import Cause, routing_key
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
 from domain.ports.tracing import Traces, messaging
+from domain.reports import Artifact
 from domain.specs import OnFailure, TaskSpec
 from domain.work import Reply
 
-__all__ = ["Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
+__all__ = ["Artifact", "Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
 
 ENDED = frozenset(end.split(".")[1] for end in ENDS)
 LOOK = timedelta(seconds=20)
@@ -43,12 +44,15 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a task ended. `exit_code` None: no container of it ended by itself; `reason` says why it did not succeed."""
+    """How a task ended. `exit_code` None: no container of it ended by itself; `reason` says why it did not succeed.
+    `artifacts`: data that it left elsewhere.
+    """
 
     status: str
     exit_code: int | None = None
     result: Any = None
     reason: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +236,9 @@ def accepted(reply: Reply) -> Reply:
 
 def outcome_of(view: View) -> Outcome:
     """How the task of this view ended."""
-    return Outcome(view["status"], view.get("exit_code"), view.get("result"), view.get("reason") or view.get("because"))
+    reason = view.get("reason") or view.get("because")
+    artifacts = tuple(map(Artifact.model_validate, view.get("artifacts") or ()))
+    return Outcome(view["status"], view.get("exit_code"), view.get("result"), reason, artifacts)
 
 
 def event_of(view: View) -> StoredEvent:

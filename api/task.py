@@ -50,7 +50,9 @@ class Task:
 
     `depends_on`: tasks that must have succeeded first, by id; or DependsOn("T0", when="failed"), or AtLeast.
 
-    Give `image`, or `task_type` with its `input`, or executor "noop". `timeout` limits the run, `queue_timeout` the
+    Give `image`, or `task_type`, or executor "noop". `input` is what it works on; `result` and `artifacts` are files of
+    its container that it leaves for the platform. `{{tasks.T0.result.rows}}` in the command, in `env` and in `input`
+    stands for a value of a task that this one depends on. `timeout` limits the run, `queue_timeout` the
     wait for a free slot, `memory` is such as "512Mi"; what is left out is the platform's default. Times need a zone.
     """
 
@@ -71,6 +73,7 @@ class Task:
     workdir: str | None = None
     network: str = "none"
     result: str | None = None
+    artifacts: str | None = None
     priority: int = 5
     pool: str = "default"
     worker_labels: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -125,4 +128,5 @@ class Task:
             memory=self.memory,
             pids=self.pids,
             result=self.result,
+            artifacts=self.artifacts,
         )

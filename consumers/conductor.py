@@ -27,11 +27,11 @@ from domain.task import Cancel
 PAGE = 1000
 IDLE_SECONDS = 1.0
 AGENDA_LIMIT = 66
-CLOSING_LIMIT = 50
+CLOSING_LIMIT = 40
 GRANT_LIMIT = 400
-"""A round appends at most 1,000 events: one for each of five kinds on the agenda and each task
-crowded out, three for a lease that is closed, one
-for a worker that is lost, and one for a grant."""
+"""A round appends at most 1,000 events: one for each of five kinds on the agenda and each task crowded out, one more
+for each of 40 tasks that are filled, three for a lease that is closed, one for a worker that is lost, and one for a
+grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
@@ -108,8 +108,12 @@ class Conductor:
         out = dispatcher.crowded(survey, AGENDA_LIMIT)
         needs = {*(task.task for task in queued), *out}
         needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
-        draft = Draft(await turn.load(sorted(needs)), left, now, self.traces)
-        dealt = _decide(draft, survey, overdue, out, queued)
+        loaded = dict(await turn.load(sorted(needs)))
+        readings = saga.reading(survey.agenda, loaded)
+        if read := {stream for one in readings.values() for stream in one.values()} - loaded.keys():
+            loaded |= await turn.load(sorted(read))
+        draft = Draft(loaded, left, now, self.traces)
+        dealt = _decide(draft, survey, overdue, Chosen(queued, out, readings))
         if dealt.nothing:
             return overdue, dealt
         await turn.deal(dealt)
@@ -128,20 +132,28 @@ class Conductor:
         return min(max((self._next_due - self._now).total_seconds(), 0.0), IDLE_SECONDS)
 
 
-def _decide(
-    draft: Draft, survey: Survey, overdue: Overdue, out: Mapping[UUID, Cancel], queued: Sequence[Waiting]
-) -> Dealt:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a round looks at beside its agenda: tasks of the queue that may be given out, tasks that are crowded out,
+    and the tasks that the templates of others read."""
+
+    queued: Sequence[Waiting]
+    out: Mapping[UUID, Cancel]
+    readings: saga.Readings
+
+
+def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> Dealt:
     """Cancellations first, so that nothing cancelled is freed or granted; grants last, so that they reach the freed."""
     agenda, loaded = survey.agenda, draft.loaded
     cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
-    settled = _dealt(draft, ((one, saga.settlement(one, loaded)) for one in agenda.settled))
+    settled = _dealt(draft, ((one, saga.settlement(one, loaded, chosen.readings)) for one in agenda.settled))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
     failing = _dealt(draft, ((one, saga.failure(*one, loaded)) for one in agenda.failing))
     timed = _dealt(draft, ((one, timekeeper.due(one, loaded)) for one in agenda.due))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
-    crowded_out = [task for task, wish in dispatcher.crowding(out, loaded) if draft.decide(wish)]
-    granted = dispatcher.grant(draft, survey, queued, overdue.clock, GRANT_LIMIT)
+    crowded_out = [task for task, wish in dispatcher.crowding(chosen.out, loaded) if draft.decide(wish)]
+    granted = dispatcher.grant(draft, survey, chosen.queued, overdue.clock, GRANT_LIMIT)
     return Dealt(
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],
@@ -158,9 +170,9 @@ def _decide(
     )
 
 
-def _dealt(draft: Draft, wishes: Iterable[tuple[T, Wish]]) -> list[T]:
+def _dealt(draft: Draft, wishes: Iterable[tuple[T, Wish | None]]) -> list[T]:
     """The rows whose wish was decided, also if it came to nothing; the others stay."""
-    return [row for row, wish in wishes if draft.decide(wish) is not None]
+    return [row for row, wish in wishes if wish is not None and draft.decide(wish) is not None]
 
 
 def _time() -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 from typing import TypeAlias
 from uuid import UUID
 
@@ -82,8 +83,8 @@ class Draft:
             events = task.decide(state, command, self.now)
         except BadState:
             return ()
-        if events and isinstance(events[0], e.TaskQueued) and isinstance(command, task.Free | task.Wake):
-            freed = evolve(state, wish.stream, events[0])
+        if events and isinstance(events[-1], e.TaskQueued) and isinstance(command, task.Free | task.Wake):
+            freed = reduce(lambda before, event: evolve(before, wish.stream, event), events, state)
             self.freed[wish.stream] = (freed, replace(wish.cause, actor=DISPATCHER))
         return self._add(wish, events, state.version)
 

@@ -1,18 +1,22 @@
 """How the end of a run is told: raw from the container, or as the reason why there was none. No input or output."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from consumers.holdings import Held
 from consumers.strict_json import strict_object
 from domain.errors import CannotRun, Unreadable
-from domain.messages import Json
-from domain.ports.running import Found
-from domain.reports import LogEnd, RunError, RunFinish
+from domain.messages import Json, field_path
+from domain.ports.running import Found, Left
+from domain.reports import MOST_ARTIFACTS, Artifact, LogEnd, RunError, RunFinish
 from domain.retrying import LOST
 
 _DEEPEST = 5
 """Objects and lists around a result in the message that carries it."""
+
+_ARTIFACTS = TypeAdapter(Annotated[tuple[Artifact, ...], Field(max_length=MOST_ARTIFACTS)])
 
 
 def ended(held: Held, found: Found | None, log: LogEnd | None) -> RunFinish:
@@ -58,13 +62,36 @@ def gone_wrong(held: Held, error: Exception) -> RunFinish:
 
 def read_result(data: bytes | None) -> Json:
     """The JSON that a result file holds; None for no file, or an empty one. Raises CannotRun result-invalid."""
+    return _read(data, "result")
+
+
+def read_artifacts(data: bytes | None) -> tuple[Artifact, ...] | None:
+    """The artifacts that a file lists; None for no file, or an empty one. Raises CannotRun artifacts-invalid."""
+    if data is None or _read(data, "artifacts") is None:
+        return None
+    try:
+        found = _ARTIFACTS.validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _invalid("artifacts", f"{field_path(first['loc'])}: {first['msg']}") from error
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise _invalid("artifacts", "two have the same name; give each its own")
+    return found or None
+
+
+def _read(data: bytes | None, what: Left) -> Json:
     if not data or not data.strip():
         return None
     try:
         value: Any = json.loads(data)
         strict_object(b'{"r":' * _DEEPEST + data + b"}" * _DEEPEST)
     except (ValueError, RecursionError) as error:
-        raise CannotRun("result-invalid", f"result: not JSON ({error})"[:300]) from error
+        raise _invalid(what, f"not JSON ({error})") from error
     except Unreadable as unreadable:
-        raise CannotRun("result-invalid", f"result: {unreadable.detail}"[:300]) from unreadable
+        raise _invalid(what, unreadable.detail) from unreadable
     return value
+
+
+def _invalid(what: Left, why: str) -> CannotRun:
+    return CannotRun(f"{what}-invalid", f"{what}: {why}"[:300])

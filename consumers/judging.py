@@ -27,7 +27,7 @@ from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
-from domain.submitting import Whole, once_more, submit_task, submit_workflow
+from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Task
 from domain.work import Reply, TaskOutcome
 
@@ -100,20 +100,20 @@ def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[s
 
 
 def _submit(
-    batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, retry_of: e.Upstream | None = None
+    batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, again: Again | None = None
 ) -> tuple[UUID, str, int | None]:
     """Stream, name and version of the task; version None when the very same submission was accepted before."""
     stream = batch.given.new_id()
     if spec.task_id is not None:
-        digest = _digest(spec, retry_of)
+        digest = _digest(spec, again.of if again else None)
         if taken := batch.named(namespace, "task", spec.task_id):
             if taken.digest != digest:
                 raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
             return taken.stream, spec.task_id, None
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, retry_of)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, again)
         batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
     else:
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, retry_of)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, again)
     return stream, spec.task_id or str(stream), batch.add(stream, namespace, events, cause)
 
 
@@ -171,10 +171,9 @@ def _change_task(batch: Batch, command: ChangeTask, command_id: UUID, cause: Cau
 
 
 def _retry_task(batch: Batch, command: RetryTask, command_id: UUID, cause: Cause) -> Verdict:
-    old, state = _task(batch, command.namespace, command.task_id)
-    spec = once_more(state, command.new_task_id)
-    retry_of = e.Upstream(task_id=state.task_id, stream=old)
-    stream, name, version = _submit(batch, command.namespace, spec, cause, retry_of)
+    _, state = _task(batch, command.namespace, command.task_id)
+    spec, again = once_more(state, command.new_task_id)
+    stream, name, version = _submit(batch, command.namespace, spec, cause, again)
     return Verdict(_accepted_task(command_id, stream, name, version), stream, version)
 
 

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from consumers.following import PAGE
 from domain.errors import Unavailable
-from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskSubmitted
-from domain.messages import Cause, Message
+from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
+from domain.messages import Cause, Message, compact
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import NewId, Page, Seat
 from domain.ports.messaging import MessengerTurn
@@ -31,7 +31,7 @@ TYPES = [RunLeased.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
 LOG_ALONE = frozenset({"tally_log"})
 SEND_SECONDS = 5.0
 """A standby ends who holds a turn for 10 s."""
-RUNS_IN_AN_OFFER, BEATS_AT_ONCE = 100, 500
+RUNS_IN_AN_OFFER, OFFER_CHARACTERS, BEATS_AT_ONCE = 100, 256 << 10, 500
 OFFER_KEPT, STOP_KEPT, SYNC_KEPT = timedelta(seconds=12), timedelta(minutes=1), timedelta(seconds=10)
 """How long each waits in a worker's queue: after that it is said anew or no longer true."""
 
@@ -62,13 +62,14 @@ class Messenger:
         orders = [(recorded, _order(recorded)) for recorded in page.events]
         async with self.seat.turn(page.up_to) as turn:
             tasks = await turn.leased([(order.run_id, order.fence) for _, order in orders]) if orders else {}
+            filled = await turn.filled(where) if (where := _filled(orders)) else {}
             beats = await turn.unanswered(BEATS_AT_ONCE) if look else ()
             listed = [lease for beat, standing in beats for lease in open_leases(beat, standing)]
             told = {recorded.position for recorded in page.events}
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
             with ExitStack() as spans:
                 current = [(recorded, order) for recorded, order in orders if (order.run_id, order.fence) in tasks]
-                messages = self._offers_and_stops(current, tasks, spans)
+                messages = self._offers_and_stops(current, tasks, filled, spans)
                 messages += [self._stop_again(recorded) for recorded in stopping]
                 messages += [self._sync(beat, standing) for beat, standing in beats]
                 if messages:
@@ -82,6 +83,7 @@ class Messenger:
         self,
         orders: Sequence[tuple[Recorded, Order]],
         tasks: Mapping[tuple[UUID, int], TaskSubmitted],
+        filled: Mapping[UUID, TaskFilled],
         spans: ExitStack,
     ) -> list[Outgoing]:
         """Offers first: a stop then finds the run that it ends."""
@@ -92,14 +94,15 @@ class Messenger:
             step = self.traces.step(f"send {EXCHANGE}", recorded.following("messenger"), "producer", described)
             cause = spans.enter_context(step)
             if isinstance(order, RunLeased):
-                run = offered(recorded, order, tasks[order.run_id, order.fence], cause)
+                task = tasks[order.run_id, order.fence]
+                run = offered(recorded, task, filled.get(recorded.stream) if order.filled else None, cause)
                 offers.setdefault((order.worker_id, order.generation), []).append(run)
             else:
                 stops.append(self._message(order.worker_id, stop(recorded, order), STOP_KEPT, cause))
         return [
             self._message(worker_id, RunOffer(generation=generation, runs=tuple(some)), OFFER_KEPT)
             for (worker_id, generation), runs in offers.items()
-            for some in chunks(runs, RUNS_IN_AN_OFFER)
+            for some in parts(runs)
         ] + stops
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
@@ -136,12 +139,14 @@ class Messenger:
         )
 
 
-def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Cause) -> OfferedRun:
+def offered(recorded: Recorded, task: TaskSubmitted, filled: TaskFilled | None, cause: Cause) -> OfferedRun:
     """A lease as its worker is told of it."""
-    spec = task.spec
-    container = task.container or spec.container
-    if lease.fallback and container and spec.retry and spec.retry.fallback:
-        container = instead(container, spec.retry.fallback)
+    lease = _order(recorded)
+    assert isinstance(lease, RunLeased), "what is offered was leased"
+    spec, work = task.spec, filled or task.work
+    container = work.container
+    if lease.fallback and container and work.fallback:
+        container = instead(container, work.fallback)
     return OfferedRun(
         task_id=recorded.stream,
         run_id=lease.run_id,
@@ -154,6 +159,7 @@ def offered(recorded: Recorded, lease: RunLeased, task: TaskSubmitted, cause: Ca
             name=spec.name or task.task_id,
             executor=spec.executor,
             container=container,
+            input=work.input,
             timeouts=task.timeouts.model_copy(update={"queue": None}),
             workflow_id=task.workflow_id,
             workflow=task.workflow,
@@ -174,10 +180,31 @@ def stop(recorded: Recorded, order: TaskCancelling | RunTimingOut) -> RunStop:
     )
 
 
-def chunks(runs: Sequence[OfferedRun], size: int) -> Iterator[Sequence[OfferedRun]]:
-    """`runs` in pieces of at most `size`, in order."""
-    for start in range(0, len(runs), size):
-        yield runs[start : start + size]
+def parts(runs: Sequence[OfferedRun]) -> Iterator[list[OfferedRun]]:
+    """`runs` in order, as many together as one message may carry."""
+    part, size = list[OfferedRun](), 0
+    for run in runs:
+        weight = _weight(run.spec)
+        if part and (len(part) == RUNS_IN_AN_OFFER or size + weight > OFFER_CHARACTERS):
+            yield part
+            part, size = [], 0
+        part.append(run)
+        size += weight
+    if part:
+        yield part
+
+
+def _weight(spec: RunSpec) -> int:
+    """Characters of what its user wrote into it."""
+    container = spec.container
+    texts = (*(container.command or ()), *container.env.values()) if container is not None else ()
+    return sum(map(len, texts)) + (len(compact(spec.input)) if spec.input is not None else 0)
+
+
+def _filled(orders: Sequence[tuple[Recorded, Order]]) -> list[tuple[UUID, int]]:
+    """Tasks among these that were leased after their templates were filled, and the version at which they were."""
+    leases = [(recorded.stream, order) for recorded, order in orders if isinstance(order, RunLeased)]
+    return [(task, order.filled) for task, order in leases if order.filled is not None]
 
 
 def _order(recorded: Recorded) -> Order:

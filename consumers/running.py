@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from consumers.capturing import Capture
-from consumers.finishing import ended, gone_wrong, never_started, read_result
+from consumers.finishing import ended, gone_wrong, never_started, read_artifacts, read_result
 from consumers.fitness import Fitness
 from consumers.holdings import Held, Holdings
 from consumers.reporting import Reporter
@@ -18,7 +18,7 @@ from consumers.starting import Start, TooLate, insistently, unless_stopped
 from domain.errors import CannotRun
 from domain.messages import Cause
 from domain.ports.log import NewId
-from domain.ports.running import Containers, Found, RunLabels, Signal
+from domain.ports.running import Containers, Found, Left, RunLabels, Signal
 from domain.ports.tracing import Traces
 from domain.reports import FinishReport, RunError, RunFinish, RunStart, StartReport
 
@@ -144,18 +144,24 @@ class Runs:
             stopper.cancel()
         held.log_bytes = capture.size
         finish = ended(held, found, await capture.end())
-        if labels.result is None or found is None or found.exit_code is None or finish.error is not None:
+        if found is None or found.exit_code is None or finish.error is not None:
             return finish
-        return finish.model_copy(update=await self._result(found, labels.result))
+        return finish.model_copy(update=await self._left(found, labels))
 
-    async def _result(self, found: Found, path: str) -> dict[str, Any]:
-        """A result that cannot be used fails a run that succeeded; one that failed has its own reason."""
+    async def _left(self, found: Found, labels: RunLabels) -> dict[str, Any]:
+        """Files that cannot be used fail a run that succeeded; one that failed has its own reason."""
         try:
-            data = await insistently(lambda: self.containers.read_file(found.id, path), self.pause)
-            return {"result": read_result(data)}
+            result = await self._file(found, labels.result, "result")
+            artifacts = await self._file(found, labels.artifacts, "artifacts")
+            return {"result": read_result(result), "artifacts": read_artifacts(artifacts)}
         except CannotRun as refused:
             error = RunError(code=refused.code, detail=refused.detail[:1024])
             return {"error": error} if found.exit_code == 0 else {}
+
+    async def _file(self, found: Found, path: str | None, what: Left) -> bytes | None:
+        if path is None:
+            return None
+        return await insistently(partial(self.containers.read_file, found.id, path, what), self.pause)
 
     async def _stop_when_asked(self, held: Held, id: str) -> None:
         """TERM, then KILL again and again; the container's end ends this."""

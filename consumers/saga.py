@@ -1,18 +1,21 @@
 """A finished task frees or skips what depended on it; a workflow's end and cancellation reach across its tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from consumers.deciding import Streams, Wish
 from domain import events as e
 from domain import workflow
 from domain.dependencies import settle
+from domain.ends import known
 from domain.folding import task_of
 from domain.ports.conducting import Agenda, Complete, Settled
 from domain.recorded import Recorded
-from domain.task import Cancel
+from domain.task import Cancel, Free
 
 ACTOR = "saga"
+Readings: TypeAlias = Mapping[UUID, Mapping[str, UUID]]
 
 
 def needs(agenda: Agenda) -> set[UUID]:
@@ -25,6 +28,23 @@ def needs(agenda: Agenda) -> set[UUID]:
     }
 
 
+FILLS, READS = 40, 200
+"""In a round: tasks that are filled, and the streams that their templates read, unless one task alone reads more."""
+
+
+def reading(agenda: Agenda, loaded: Streams) -> Readings:
+    """What the settled tasks read of others, task -> name -> stream: as many of them as one round fills."""
+    chosen: dict[UUID, Mapping[str, UUID]] = {}
+    streams = set[UUID]()
+    for settled in agenda.settled:
+        if read := _read_by(settled, loaded):
+            if len(chosen) == FILLS or (chosen and len(streams | {*read.values()}) > READS):
+                break
+            chosen[settled.task] = read
+            streams |= {*read.values()}
+    return chosen
+
+
 def cancels(agenda: Agenda, loaded: Streams) -> Iterable[Wish]:
     """Each task of a cancelled workflow is cancelled."""
     causes: dict[UUID, tuple[Recorded, Cancel]] = {}
@@ -35,10 +55,15 @@ def cancels(agenda: Agenda, loaded: Streams) -> Iterable[Wish]:
         yield Wish(task, command, recorded.following(ACTOR))
 
 
-def settlement(settled: Settled, loaded: Streams) -> Wish:
-    """A blocked task is freed or skipped as its dependencies have ended."""
+def settlement(settled: Settled, loaded: Streams, readings: Readings) -> Wish | None:
+    """A blocked task is freed or skipped as its dependencies have ended. None: it is filled in a later round."""
     command = settle(settled.standings)
     assert command is not None, "a settled task has nothing left to wait for"
+    if settled.task in readings:
+        ends = {name: _end(loaded.get(stream, ())) for name, stream in readings[settled.task].items()}
+        command = Free({name: known(end) for name, end in ends.items() if end is not None})
+    elif _read_by(settled, loaded):
+        return None
     return Wish(settled.task, command, _last(loaded, settled.cause, e.ENDS).following(ACTOR))
 
 
@@ -53,6 +78,20 @@ def failure(one: UUID, failed: UUID, loaded: Streams) -> Wish:
     end = _last(loaded, failed, e.ENDS)
     name = task_of(loaded[failed]).task_id
     return Wish(one, workflow.failing_fast(ACTOR, name), end.following(ACTOR))
+
+
+def _read_by(settled: Settled, loaded: Streams) -> Mapping[str, UUID]:
+    """The tasks that a task reads when it is freed. Nearly all read none, and are told without reading the event."""
+    rows = loaded.get(settled.task)
+    if not rows or b'"reads":' not in rows[0].body or settle(settled.standings) != Free():
+        return {}
+    submitted = rows[0].event()
+    assert isinstance(submitted, e.TaskSubmitted), "a task's stream begins with its submission"
+    return {one.task_id: one.stream for one in submitted.depends_on if one.task_id in (submitted.reads or ())}
+
+
+def _end(rows: Sequence[Recorded]) -> e.Event | None:
+    return next((row.event() for row in reversed(rows) if row.type in e.ENDS), None)
 
 
 def _cancellation(loaded: Streams, cancelled: UUID) -> tuple[Recorded, Cancel]:

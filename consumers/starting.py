@@ -13,8 +13,9 @@ from uuid import UUID
 from consumers.fitness import Fitness
 from consumers.holdings import Held
 from domain.errors import CannotRun, EngineDown, EngineTimeout
+from domain.messages import compact
 from domain.ports.running import BootClock, Containers, Found, Planned, RunLabels
-from domain.specs import Container
+from domain.specs import INPUT_FILE, Container
 from domain.work import OfferedRun
 
 T = TypeVar("T")
@@ -78,10 +79,11 @@ class Start:
         image = self._patiently(lambda: self.containers.ensure_image(spec.image, within))
         held.image = await unless_stopped(held, image)
         held.asked = True
-        env = environment(held)
-        return await self._patiently(
-            lambda: self.containers.create(Planned(self.labels(offered, held.fence), spec, env))
+        given = None if offered.spec.input is None else compact(offered.spec.input)
+        planned = partial(
+            Planned, container=spec, env=environment(held, given), input=given.encode() if given else None
         )
+        return await self._patiently(lambda: self.containers.create(planned(labels=self.labels(offered, held.fence))))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Try for a while: nothing was started yet. Raises CannotRun engine-down or engine-timeout in the end."""
@@ -114,6 +116,7 @@ class Start:
             name=spec.name,
             stop=spec.timeouts.stop,
             result=spec.container.result if spec.container else None,
+            artifacts=spec.container.artifacts if spec.container else None,
             image=spec.container.image if spec.container else None,
             workflow_id=spec.workflow_id,
             workflow=str(spec.workflow) if spec.workflow else None,
@@ -153,9 +156,11 @@ class Start:
             await self.pause(RETRY_SECONDS)
 
 
-def environment(held: Held) -> dict[str, str]:
-    """What every task finds in its environment: its ids, and the trace to continue."""
+def environment(held: Held, given: str | None = None) -> dict[str, str]:
+    """What every task finds in its environment: its ids, its input if it was `given` one, the trace to continue."""
     env = {"TALLY_TASK_ID": str(held.task), "TALLY_RUN_ID": str(held.run)}
+    if given is not None:
+        env |= {"TALLY_INPUT": given, "TALLY_INPUT_FILE": INPUT_FILE}
     if held.cause is not None and held.cause.traceparent:
         env["TRACEPARENT"] = held.cause.traceparent
         if held.cause.tracestate:

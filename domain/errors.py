@@ -4,7 +4,8 @@ TallyportError
 ├── Rejected            final: the sender is told; nothing is recorded but the outcome
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
-│   └── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition
+│   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition
+│   └── BadTemplate, TemplateNotADependency, Unfilled
 ├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
 ├── Unroutable          no queue takes a message that was sent: its exchange, key or queue is wrong or gone
@@ -132,6 +133,26 @@ class UnknownTaskType(Rejected):
 
 class BadInput(Rejected):
     code, title = "bad-input", "Input does not fit the task type"
+
+
+class BadTemplate(Rejected):
+    code, title = "bad-template", "Not a template"
+
+
+class TemplateNotADependency(Rejected):
+    code, title = "template-not-a-dependency", "Template of a task that is not waited for"
+
+
+class Unfilled(Rejected):
+    """A template cannot be filled: at its submission that refuses a task, later it fails it."""
+
+
+class TemplateMissingField(Unfilled):
+    code, title = "template-missing-field", "Template of what is not there"
+
+
+class TemplateTooLarge(Unfilled):
+    code, title = "template-too-large", "Too large when filled"
 
 
 class WorkerIdTaken(Rejected):

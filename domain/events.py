@@ -10,10 +10,11 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.filling import Work, work_of
 from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
 from domain.placing import Concurrency, Rate
-from domain.reports import LogEnd, RunError
+from domain.reports import Artifact, LogEnd, RunError
 from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
 
 
@@ -27,7 +28,8 @@ class Upstream(Value):
 class TaskSubmitted(Message):
     """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
 
-    `retry_of`: the ended task that this one does once more. `max_parallel`: of its workflow.
+    `retry_of`: the ended task that this one does once more. `max_parallel`: of its workflow. `reads`: the tasks that
+    its templates read. `filled`: what its templates became, where that was known already.
     """
 
     TYPE = "task.submitted.v1"
@@ -39,6 +41,13 @@ class TaskSubmitted(Message):
     workflow: UUID | None = None
     retry_of: Upstream | None = None
     max_parallel: int | None = None
+    reads: tuple[str, ...] | None = None
+    filled: Work | None = None
+
+    @property
+    def work(self) -> Work:
+        """What it runs, unless it is filled later."""
+        return self.filled or work_of(self.spec, self.container)
 
     @property
     def timeouts(self) -> Timeouts:
@@ -85,6 +94,13 @@ class TaskBlocked(Message):
     by: tuple[AnyBlocker, ...]
 
 
+class TaskFilled(Work, Message):
+    """The templates of a task were filled: from now on this is what it runs."""
+
+    TYPE = "task.filled.v1"
+    task_id: str
+
+
 class TaskQueued(Message):
     """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time).
 
@@ -111,7 +127,8 @@ class RunLeased(Message):
     """A worker was given a run. It may start it until `within` after it sent its beat number `beat`. `fallback`: with
     the image or command that stands in when all other runs have failed.
 
-    `expires_at`: from here on the platform may lease again unless a beat has listed the run.
+    `expires_at`: from here on the platform may lease again unless a beat has listed the run. `filled`: the version at
+    which its templates were filled; absent: what its submission says is what it runs.
     """
 
     TYPE = "task.run-leased.v1"
@@ -125,6 +142,7 @@ class RunLeased(Message):
     within: timedelta
     expires_at: datetime
     fallback: bool | None = None
+    filled: int | None = None
 
 
 class RunStarted(Message):
@@ -224,10 +242,12 @@ class TaskSucceeded(Message):
     runs: int
     exit_code: int | None = None
     result: Json = None
+    artifacts: tuple[Artifact, ...] | None = None
 
 
 class TaskFailed(Message):
-    """A task ended without success. `verified`: its last container was seen gone."""
+    """A task ended without success. `verified`: its last container was seen gone. `detail`: what was wrong, where no
+    run says it."""
 
     TYPE = "task.failed.v1"
     task_id: str
@@ -235,6 +255,7 @@ class TaskFailed(Message):
     runs: int
     exit_code: int | None = None
     verified: bool = True
+    detail: str | None = None
 
 
 class TaskCancelling(Message):
@@ -414,6 +435,7 @@ class LimitChanged(Message):
 TaskEvent: TypeAlias = (
     TaskSubmitted
     | TaskBlocked
+    | TaskFilled
     | TaskQueued
     | RunLeased
     | RunStarted
@@ -443,6 +465,7 @@ EVENTS: dict[str, type[Event]] = by_type(
     (
         TaskSubmitted,
         TaskBlocked,
+        TaskFilled,
         TaskQueued,
         RunLeased,
         RunStarted,

@@ -1,9 +1,10 @@
 """What every message shares: frozen, strict, with a stable type name that is not part of its body."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,6 +81,27 @@ class Cause:
 
 
 Json = Any
+
+
+def compact(value: Json) -> str:
+    """JSON text without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def depth(value: Json) -> int:
+    """How many objects and lists stand around the innermost value: 0 for one that is neither."""
+    deepest = -1
+    here: list[Json] = [value]
+    while here:
+        deepest += 1
+        here = [inner for one in here for inner in _inside(one)]
+    return deepest
+
+
+def _inside(value: Json) -> Iterable[Json]:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def is_uuid(text: str) -> UUID | None:

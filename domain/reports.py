@@ -9,6 +9,8 @@ from domain.messages import Int, Json, Message, Name, Text, Value, by_type
 
 Fence = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Generation = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MOST_ARTIFACTS = 100
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -84,8 +86,17 @@ class LogEnd(Value):
     """
 
     bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     truncated: bool | None = None
+
+
+class Artifact(Value):
+    """Data that a run left elsewhere: where, and what to check it by."""
+
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
+    uri: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20\x7f]{1,2047}$")]
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class RunFinish(Message):
@@ -107,6 +118,7 @@ class RunFinish(Message):
     gone: bool = True
     error: RunError | None = None
     result: Json = None
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MOST_ARTIFACTS)] | None = None
     log: LogEnd | None = None
     traceparent: Text | None = None
 

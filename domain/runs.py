@@ -172,7 +172,11 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
         )
     if reason is None:
         return e.TaskSucceeded(
-            task_id=task.task_id, runs=task.facts.run, exit_code=finish.exit_code, result=finish.result
+            task_id=task.task_id,
+            runs=task.facts.run,
+            exit_code=finish.exit_code,
+            result=finish.result,
+            artifacts=finish.artifacts or None,
         )
     return e.TaskFailed(
         task_id=task.task_id,

@@ -1,14 +1,10 @@
 """What users say about a task: the parts that commands, offers and events share."""
 
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -16,7 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from domain.messages import Json, Name, Text, Value
+from domain.messages import Json, Name, Text, Value, compact, depth
+from domain.moments import Moment
 from domain.placing import Concurrency, Label, Requires
 
 Argument = Annotated[str, Field(max_length=65_536)]
@@ -26,34 +23,16 @@ Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,12}(Ki|Mi|Gi)?$")]
 Priority = Annotated[int, Field(ge=1, le=10)]
 MOST_NEEDS = 10_000
+INPUT_LIMIT, INPUT_DEPTH = 64 << 10, 10
+"""Bytes of an input as compact JSON, and objects and lists around its innermost value."""
+INPUT_FILE = "/tally/input.json"
+"""Where a container finds its input."""
 
 
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,511}$")]
 Arguments = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1024)]
 MAX_LOSSES = 3
 """New runs that a task gets after runs lost with their workers, if it says nothing else."""
-
-
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-
-
-def _rfc_3339(given: object) -> object:
-    if isinstance(given, str) and RFC_3339.fullmatch(given.upper()):
-        return datetime.fromisoformat(given.upper())
-    if isinstance(given, datetime):
-        return given
-    raise ValueError("give a time with its offset, such as 2026-11-21T03:12:40Z or 2026-11-21T04:12:40+01:00")
-
-
-def _in_utc(given: datetime) -> datetime:
-    if not EARLIEST <= given <= LATEST:
-        raise ValueError("give a time from 1970 to 9000")
-    return given.astimezone(UTC)
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
-"""A time with its offset (RFC 3339), kept as UTC."""
 
 
 class Container(Value):
@@ -69,6 +48,15 @@ class Container(Value):
     memory: Memory | None = None
     pids: Annotated[int, Field(ge=1, le=65_536)] | None = None
     result: AbsolutePath | None = None
+    artifacts: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _files_apart(self) -> Self:
+        if self.result == INPUT_FILE or self.artifacts == INPUT_FILE:
+            raise ValueError(f"{INPUT_FILE} is where the input is; name another file for result and artifacts")
+        if self.result is not None and self.result == self.artifacts:
+            raise ValueError("result and artifacts must be two files")
+        return self
 
     @model_validator(mode="after")
     def _memory_within_bounds(self) -> Self:
@@ -216,8 +204,10 @@ Need = Annotated[Annotated[DependsOn, Tag("<task>")] | Annotated[AtLeast, Tag("<
 
 
 class TaskSpec(Value):
-    """A task as its user describes it: a container, or a registered type with its input, or nothing to run at all.
+    """A task as its user describes it: a container, or a registered type, or nothing to run at all.
 
+    `input` is what it works on: a file and an environment variable of its container. Templates in it, in the command
+    and in the environment are filled when all that it depends on has ended: see `domain.templates`.
     It is not queued before `not_before`; a task that waits at `expires_at` expires.
     """
 
@@ -247,11 +237,18 @@ class TaskSpec(Value):
                 raise ValueError("executor noop runs nothing: leave out container and task_type")
         elif (self.container is None) == (self.task_type is None):
             raise ValueError("give either container or task_type")
-        if self.input is not None and self.task_type is None:
-            raise ValueError("input is for a task_type: name one, or leave input out")
         if self.executor == "noop" and self.retry is not None and self.retry.fallback is not None:
             raise ValueError("executor noop has no container: leave out retry.fallback")
         return self
+
+    @field_validator("input")
+    @classmethod
+    def _within_limits(cls, input: dict[str, Json] | None) -> dict[str, Json] | None:
+        if input is not None and len(compact(input).encode()) > INPUT_LIMIT:
+            raise ValueError(f"more than {INPUT_LIMIT} bytes of JSON; pass large data by reference")
+        if depth(input) > INPUT_DEPTH:
+            raise ValueError(f"it nests deeper than {INPUT_DEPTH} levels; flatten it")
+        return input
 
     @model_validator(mode="after")
     def _has_time_to_begin(self) -> Self:

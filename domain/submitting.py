@@ -5,12 +5,35 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain import events as e
+from domain.commands import SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
-from domain.errors import BadState, DuplicateTaskId, SelfDependency, TaskIdTaken, UnknownDependency
+from domain.errors import (
+    BadState,
+    BadTemplate,
+    DuplicateTaskId,
+    Rejected,
+    SelfDependency,
+    TaskIdTaken,
+    TemplateNotADependency,
+    UnknownDependency,
+)
+from domain.filling import Work, fill, names_read
+from domain.ids import derived_id
 from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.task_states import Ended, Task
 from domain.task_type import container_of
+
+MOST_READ = 64
+"""Tasks that the templates of one task may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The ended task that a new one does once more, and what its templates became."""
+
+    of: e.Upstream
+    filled: Work | None = None
 
 
 def submit_task(
@@ -18,20 +41,23 @@ def submit_task(
     stream: UUID,
     upstream: Mapping[str, UUID],
     base_image: str,
-    retry_of: e.Upstream | None = None,
+    again: Again | None = None,
 ) -> list[e.TaskEvent]:
     """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name.
 
-    Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput.
+    Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput, BadTemplate,
+    TemplateNotADependency, Unfilled.
     """
     name = spec.task_id or str(stream)
     if name in named(spec.depends_on):
         raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
     submitted, *rest = _first_events(spec, stream, upstream, base_image)
-    return [submitted.model_copy(update={"retry_of": retry_of}), *rest] if retry_of else [submitted, *rest]
+    if again is None:
+        return [_with_templates(submitted), *rest]
+    return [submitted.model_copy(update={"retry_of": again.of, "filled": again.filled}), *rest]
 
 
-def once_more(task: Task, name: str | None) -> TaskSpec:
+def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
     """An ended task as a new one, which is called `name`, waits for nothing and belongs to no workflow.
 
     Raises BadState, TaskIdTaken.
@@ -40,10 +66,17 @@ def once_more(task: Task, name: str | None) -> TaskSpec:
         raise BadState(f"task {task.task_id} has not ended: cancel it first, or wait for its end")
     if name == task.task_id:
         raise TaskIdTaken(f"new_task_id: {name} is the task that has ended; choose another id, or leave it out")
-    spec = task.facts.submitted.spec
+    submitted, filled = task.facts.submitted, task.facts.filled
+    if submitted.reads and filled is None:
+        raise BadState(
+            f"task {task.task_id} has ended before its templates were filled, and a new one would wait for nothing; "
+            "submit it again, with what it depends on"
+        )
+    spec = submitted.spec
     apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
     anywhere = spec.requires.model_copy(update={"same_worker_as": None})
-    return spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority})
+    again = Again(e.Upstream(task_id=task.task_id, stream=task.id), filled or submitted.filled)
+    return spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority}), again
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +108,10 @@ def submit_workflow(
     if workflow.on_failure == "continue":
         tasks = [(carrying_on(spec, needs), stream) for spec, stream in tasks]
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
-    events = {stream: _first_events(spec, stream, streams, base_image, workflow) for spec, stream in tasks}
+    events: dict[UUID, list[e.TaskEvent]] = {}
+    for spec, stream in tasks:
+        task_submitted, *rest = _first_events(spec, stream, streams, base_image, workflow)
+        events[stream] = [_with_templates(task_submitted), *rest]
     nodes = tuple(e.Node(task_id=name, stream=streams[name], depends_on=tuple(needs[name])) for name in names)
     submitted = e.WorkflowSubmitted(
         workflow_id=workflow.workflow_id,
@@ -86,13 +122,25 @@ def submit_workflow(
     return submitted, events
 
 
+def check(command: SubmitTask | SubmitTasks | SubmitWorkflow) -> None:
+    """Raises what the platform would refuse it for, as far as that can be told without what was submitted before."""
+    specs = [command.spec()] if isinstance(command, SubmitTask) else command.tasks
+    streams = {name: derived_id(UUID(int=0), name) for spec in specs for name in named(spec.depends_on)}
+    tasks = [(spec, derived_id(UUID(int=1), str(number))) for number, spec in enumerate(specs)]
+    if isinstance(command, SubmitWorkflow):
+        submit_workflow(Whole(command.workflow_id or "", UUID(int=0), command.on_failure), tasks, streams, "image")
+        return
+    for spec, stream in tasks:
+        submit_task(spec, stream, streams, "image")
+
+
 def _first_events(
     spec: TaskSpec,
     stream: UUID,
     streams: Mapping[str, UUID],
     base_image: str,
     workflow: Whole | None = None,
-) -> list[e.TaskEvent]:
+) -> tuple[e.TaskSubmitted, e.TaskBlocked | e.TaskQueued]:
     name = spec.task_id or str(stream)
     needs = named(spec.depends_on)
     if unknown := [need for need in needs if need not in streams]:
@@ -111,8 +159,32 @@ def _first_events(
     )
     early = [e.BlockerTime(until=spec.not_before)] if spec.not_before else []
     if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
-        return [submitted, e.TaskBlocked(task_id=name, by=tuple(by))]
-    return [submitted, queued_as(submitted)]
+        return submitted, e.TaskBlocked(task_id=name, by=tuple(by))
+    return submitted, queued_as(submitted)
+
+
+def _with_templates(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
+    """With the tasks that its templates read; filled at once if they read none."""
+    try:
+        names = names_read(submitted.work)
+        if names is None:
+            return submitted
+        if not names:
+            return submitted.model_copy(update={"filled": fill(submitted.work, {})})
+    except Rejected as rejected:
+        raise type(rejected)(f"{rejected.detail} (task {submitted.task_id})") from None
+    needed = {one.task_id for one in submitted.depends_on}
+    if strange := [name for name in names if name not in needed]:
+        raise TemplateNotADependency(
+            f"depends_on: a template of task {submitted.task_id} reads task {strange[0]}; add {strange[0]} to its "
+            "depends_on, or take the template out"
+        )
+    if len(names) > MOST_READ:
+        raise BadTemplate(
+            f"the templates of task {submitted.task_id} read {len(names)} tasks and may read {MOST_READ}; let some "
+            "tasks between gather a part of them"
+        )
+    return submitted.model_copy(update={"reads": names})
 
 
 def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> None:

@@ -1,12 +1,14 @@
 """What may be decided of a task in each state: a table. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.commands import CancelTask, ChangeTask, PauseTask, ResumeTask, SetPriority
-from domain.errors import BadState
+from domain.errors import BadState, Unfilled
+from domain.filling import fill
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
 from domain.runs import late, queued, reported
@@ -25,6 +27,7 @@ from domain.task_states import (
     Task,
     TimingOut,
 )
+from domain.templates import Known
 
 OFFER_SPAN = timedelta(seconds=10)
 OFFER_MARGIN = timedelta(seconds=2)
@@ -32,7 +35,9 @@ OFFER_MARGIN = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """All that the task depends on has ended as it needs it."""
+    """All that the task depends on has ended as it needs it. `known`: those of them that its templates read."""
+
+    known: Mapping[str, Known] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,8 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
     match task, command:
         case ((Blocked() | Delayed() | Queued()), (Free() | Wake() | Grant())) if _is_over(task, now):
             return [_expired(task, "expires-at")]
-        case Blocked(), Free():
-            return [_freed(task, now)]
+        case Blocked(), Free(known=known):
+            return _freed(task, known or {}, now)
         case Blocked(), Skip(because=because):
             return [e.TaskSkipped(task_id=task.task_id, because=because)]
         case Queued(), Grant():
@@ -191,11 +196,18 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return []
 
 
-def _freed(task: Blocked, now: datetime) -> e.TaskEvent:
-    until = task.facts.submitted.spec.not_before
+def _freed(task: Blocked, known: Mapping[str, Known], now: datetime) -> list[e.TaskEvent]:
+    submitted = task.facts.submitted
+    filled: list[e.TaskEvent] = []
+    if submitted.reads and task.facts.filled is None:
+        try:
+            filled = [e.TaskFilled(task_id=task.task_id, **dict(fill(submitted.work, known)))]
+        except Unfilled as unfilled:
+            return [e.TaskFailed(task_id=task.task_id, reason=unfilled.code, runs=0, detail=unfilled.detail[:1024])]
+    until = submitted.spec.not_before
     if until is not None and now < until:
-        return e.TaskBlocked(task_id=task.task_id, by=(e.BlockerTime(until=until),))
-    return _held_back(task) if task.facts.paused else queued(task, "dependencies")
+        return [*filled, e.TaskBlocked(task_id=task.task_id, by=(e.BlockerTime(until=until),))]
+    return [*filled, _held_back(task) if task.facts.paused else queued(task, "dependencies")]
 
 
 def _awake(task: Delayed) -> e.TaskEvent:
@@ -234,6 +246,7 @@ def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:
         within=grant.age + OFFER_SPAN,
         expires_at=now + OFFER_SPAN + OFFER_MARGIN,
         fallback=task.facts.fallback or None,
+        filled=task.facts.filled_at,
     )
 
 

@@ -5,6 +5,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from domain import events as e
+from domain.filling import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Facts:
     """What is known of a task in every state. `run` and `fence` are the last ones given, 0 before the first.
 
     `losses` and `failures`: runs that were lost, and that failed. `fallback`: its next run, or this one, is the last.
-    `priority`: the one it was given since its submission. `paused`: it is not queued before it is resumed.
+    `priority`: the one it was given since its submission. `paused`: it is not queued before it is resumed. `filled`:
+    what its templates became, at version `filled_at`.
     """
 
     id: UUID
@@ -36,6 +38,8 @@ class Facts:
     fallback: bool = False
     priority: int | None = None
     paused: bool = False
+    filled: Work | None = None
+    filled_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,9 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return Cancelling(facts, task.lease, by, reason, started=not isinstance(task, Leased))
         case e.TaskPriorityChanged(priority=priority), _:
             return replace(task, facts=replace(facts, priority=priority))
+        case e.TaskFilled(container=container, input=given, fallback=fallback), _:
+            filled = Work(container=container, input=given, fallback=fallback)
+            return replace(task, facts=replace(facts, filled=filled, filled_at=facts.version))
         case e.RunLost(retry_at=None), _:
             return replace(task, facts=replace(facts, losses=facts.losses + 1))
         case e.RunFailed(fallback=fallback) | e.RunLost(fallback=fallback), _ if event.retry_at is not None:

@@ -21,7 +21,7 @@ class TaskView(NamedTuple):
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
     `retry_of`: the task that this one does once more.
     `waits_until`: the time that a blocked task waits for, if it waits for one alone. `paused_by` and `pause_reason`:
-    of the last pause, until it is resumed.
+    of the last pause, until it is resumed. `detail`: what was wrong, where no run says it.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -64,6 +64,8 @@ class TaskView(NamedTuple):
     retry_of: UUID | None = None
     paused_by: str | None = None
     pause_reason: str | None = None
+    detail: str | None = None
+    artifacts: str | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -170,12 +172,12 @@ def _cancelling(row: TaskView, at: datetime, event: e.TaskCancelling) -> Changes
 
 def _succeeded(row: TaskView, at: datetime, event: e.TaskSucceeded) -> Changes:
     result = None if event.result is None else compact(event.result)
-    end = {"status": "succeeded", "completed_at": at, "reason": None}
+    end = {"status": "succeeded", "completed_at": at, "reason": None, "artifacts": _artifacts(event)}
     return {**end, "exit_code": event.exit_code, "result": result, "verified": True}
 
 
 def _failed(row: TaskView, at: datetime, event: e.TaskFailed) -> Changes:
-    end = {"status": "failed", "completed_at": at, "reason": event.reason}
+    end = {"status": "failed", "completed_at": at, "reason": event.reason, "detail": event.detail}
     return {**end, "exit_code": event.exit_code, "verified": event.verified}
 
 
@@ -247,6 +249,10 @@ def trace_id(traceparent: str | None) -> str | None:
     """The trace that a W3C `traceparent` belongs to: 32 hexadecimal digits."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) >= 4 else None
+
+
+def _artifacts(event: e.TaskSucceeded) -> str | None:
+    return None if event.artifacts is None else compact([one.model_dump() for one in event.artifacts])
 
 
 def _needs(event: e.TaskSubmitted) -> list[dict[str, str | int]]:

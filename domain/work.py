@@ -6,19 +6,21 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.messages import Message, Value, by_type
+from domain.messages import Json, Message, Value, by_type
 from domain.specs import Container, Timeouts
 
 StopReason: TypeAlias = Literal["cancel", "timeout"]
 
 
 class RunSpec(Value):
-    """What to run. `container` None: executor noop. `workflow`: the stream of the workflow it belongs to, if any."""
+    """What to run. `container` None: executor noop. `workflow`: the stream of the workflow it belongs to, if any.
+    `input`: what its container finds in a file and in its environment."""
 
     namespace: str
     name: str
     executor: str
     container: Container | None = None
+    input: dict[str, Json] | None = None
     timeouts: Timeouts
     workflow_id: str | None = None
     workflow: UUID | None = None

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.docker_config import Policy
 from domain.errors import CannotRun, EngineDown, EngineTimeout
-from domain.ports.running import RESULT_LIMIT, Found, Output, Planned, Signal
+from domain.ports.running import RESULT_LIMIT, Found, Left, Output, Planned, Signal
 
 KILLED = 137
 
@@ -35,13 +35,15 @@ class _Container:
 
 
 class InMemoryContainers:
-    """See `Containers`. `started` lists the runs whose start was asked for, in order, repeats included."""
+    """See `Containers`. `started` lists the runs whose start was asked for, in order, repeats included; `planned`
+    the containers that were made."""
 
     def __init__(
         self, programs: Mapping[tuple[str, ...], Program], images: Sequence[str], policy: Policy | None = None
     ) -> None:
         self._programs, self._policy, self._numbers = programs, policy or Policy(), count(1)
         self.images, self.started = set(images), list[UUID]()
+        self.planned: list[Planned] = []
         self.down = False
         self.start_times_out = False
         self.pulled = asyncio.Event()
@@ -84,6 +86,7 @@ class InMemoryContainers:
             if there.state != "created":
                 raise CannotRun("name-clash", f"tally-{labels.run}: was started with fence {theirs.fence}")
             del self._all[there.id]
+        self.planned.append(planned)
         found = Found(f"{next(self._numbers):064x}", labels, "created", image=f"sha256:{spec.image}")
         self._all[found.id] = _Container(found, self._programs.get(spec.command or ()))
         return found
@@ -137,12 +140,12 @@ class InMemoryContainers:
         elif container.program.on_term is not None:
             await self._end(container, container.program.on_term)
 
-    async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
+    async def read_file(self, id: str, path: str, what: Left = "result") -> bytes | None:
         self._check_up("read")
         program = self._all[id].program
         data = program.files.get(path) if program else None
-        if data is not None and len(data) > limit:
-            raise CannotRun("result-too-large", f"{path}: {len(data)} bytes")
+        if data is not None and len(data) > RESULT_LIMIT:
+            raise CannotRun(f"{what}-too-large", f"{path}: {len(data)} bytes")
         return data
 
     async def remove(self, id: str) -> bool:

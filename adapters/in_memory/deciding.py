@@ -23,16 +23,18 @@ from domain.commands import (
     SubmitWorkflow,
 )
 from domain.dependencies import requirements, settle, standing
+from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import limit_of, task_of, workflow_of
 from domain.limit import limit_stream
 from domain.messages import Cause, Json, is_uuid
 from domain.ports.log import NewId
 from domain.recorded import new_events
-from domain.reports import LogEnd, RunError, RunFinish, RunStart
+from domain.reports import Artifact, LogEnd, RunError, RunFinish, RunStart
 from domain.specs import TaskSpec
-from domain.submitting import Whole, once_more, submit_task, submit_workflow
+from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
+from domain.templates import Known
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
 from domain.workflow import Finish, Workflow, due
@@ -52,6 +54,7 @@ class Ending:
     stdout: bytes = b""
     stderr: bytes = b""
     result: Json = None
+    artifacts: tuple[Artifact, ...] = ()
     error: str | None = None
     truncated: bool = False
 
@@ -95,9 +98,8 @@ class Decisions:
             case RetryTask():
                 old = self._named(command.namespace, command.task_id)
                 state = self._task(old)
-                retry_of = e.Upstream(task_id=state.task_id, stream=old)
-                spec = once_more(state, command.new_task_id)
-                stream = self._submit(spec, command.namespace, cause, retry_of)
+                spec, again = once_more(state, command.new_task_id)
+                stream = self._submit(spec, command.namespace, cause, again)
                 return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
             case SetLimit():
                 stream = limit_stream(command.whole)
@@ -118,10 +120,10 @@ class Decisions:
             return TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem())
         return TaskOutcome(task_id=spec.task_id or str(stream), id=stream, outcome="accepted")
 
-    def _submit(self, spec: TaskSpec, namespace: str, cause: Cause, retry_of: e.Upstream | None = None) -> UUID:
+    def _submit(self, spec: TaskSpec, namespace: str, cause: Cause, again: Again | None = None) -> UUID:
         stream = self.new_id()
         self._claim(namespace, spec.task_id or str(stream), stream)
-        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base", retry_of), namespace, cause)
+        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base", again), namespace, cause)
         return stream
 
     def _submit_workflow(self, command: SubmitWorkflow, cause: Cause) -> dict[str, object]:
@@ -181,7 +183,14 @@ class Decisions:
     def _freed(self, submitted: e.TaskSubmitted) -> task.Free | task.Skip | None:
         states = {need.task_id: self._task(need.stream) for need in submitted.depends_on}
         ends = {name: state.status for name, state in states.items() if isinstance(state, Ended)}
-        return settle([standing(one, ends) for one in requirements(submitted.spec.depends_on)])
+        fate = settle([standing(one, ends) for one in requirements(submitted.spec.depends_on)])
+        return task.Free(self._known(submitted)) if submitted.reads and isinstance(fate, task.Free) else fate
+
+    def _known(self, submitted: e.TaskSubmitted) -> dict[str, Known]:
+        """The ends of the tasks before it."""
+        last = {one.task_id: self.log.load([one.stream])[one.stream] for one in submitted.depends_on}
+        ends = {name: row.event() for name, rows in last.items() for row in rows if row.type in e.ENDS}
+        return {name: known(end) for name, end in ends.items()}
 
     def _change(self, stream: UUID, decision: task.Decision, cause: Cause) -> bool:
         events = task.decide(self._task(stream), decision, self.log.clock.now())
@@ -224,7 +233,13 @@ def _run(state: Held, ending: Ending | None) -> RunStart | RunFinish | None:
         if ending.error is not None:
             return finish.model_copy(update={"error": RunError(code=ending.error)})
         log = _log(ending) if ending.exit_code is not None else None
-        return finish.model_copy(update={"exit_code": ending.exit_code, "result": ending.result, "log": log})
+        told = {
+            "exit_code": ending.exit_code,
+            "result": ending.result,
+            "artifacts": ending.artifacts or None,
+            "log": log,
+        }
+        return finish.model_copy(update=told)
     if isinstance(state, Cancelling):
         return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=143, signal="TERM")
     return None

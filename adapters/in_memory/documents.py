@@ -11,7 +11,7 @@ from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
 
-_TEXTS = ("depends_on", "result", "spec", "error", "nodes", "executors")
+_TEXTS = ("depends_on", "result", "artifacts", "spec", "error", "nodes", "executors")
 
 
 def plain(row: Row) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def plain(row: Row) -> dict[str, Any]:
 
 def task(row: TaskView, whole: bool) -> dict[str, Any]:
     """A task, in a list without what is long."""
-    hidden = () if whole else ("depends_on", "result", "spec")
+    hidden = () if whole else ("detail", "depends_on", "result", "artifacts", "spec")
     return {name: value for name, value in plain(row).items() if name not in hidden} | {"runs": row.run}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.events import RunTimingOut, TaskCancelling, TaskSubmitted
+from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
@@ -42,6 +42,11 @@ class MessengerMemoryTurn(MemoryTurn):
                 assert isinstance(submitted, TaskSubmitted), "a task's stream begins with its submission"
                 found[run, fence] = submitted
         return found
+
+    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
+        """The events of these tasks at these versions, by task: what their templates became."""
+        events = {task: self.log.load([task])[task][version - 1].event() for task, version in where}
+        return {task: event for task, event in events.items() if isinstance(event, TaskFilled)}
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""

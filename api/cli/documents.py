@@ -34,6 +34,17 @@ def command_of(file: str, namespace: str | None) -> Submission:
         return cls.model_validate_json(json.dumps(data), strict=True)
 
 
+def check(command: Submission) -> None:
+    """Raises Refused for what the platform would refuse, whatever was submitted before."""
+    from domain.errors import Refused, Rejected
+    from domain.submitting import check
+
+    try:
+        check(command)
+    except Rejected as rejected:
+        raise Refused(rejected.problem()) from None
+
+
 def _read(file: str) -> dict[str, Any]:
     if file.startswith("-") and file != STDIN:
         raise Exit(USAGE, f"{file}: no such option; a file of that name is ./{file}")

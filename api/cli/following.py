@@ -91,7 +91,7 @@ def progress(event: StoredEvent) -> None:
         "task.run-lost.v1": lambda: (
             f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}{_next_run(data)}"
         ),
-        "task.failed.v1": lambda: f"failed: {data['reason']}",
+        "task.failed.v1": lambda: f"failed: {data['reason']}" + (f": {data['detail']}" if "detail" in data else ""),
         "task.quarantined.v1": lambda: f"quarantined: {data['reason']}",
         "task.expired.v1": lambda: f"expired: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",

@@ -150,11 +150,12 @@ class SubmitCommands:
         within
             Seconds to wait at most.
         """
-        from api.cli.documents import command_of
+        from api.cli.documents import check, command_of
         from api.cli.following import container_code
 
         command = command_of(file, common.namespace)
         if dry_run:
+            check(command)
             document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
             return 0
         async with self.connect(command.namespace) as client:

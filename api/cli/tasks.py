@@ -271,13 +271,15 @@ def summary(view: View, wide: bool) -> str:
         lines.insert(1, ("Task id", view["task_id"]))
     optional = {"Reason": "reason", "Because of": "because", "Exit code": "exit_code", "Worker": "worker_id"}
     optional |= {"Paused by": "paused_by", "Paused for": "pause_reason"}
-    optional |= {"Waits until": "waits_until", "Retry of": "retry_of"}
+    optional |= {"Detail": "detail", "Waits until": "waits_until", "Retry of": "retry_of"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
     if needs := view.get("depends_on"):
         lines.append(("Depends on", _needs(needs)))
     if view.get("result") is not None:
         lines.append(("Result", compact(view["result"])))
+    for one in view.get("artifacts") or ():
+        lines.append(("Artifact", f"{one['name']}  {one['uri']}  {one['bytes']} bytes  sha256:{one['sha256']}"))
     return "".join(f"{title:<11}{text}\n" for title, text in lines)
 
 

@@ -56,7 +56,7 @@ class RangeNotSatisfiable(Rejected):
 
 
 class NotYet(Rejected):
-    code, title = "not-yet", "Not yet"
+    code, title = "result-not-yet", "No result yet"
 
 
 STATUS: Mapping[type[Rejected], int] = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from domain.events import TaskSubmitted
+from domain.events import TaskFilled, TaskSubmitted
 from domain.ports.log import Turn
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
@@ -15,6 +15,10 @@ class MessengerTurn(Turn, Protocol):
 
     async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
         """The submissions behind those of these leases (run, fence) that are open now."""
+        ...
+
+    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
+        """The events of these tasks at these versions, by task: what their templates became."""
         ...
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:

@@ -13,14 +13,17 @@ from domain.specs import Container
 ContainerState: TypeAlias = Literal["created", "running", "exited"]
 Signal: TypeAlias = Literal["TERM", "KILL"]
 RESULT_LIMIT = 64 << 10
+"""Bytes of a result file, and of a list of artifacts."""
+Left: TypeAlias = Literal["result", "artifacts"]
+"""What a run leaves in a file for the platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunLabels:
     """What a container's labels say: whose it is, and all that a restarted worker needs to see the run to its end.
 
-    `stop`: from TERM to KILL. `result`: the file to read when it has ended. `image`: as it was asked for. `workflow`:
-    the id of the stream of the workflow that users call `workflow_id`.
+    `stop`: from TERM to KILL. `result`, `artifacts`: files to read when it has ended. `image`: as it was asked for.
+    `workflow`: the id of the stream of the workflow that users call `workflow_id`.
     """
 
     installation: UUID
@@ -33,6 +36,7 @@ class RunLabels:
     name: str
     stop: timedelta
     result: str | None = None
+    artifacts: str | None = None
     image: str | None = None
     workflow_id: str | None = None
     workflow: str | None = None
@@ -42,11 +46,13 @@ class RunLabels:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A container to create, named `tally-<run>`. `env` is added to the container's own and wins over it."""
+    """A container to create, named `tally-<run>`. `env` is added to the container's own and wins over it. `input`: the
+    content of its file `INPUT_FILE`; None: it has none."""
 
     labels: RunLabels
     container: Container
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    input: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +134,10 @@ class Containers(Protocol):
         """Send a signal to the container's first process; nothing happens if it has ended."""
         ...
 
-    async def read_file(self, id: str, path: str, limit: int = RESULT_LIMIT) -> bytes | None:
+    async def read_file(self, id: str, path: str, what: Left = "result") -> bytes | None:
         """The bytes of a regular file in an ended container. None: nothing is there. Raises CannotRun
-        result-too-large, and result-invalid for a link, a folder and what else is no regular file."""
+        result-too-large, and result-invalid for a link, a folder and what else is no regular file; with artifacts for
+        result where that is what it holds."""
         ...
 
     async def remove(self, id: str) -> bool:

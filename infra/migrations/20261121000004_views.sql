@@ -45,7 +45,9 @@ CREATE TABLE tasks (
   waits_until timestamptz,
   retry_of uuid,
   paused_by text,
-  pause_reason text
+  pause_reason text,
+  detail text,
+  artifacts text
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

@@ -231,6 +231,33 @@ async def test_a_result_beyond_the_limit_is_refused(engine: Engine) -> None:
     assert caught.value.code == "result-too-large"
 
 
+async def test_a_list_of_artifacts_beyond_the_limit_is_refused_as_such(engine: Engine) -> None:
+    found = await engine.ended(runs.LARGE_RESULT, artifacts="/tally/result.json")
+    with pytest.raises(CannotRun) as caught:
+        await engine.containers.read_file(found.id, "/tally/result.json", "artifacts")
+    assert caught.value.code == "artifacts-too-large"
+
+
+async def test_result_and_artifacts_can_lie_in_one_folder_and_in_two(engine: Engine) -> None:
+    for artifacts in ("/tally/artifacts.json", "/srv/out/artifacts.json"):
+        found = await engine.ended(runs.RESULT, result="/tally/result.json", artifacts=artifacts)
+        assert await engine.containers.read_file(found.id, "/tally/result.json") == b'{"rows": 3}\n'
+
+
+async def test_a_container_finds_its_input_with_and_without_a_result(engine: Engine) -> None:
+    for result in (None, "/tally/result.json", "/srv/result.json"):
+        found = await engine.ended(runs.SHOW_INPUT, input=b'{"day":"Monday"}', result=result)
+        assert (found.exit_code, await engine.printed(found.id)) == (
+            0,
+            {"stdout": b'{"day":"Monday"}', "stderr": b""},
+        )
+
+
+async def test_its_input_can_be_read_by_a_user_without_rights(engine: Engine) -> None:
+    found = await engine.ended(runs.SHOW_INPUT_AS, input=b'{"day":"Monday"}')
+    assert (await engine.printed(found.id))["stdout"] == b'65534\n{"day":"Monday"}'
+
+
 async def test_labels_find_every_container_of_a_worker_and_no_other(engine: Engine) -> None:
     running, created = await engine.started(runs.SLEEP), await engine.created(runs.TRUE)
     listed = await engine.containers.labelled(runs.INSTALLATION, engine.worker)

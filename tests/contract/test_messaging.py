@@ -169,6 +169,15 @@ async def test_only_the_open_lease_of_a_run_has_its_submission(world: World) -> 
     assert found == {(RUN, 2): SUBMITTED}
 
 
+async def test_what_tasks_were_filled_with_is_found_where_their_leases_say(world: World) -> None:
+    first, second = (e.TaskFilled(task_id="T1", input={"rows": n, "none": None}) for n in (7, 8))
+    await world.submit(TASK, first)
+    await world.submit(TASK_2, e.TaskBlocked(task_id="T1", by=()), second)
+
+    async with world.seat() as seat, seat.turn() as turn:
+        assert await turn.filled([(TASK, 2), (TASK_2, 3)]) == {TASK: first, TASK_2: second}
+
+
 async def test_the_last_order_to_end_an_open_lease_is_found_and_no_other(world: World) -> None:
     late = e.RunTimingOut(task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=10))
     cancelling = e.TaskCancelling(**late.model_dump(), by="alice")

@@ -12,6 +12,7 @@ import pytest
 from domain import events as e
 from domain.ids import derived_id
 from domain.recorded import new_events
+from domain.reports import Artifact
 from domain.specs import TaskSpec
 from infra.dev.otlp_receiver import otlp_receiver, tree
 from infra.setting_groups import Otel
@@ -104,9 +105,10 @@ async def test_a_result_comes_with_the_end_and_not_before(api: Running) -> None:
     early = await api.get(f"/v1/tasks/{TASK}/result")
     await api.get(f"/v1/tasks?after_position={there}")
     early = await api.get(f"/v1/tasks/{TASK}/result")
-    assert (early.status_code, in_one(early.text)["code"]) == (409, "not-yet")
+    assert (early.status_code, in_one(early.text)["code"]) == (409, "result-not-yet")
 
-    done = e.TaskSucceeded(task_id="T1", runs=1, exit_code=0, result={"rows": 3})
+    artifact = Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7)
+    done = e.TaskSucceeded(task_id="T1", runs=1, exit_code=0, result={"rows": 3}, artifacts=(artifact,))
     await api.append(history[4], *new_events(TASK, 5, "default", [done], CAUSE))
     late = await api.get(f"/v1/tasks/{TASK}/result?wait=PT10S")
     assert in_one(late.text) == {
@@ -115,6 +117,7 @@ async def test_a_result_comes_with_the_end_and_not_before(api: Running) -> None:
         "status": "succeeded",
         "exit_code": 0,
         "result": {"rows": 3},
+        "artifacts": [{"name": "m", "uri": "s3://b/m", "sha256": "ab" * 32, "bytes": 7}],
     }
 
 

@@ -17,6 +17,7 @@ from adapters.docker_config import Policy
 from adapters.docker_engine import DockerEngine
 from consumers.outfitting import outfit
 from consumers.worker import Worker
+from domain.reports import Artifact
 from tests.support import runs
 from tests.support.docks import Platform, offer, offered, soon, stop, sync
 from tests.support.worker_process import real
@@ -115,6 +116,26 @@ async def test_the_result_file_travels_with_the_finish(yard: Yard) -> None:
     async with yard.worker(platform):
         platform.tell(offer(offered(runs.RESULT, run, result="/tally/result.json")))
         assert (await platform.finish(run)).result == {"rows": 3}
+
+
+async def test_a_task_reads_its_input_unprivileged_and_leaves_artifacts(yard: Yard) -> None:
+    """The user of the image has no rights on the folder, and its root is read-only."""
+    script = (
+        'test "$(cat /tally/input.json)" = "$TALLY_INPUT" && cat "$TALLY_INPUT_FILE" && echo " $1 $(id -u)" && '
+        """echo '[{"name":"m","uri":"s3://b/m","sha256":"%s","bytes":7}]' > /tally/artifacts.json && """
+        """echo '{"rows": 3}' > /tally/result.json""" % ("ab" * 32)
+    )
+    platform, run = Platform(), runs.fresh_run()
+    async with yard.worker(platform):
+        command = ("sh", "-c", script, "show", "$(id) {{7}}")
+        result, artifacts = "/tally/result.json", "/tally/artifacts.json"
+        asked = offered(command, run, result=result, artifacts=artifacts, input={"day": "Montag é"})
+        platform.tell(offer(asked))
+        finish = await platform.finish(run)
+        await platform.until(lambda: platform.logs(run))
+    assert (finish.exit_code, finish.error, finish.result) == (0, None, {"rows": 3})
+    assert finish.artifacts == (Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7),)
+    assert platform.logs(run)["stdout"].decode() == '{"day":"Montag é"} $(id) {{7}} 65534\n'
 
 
 @pytest.mark.parametrize("instead", ["ln -s /etc/passwd", "mkdir", "mkfifo"])

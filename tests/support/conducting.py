@@ -18,12 +18,13 @@ from adapters.seat import PgSeat
 from consumers.conductor import PAGE, Conductor
 from consumers.noting import TYPES
 from consumers.timekeeper import Probes
+from domain import events as e
 from domain import task as deciding
 from domain import worker, workflow
 from domain.dependencies import named
 from domain.folding import task_of, worker_of, workflow_of
 from domain.ids import derived_id
-from domain.messages import Cause
+from domain.messages import Cause, Json
 from domain.ports.broker import Outgoing
 from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
@@ -54,6 +55,7 @@ def spec(
     priority: int = 5,
     run: timedelta = timedelta(hours=1),
     retry: Retry | None = None,
+    input: dict[str, Json] | None = None,
 ) -> TaskSpec:
     """A task of executor noop that needs `needs`."""
     return TaskSpec.model_validate(
@@ -64,6 +66,7 @@ def spec(
             "priority": priority,
             "timeouts": {"run": run},
             "retry": retry,
+            "input": input,
         }
     )
 
@@ -161,6 +164,10 @@ class World(ABC):
         own = stream(name)
         return [row.type.split(".")[1] for row in (await self.load([own]))[own]]
 
+    async def events(self, name: str) -> list[e.Event]:
+        """The task's history."""
+        return [row.event() for row in (await self.load([stream(name)]))[stream(name)]]
+
     async def decide(self, name: str, command: deciding.Decision, now: datetime = NOW) -> None:
         own = stream(name)
         rows = (await self.load([own]))[own]
@@ -175,12 +182,13 @@ class World(ABC):
         await self.accept(run.run_id)
         await self.decide(name, RunStart(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c"))
 
-    async def finish(self, name: str, exit_code: int = 0, now: datetime = NOW) -> None:
+    async def finish(self, name: str, exit_code: int = 0, now: datetime = NOW, result: Json = None) -> None:
         """The worker that holds the task ends it."""
         state = await self.task(name)
         assert isinstance(state, Held)
         run = state.lease
         finish = RunFinish(task_id=state.id, run_id=run.run_id, fence=run.fence, container_id="c", exit_code=exit_code)
+        finish = finish.model_copy(update={"result": result})
         await self.close(run.run_id)
         await self.decide(name, finish, now)
 

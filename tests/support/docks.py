@@ -16,7 +16,7 @@ from consumers.outfitting import Outfit, outfit
 from consumers.worker import Worker
 from domain.errors import Unavailable
 from domain.ids import derived_id
-from domain.messages import Message
+from domain.messages import Json, Message
 from domain.ports.broker import Delivery, Outgoing
 from domain.ports.running import Containers, Found
 from domain.reports import FinishReport, Heartbeat, RegisterWorker, Reports, RunFinish, RunStart, StartReport
@@ -166,8 +166,10 @@ def offered(
     image: str = BUSYBOX,
     result: str | None = None,
     pull: float = 300.0,
+    artifacts: str | None = None,
+    input: dict[str, Json] | None = None,
 ) -> OfferedRun:
-    container = Container(image=image, command=command, result=result) if command else None
+    container = Container(image=image, command=command, result=result, artifacts=artifacts) if command else None
     timeouts = Timeouts(pull=timedelta(seconds=pull))
     return OfferedRun(
         task_id=TASK,
@@ -176,7 +178,9 @@ def offered(
         fence=fence,
         beat=beat,
         within=timedelta(seconds=within),
-        spec=RunSpec(namespace="default", name="hello", executor=executor, container=container, timeouts=timeouts),
+        spec=RunSpec(
+            namespace="default", name="hello", executor=executor, container=container, timeouts=timeouts, input=input
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from domain import events as e
 from domain.ids import derived_id
 from domain.messages import Cause
 from domain.recorded import NewEvent, Recorded, new_events
+from domain.reports import Artifact
 from domain.specs import Container, TaskSpec
 from domain.views import VIEWS, Row, Rows, by_row, facts, fold
 
@@ -70,8 +71,8 @@ def run_succeeded(run: int = 1, fence: int = 1, task: UUID = TASK, oom_killed: b
     )
 
 
-def succeeded(runs: int = 1, result: object = None) -> e.TaskSucceeded:
-    return e.TaskSucceeded(task_id="T1", runs=runs, exit_code=0, result=result)
+def succeeded(runs: int = 1, result: object = None, artifacts: tuple[Artifact, ...] | None = None) -> e.TaskSucceeded:
+    return e.TaskSucceeded(task_id="T1", runs=runs, exit_code=0, result=result, artifacts=artifacts)
 
 
 def whole(task: UUID = TASK, spec: TaskSpec = HELLO, namespace: str = "default") -> list[NewEvent]:

@@ -20,6 +20,8 @@ STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 POLITE = ("sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
 RESULT = ("sh", "-c", """echo '{"rows": 3}' > /tally/result.json""")
 LARGE_RESULT = ("sh", "-c", "head -c 70000 /dev/zero > /tally/result.json")
+SHOW_INPUT = ("cat", "/tally/input.json")
+SHOW_INPUT_AS = ("sh", "-c", "id -u; cat /tally/input.json")
 HUNGRY = ("sh", "-c", "head -c 100m /dev/zero | tail")
 MISSING = ("no-such-program",)
 
@@ -31,6 +33,8 @@ PROGRAMS: dict[tuple[str, ...], Program] = {
     POLITE: Program(prints=(Output("stdout", b"ready\n"),), waits=True, on_term=9),
     RESULT: Program(files={"/tally/result.json": b'{"rows": 3}\n'}),
     LARGE_RESULT: Program(files={"/tally/result.json": bytes(70_000)}),
+    SHOW_INPUT: Program(prints=(Output("stdout", b'{"day":"Monday"}'),)),
+    SHOW_INPUT_AS: Program(prints=(Output("stdout", b'65534\n{"day":"Monday"}'),)),
     HUNGRY: Program(exit_code=137, oom_killed=True),
 }
 
@@ -44,13 +48,27 @@ def planned(
     result: str | None = None,
     memory: str | None = None,
     network: str = "none",
+    artifacts: str | None = None,
+    input: bytes | None = None,
 ) -> Planned:
     """A container of this command, labelled as `worker`'s."""
     labels = RunLabels(
-        INSTALLATION, worker, 1, "default", TASK, run, fence, "hello", timedelta(seconds=10), result=result
+        INSTALLATION,
+        worker,
+        1,
+        "default",
+        TASK,
+        run,
+        fence,
+        "hello",
+        timedelta(seconds=10),
+        result=result,
+        artifacts=artifacts,
     )
-    container = Container(image=image, command=command, result=result, memory=memory, network=network)
-    return Planned(labels, container, {"TALLY_RUN_ID": str(run)})
+    container = Container(
+        image=image, command=command, result=result, memory=memory, network=network, artifacts=artifacts
+    )
+    return Planned(labels, container, {"TALLY_RUN_ID": str(run)}, input)
 
 
 def fresh_run() -> UUID:

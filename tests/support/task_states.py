@@ -9,6 +9,7 @@ from domain.reports import RunError, RunFinish, RunStart
 from domain.specs import Retry, TaskSpec
 from domain.task import Cancel, CloseLease, Decision, Grant, Pause, TimeOut, decide
 from domain.task_states import Task, evolve
+from domain.templates import Known
 from tests.support.ended_tasks import NOW, TASK
 
 RUN = derived_id(TASK, "run:1")
@@ -28,6 +29,13 @@ RETRYING = e.TaskSubmitted(
         executor="noop", retry=Retry(max_runs=2, first=timedelta(seconds=10), on=("exit-nonzero", "timeout", "lost"))
     ),
 )
+READING = e.TaskSubmitted(
+    task_id="T1",
+    spec=TaskSpec(executor="noop", input={"rows": "{{tasks.T0.result.rows}}"}, retry=RETRYING.spec.retry),
+    depends_on=NEEDY.depends_on,
+    reads=("T0",),
+)
+KNOWN = {"T0": Known("succeeded", 0, {"rows": 7})}
 QUEUED = e.TaskQueued(task_id="T1", pool="default", executor="noop", priority=5)
 
 
@@ -49,8 +57,10 @@ def after(state: Task, *commands: Decision) -> Task:
 
 QUEUE = fold(SUBMITTED, QUEUED)
 BLOCKED = fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
+READER = fold(READING, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
 STATES: dict[str, Task] = {
     "blocked": BLOCKED,
+    "reading": READER,
     "queued": QUEUE,
     "leased": after(QUEUE, GRANT),
     "running": after(QUEUE, GRANT, START),
@@ -62,6 +72,7 @@ STATES: dict[str, Task] = {
     "paused": after(QUEUE, Pause("bob")),
     "paused, offered before": after(QUEUE, GRANT, CloseLease(1, accepted=False), Pause("bob")),
     "paused, blocked": after(BLOCKED, Pause("bob")),
+    "paused, reading": after(READER, Pause("bob")),
     "paused, delayed": after(fold(RETRYING, QUEUED), GRANT, START, FAILED, Pause("bob")),
     "ended": after(QUEUE, GRANT, DONE),
 }

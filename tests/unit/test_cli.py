@@ -11,6 +11,7 @@ import yaml
 from adapters.in_memory.deciding import Ending
 from api.cli.app import with_command_apart
 from domain.errors import NotAllowed, Refused, Unavailable
+from domain.reports import Artifact
 from infra.cli_page import PAGE, page
 from tests.support.terminal import Terminal
 
@@ -103,6 +104,50 @@ def test_a_dry_run_sends_nothing(tally: Terminal, tmp_path: Path) -> None:
     assert tally("submit", str(tmp_path / "task.json"), "--dry-run", "-o", "json") == 0
     assert json.loads(tally.out)["type"] == "task.submit.v1"
     assert tally.platform.sent == []
+
+
+NEEDY = {"task_id": "b", "executor": "noop", "depends_on": [{"task_id": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (
+            {**NEEDY, "input": {"x": "{{tasks.c.result}}"}},
+            "template-not-a-dependency: depends_on: ",
+        ),
+        ({**NEEDY, "input": {"x": "{{what}}"}}, "bad-template: input.x: {{what}}"),
+        ({"type": "task.submit-tasks.v1", "tasks": [{**NEEDY, "input": {"x": "{{what}}"}}]}, "bad-template: input.x"),
+        ({"tasks": [{**NEEDY, "task_id": "a"}]}, "self-dependency: "),
+        ({"tasks": [NEEDY, {**NEEDY, "task_id": "a", "depends_on": [{"task_id": "b"}]}]}, "dependency-cycle: "),
+    ],
+)
+def test_a_dry_run_refuses_what_the_platform_would_refuse(
+    tally: Terminal, tmp_path: Path, data: dict[str, object], says: str
+) -> None:
+    (tmp_path / "task.json").write_text(json.dumps(data))
+    assert tally("submit", str(tmp_path / "task.json"), "--dry-run") == 5
+    assert says in tally.err
+    assert (tally.out, tally.platform.sent) == ("", [])
+
+
+def test_a_dry_run_believes_in_tasks_that_were_submitted_before(tally: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text(json.dumps({**NEEDY, "input": {"x": "{{tasks.a.result}}"}}))
+    assert tally("submit", str(tmp_path / "task.json"), "--dry-run") == 0
+
+
+def test_the_status_of_a_task_shows_what_it_left_and_what_it_was_lacking(tally: Terminal, tmp_path: Path) -> None:
+    artifact = Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7)
+    tally.endings["a"] = Ending(0, result={"rows": 3}, artifacts=(artifact,))
+    tasks = [{"task_id": "a", "executor": "noop"}, {**NEEDY, "input": {"x": "{{tasks.a.result.row}}"}}]
+    (tmp_path / "flow.json").write_text(json.dumps({"workflow_id": "F1", "tasks": tasks}))
+    assert tally("submit", str(tmp_path / "flow.json"), "--wait") == 1
+    assert tally.err == "a succeeded\nb failed (template-missing-field)\n"
+    tally("status", "a")
+    assert 'Result     {"rows":3}\n' in tally.out
+    assert f"Artifact   m  s3://b/m  7 bytes  sha256:{'ab' * 32}\n" in tally.out
+    tally("status", "b")
+    assert 'Detail     input.x: {{tasks.a.result.row}}: result is an object without "row"\n' in tally.out
 
 
 @pytest.mark.parametrize(

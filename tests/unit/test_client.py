@@ -12,6 +12,7 @@ from domain.commands import SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused
 from domain.ports.platform import View
+from domain.reports import Artifact
 from domain.specs import Fallback
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
@@ -26,6 +27,29 @@ async def test_a_task_that_was_sent_can_be_waited_for() -> None:
     tally, _ = client(T1=Ending(0, result={"rows": 12}))
     task = await tally.submit(Task("nightly", image="busybox", command=["true"], task_id="T1"))
     assert await task.wait(timeout=5) == Outcome("succeeded", 0, {"rows": 12})
+
+
+ARTIFACT = Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7)
+
+
+async def test_a_task_takes_what_the_one_before_it_left() -> None:
+    tally, _ = client(T0=Ending(0, result={"rows": 12}, artifacts=(ARTIFACT,)))
+    first = await tally.submit(Task("extract", image="busybox", task_id="T0", result="/r", artifacts="/a"))
+    asks = {"rows": "{{tasks.T0.result.rows}}", "from": "{{tasks.T0.artifacts.m.uri}}"}
+    second = await tally.submit(Task("load", image="busybox", task_id="T1", depends_on=["T0"], input=asks))
+    assert (await first.wait(timeout=5)).artifacts == (ARTIFACT,)
+    assert await second.wait(timeout=5) == Outcome("succeeded", 0)
+    events = {event.type: event.data async for event in second.events()}
+    assert events["task.filled.v1"]["input"] == {"rows": 12, "from": "s3://b/m"}
+
+
+async def test_a_task_that_cannot_be_filled_fails_and_says_why() -> None:
+    tally, _ = client(T0=Ending(0))
+    await tally.submit(Task("extract", image="busybox", task_id="T0"))
+    command = ["load", "{{tasks.T0.result.rows}}"]
+    second = await tally.submit(Task("load", image="busybox", command=command, task_id="T1", depends_on=["T0"]))
+    assert await second.wait(timeout=5) == Outcome("failed", None, None, "template-missing-field")
+    assert "without a result" in (await second.view())["detail"]
 
 
 async def test_a_failed_task_raises_nothing() -> None:

@@ -17,7 +17,9 @@ from consumers.noting import TYPES
 from domain import events as e
 from domain.dependencies import MEETS, Requirement, named, requirements, standing
 from domain.dependencies import settle as fate
-from domain.errors import BadState
+from domain.ends import known
+from domain.errors import BadState, TemplateMissingField
+from domain.filling import fill
 from domain.folding import workflow_of
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
@@ -138,6 +140,7 @@ class Trial:
             submitted = rows[0].event()
             assert isinstance(submitted, e.TaskSubmitted)
             self.check_order(submitted.spec, rows, ended)
+            self.check_filled(submitted, rows, ended)
         await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items()})
 
     def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
@@ -150,6 +153,26 @@ class Trial:
                 standing(each, ends).lost and because in ends and ends[because] not in MEETS[each.of[because]]
                 for each, ends in self.ends_before(rows[-1].position, one, ended)
             )
+
+    def check_filled(self, submitted: e.TaskSubmitted, rows: Sequence[Any], ended: dict[str, Any]) -> None:
+        """A task runs with what those it reads had left when it was freed, and fails unrun where that is not there."""
+        events = [row.event() for row in rows]
+        at = next((n for n, event in enumerate(events) if isinstance(event, e.TaskFilled)), None)
+        leases = [event.filled for event in events if isinstance(event, e.RunLeased)]
+        assert leases == [at + 1 if at is not None else None] * len(leases)
+        assert not (submitted.reads and leases) or at is not None
+        unfilled = isinstance(end := events[-1], e.TaskFailed) and end.reason == "template-missing-field"
+        if at is None and not unfilled:
+            return
+        some_of = [each.of for each in requirements(submitted.spec.depends_on) if each.at_least < len(each.of)]
+        try:
+            filled = fill(submitted.work, {name: known(row.event()) for name, row in ended.items()})
+        except TemplateMissingField:
+            assert unfilled
+        else:
+            early = any(name in of for name in submitted.reads or () for of in some_of)
+            assert early if unfilled else events[at or 0] == e.TaskFilled(task_id=submitted.task_id, **dict(filled))
+        assert at is not None or not any(isinstance(event, e.TaskQueued) for event in events)
 
     def ends_before(
         self, position: int, one: TaskSpec, ended: dict[str, Any]
@@ -169,6 +192,7 @@ class Trial:
         assert await self.world.left_over() == 0
 
 
+ASKED = ["result.n", "result.n", "status", "exit_code"]
 SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
 WHENS: list[When | None] = [None, None, *MEETS]
 ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
@@ -179,7 +203,13 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
     """Tasks that each need some of those before, some of them as sets."""
     size = draw(st.integers(1, 9))
     twice = Retry(max_runs=2, first=timedelta(0))
-    return [spec(f"t{n}", *draw(_needs(n)), retry=draw(st.sampled_from([None, twice]))) for n in range(size)]
+    specs: list[TaskSpec] = []
+    for n in range(size):
+        needs = draw(_needs(n))
+        reads = sorted(draw(st.sets(st.sampled_from(names)))) if (names := named(needs)) else []
+        asks = {name: f"{{{{tasks.{name}.{draw(st.sampled_from(ASKED))}}}}}" for name in reads}
+        specs.append(spec(f"t{n}", *needs, retry=draw(st.sampled_from([None, twice])), input=asks or None))
+    return specs
 
 
 @st.composite
@@ -187,7 +217,7 @@ def trials(draw: st.DrawFn) -> Trial:
     """A graph on workers; under fail-fast its tasks need each other's success alone."""
     specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
     if on_failure == "fail-fast":
-        specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry) for one in specs]
+        specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry, input=one.input) for one in specs]
     return Trial(specs, draw(SLOTS), on_failure)
 
 
@@ -217,7 +247,9 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
             await trial.conduct(Fuse())
         case "finish" | "fail":
             if held := await trial.held():
-                await trial.world.finish(data.draw(st.sampled_from(held)), exit_code=int(action == "fail"))
+                name = data.draw(st.sampled_from(held))
+                result = data.draw(st.sampled_from([None, {"n": 7}]))
+                await trial.world.finish(name, exit_code=int(action == "fail"), result=result)
         case "cancel":
             await trial.cancel(name)
         case "pause":

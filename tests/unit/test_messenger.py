@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.in_memory.messaging import MessengerMemoryTurn
 from adapters.in_memory.traces import NoTraces
 from consumers import messenger
 from consumers.messenger import TYPES, Messenger
 from domain import events as e
 from domain.errors import Unavailable
+from domain.filling import Work
 from domain.ids import derived_id
 from domain.ports.broker import Outgoing
 from domain.ports.log import Page
@@ -90,6 +92,67 @@ async def test_the_run_that_stands_in_for_those_that_failed_is_offered_with_its_
         container.model_copy(update={"image": "debian"}),
         container.model_copy(update={"command": ("true",)}),
     ]
+
+
+FILLED = e.TaskFilled(
+    task_id="T1",
+    container=Container(image="busybox", command=("load", "7")),
+    input={"rows": 7, "none": None},
+    fallback=Fallback(command=("slowly", "7")),
+)
+
+
+async def test_a_run_whose_templates_were_filled_is_offered_as_they_were_also_the_one_that_stands_in() -> None:
+    here = await place()
+    container = Container(image="busybox", command=("load", "{{tasks.T0.result.rows}}"))
+    fallback = Fallback(command=("slowly", "{{input.rows}}"))
+    spec = TaskSpec(container=container, input={"rows": "{{tasks.T0.result.rows}}"}, retry=Retry(fallback=fallback))
+    here.task(TASK, FILLED, leased(RUN).model_copy(update={"filled": 2}), spec=spec)
+    again = leased(RUN_2).model_copy(update={"filled": 2, "fallback": True})
+    here.task(TASK_2, FILLED, again, spec=spec)
+
+    await here.step()
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert [run.spec.container and run.spec.container.command for run in offer.runs] == [("load", "7"), ("slowly", "7")]
+    assert [run.spec.input for run in offer.runs] == [{"rows": 7, "none": None}] * 2
+
+
+async def test_what_was_filled_at_submission_and_a_plain_input_are_offered_without_a_further_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = await place()
+    filled = Work(container=Container(image="busybox", command=("load", "Monday")), input={"day": "Monday"})
+    submitted = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"), filled=filled)
+    here.log.append(new_events(TASK, 0, "analytics", [submitted, leased(RUN)], CAUSE))
+    here.desk.leases[RUN] = (1, TASK)
+    here.task(TASK_2, leased(RUN_2), spec=TaskSpec(executor="noop", input={"day": "{"}))
+    monkeypatch.delattr(MessengerMemoryTurn, "filled")
+
+    await here.step()
+
+    (offer,) = here.told("w1")
+    assert isinstance(offer, RunOffer)
+    assert [(run.spec.container, run.spec.input) for run in offer.runs] == [
+        (filled.container, {"day": "Monday"}),
+        (None, {"day": "{"}),
+    ]
+
+
+async def test_runs_that_are_large_together_go_in_several_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger, "OFFER_CHARACTERS", 100)
+    here = await place()
+    container = Container(image="busybox", command=("x" * 30,), env={"A": "y" * 30})
+    for n in range(3):
+        here.task(derived_id(TASK, str(n)), leased(derived_id(RUN, str(n))), spec=TaskSpec(container=container))
+    here.task(TASK_2, leased(RUN_2), spec=TaskSpec(executor="noop", input={"z": "z" * 50}))
+
+    await here.step()
+
+    offers = here.told("w1")
+    assert [len(offer.runs) for offer in offers if isinstance(offer, RunOffer)] == [1, 1, 1, 1]
+    assert len(offers) == 4
 
 
 async def test_runs_for_one_worker_go_in_one_message() -> None:

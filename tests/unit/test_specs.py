@@ -38,7 +38,6 @@ def test_memory_outside_its_bounds_or_in_another_unit_is_refused(quantity: str) 
         ({"container": BUSYBOX, "task_type": "sleep"}, "either container or task_type"),
         ({"executor": "noop", "container": BUSYBOX}, "noop runs nothing"),
         ({"executor": "noop", "task_type": "sleep"}, "noop runs nothing"),
-        ({"container": BUSYBOX, "input": {"seconds": 1}}, "input is for a task_type"),
     ],
 )
 def test_a_task_runs_exactly_one_thing(spec: dict[str, Any], says: str) -> None:
@@ -109,3 +108,44 @@ def test_two_messages_of_one_type_are_a_defect() -> None:
 def test_only_the_canonical_form_is_taken_for_an_id(text: str) -> None:
     assert is_uuid(text) is None
     assert is_uuid(str(COMMAND)) == COMMAND
+
+
+def nested(levels: int) -> Any:
+    return {"x": nested(levels - 1)} if levels else "x"
+
+
+@pytest.mark.parametrize("runs", [{"container": BUSYBOX}, {"executor": "noop"}, {"task_type": "sleep"}])
+def test_any_task_takes_an_input(runs: dict[str, Any]) -> None:
+    given = {"day": "Monday", "rows": [1, None]}
+    assert TaskSpec.model_validate({**runs, "input": given}).input == given
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"x": "é" * 32_768}, "more than 65536 bytes of JSON; pass large data by reference"),
+        (nested(11), "nests deeper than 10 levels"),
+    ],
+)
+def test_an_input_is_small_and_flat(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        TaskSpec(executor="noop", input=given)
+
+
+@pytest.mark.parametrize("given", [{"x": "é" * 32_764}, nested(10)])
+def test_an_input_up_to_the_limits_is_taken(given: dict[str, Any]) -> None:
+    assert TaskSpec(executor="noop", input=given).input == given
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"result": "/tally/x.json", "artifacts": "/tally/x.json"},
+        {"result": "/tally/input.json"},
+        {"artifacts": "/tally/input.json"},
+        {"artifacts": "artifacts.json"},
+    ],
+)
+def test_what_a_container_leaves_lies_in_files_of_its_own(files: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Container.model_validate({"image": "busybox", **files})

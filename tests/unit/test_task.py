@@ -16,6 +16,7 @@ from tests.support.task_states import (
     DONE,
     FAILED,
     GRANT,
+    KNOWN,
     QUEUE,
     QUEUED,
     REFUSED,
@@ -28,6 +29,7 @@ from tests.support.task_states import (
 
 COMMANDS: dict[str, Decision] = {
     "free": Free(),
+    "free, told": Free(KNOWN),
     "skip": Skip("T0"),
     "grant": GRANT,
     "not accepted": CloseLease(1, accepted=False),
@@ -47,6 +49,10 @@ LATE = ("start", "done", "failed", "refused", "stale")
 TABLE: dict[tuple[str, str], str] = {
     ("blocked", "free"): "queued",
     ("blocked", "skip"): "skipped",
+    ("reading", "free"): "failed",
+    ("reading", "free, told"): "filled queued",
+    ("reading", "skip"): "skipped",
+    ("blocked", "free, told"): "queued",
     ("queued", "grant"): "run-leased",
     ("leased", "not accepted"): "lease-expired queued",
     ("leased", "lost"): "lease-expired run-lost queued",
@@ -79,12 +85,16 @@ TABLE: dict[tuple[str, str], str] = {
     ("retrying", "grant"): "run-leased",
     ("delayed", "wake"): "queued",
     ("paused, blocked", "free"): "blocked",
+    ("paused, blocked", "free, told"): "blocked",
+    ("paused, reading", "free"): "failed",
+    ("paused, reading", "free, told"): "filled blocked",
+    ("paused, reading", "skip"): "skipped",
     ("paused, blocked", "skip"): "skipped",
     ("paused, delayed", "wake"): "blocked",
     **{
         (state, report): "late-result-ignored"
         for state in STATES
-        if state in ("blocked", "queued", "retrying", "delayed", "ended") or state.startswith("paused")
+        if state in ("blocked", "reading", "queued", "retrying", "delayed", "ended") or state.startswith("paused")
         for report in LATE
     },
     **{

@@ -24,7 +24,7 @@ from domain.task import (
 from domain.task_states import Ended, Held, Queued, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.run_order import check_runs
-from tests.support.task_states import GRANT, STATES, after
+from tests.support.task_states import GRANT, KNOWN, STATES, after
 
 FENCES = st.integers(min_value=1, max_value=6)
 RUNS = st.integers(min_value=1, max_value=4).map(lambda run: derived_id(TASK, f"run:{run}"))
@@ -52,6 +52,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
     )
     choices: list[Decision] = [
         Free(),
+        Free(KNOWN),
         Skip("T0"),
         GRANT,
         CloseLease(fence, draw(st.booleans())),
@@ -67,7 +68,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
     return draw(st.sampled_from(choices))
 
 
-@given(st.data(), st.sampled_from(["blocked", "queued", "retrying"]))
+@given(st.data(), st.sampled_from(["blocked", "reading", "queued", "retrying"]))
 def test_every_history_is_one_that_the_published_states_allow(data: st.DataObject, first: str) -> None:
     state, history = STATES[first], list[e.TaskEvent]()
     for _ in range(data.draw(st.integers(0, 25))):
@@ -84,8 +85,9 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
             state = evolve(state, TASK, event)
             assert state.version == version + 1
         history += added
-        assert not isinstance(command, Grant | Free) or len(added) <= 1
         assert not state.facts.paused or not isinstance(state, Queued | Held)
+        fills = any(isinstance(event, e.TaskFilled) for event in added)
+        assert not isinstance(command, Grant | Free) or len(added) <= 1 + fills
 
     ends = [n for n, event in enumerate(history) if event.TYPE in e.ENDS]
     assert len(ends) <= 1
@@ -93,6 +95,12 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
     if ends:
         assert {event.TYPE for event in history[ends[0] + 1 :]} <= {e.LateResultIgnored.TYPE}
     check_runs(history)
+    filled = [n for n, event in enumerate(history) if isinstance(event, e.TaskFilled)]
+    assert len(filled) <= (first == "reading")
+    at = STATES[first].version + filled[0] + 1 if filled else None
+    leases = [event.filled for event in history if isinstance(event, e.RunLeased)]
+    assert leases == [at] * len(leases)
+    assert at is not None or first != "reading" or not leases
 
 
 @given(st.data())

@@ -8,7 +8,7 @@ import pytest
 
 from domain import events as e
 from domain.events import EVENTS, WorkflowEvent
-from domain.reports import LogEnd, RunError
+from domain.reports import Artifact, LogEnd, RunError
 from domain.run_view import RunView
 from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.task_view import TaskView
@@ -51,6 +51,9 @@ RETRIED_LOSS = LOST.model_copy(update={"retry_at": at(60)})
 QUARANTINED = e.TaskQuarantined(task_id="T1", reason="lost", runs=1, verified=False)
 PRIORITISED = e.TaskPriorityChanged(task_id="T1", priority=9, was=5)
 FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
+FILLED = e.TaskFilled(task_id="T1", input={"x": 7})
+UNFILLED = e.TaskFailed(task_id="T1", reason="template-missing-field", runs=0, detail="input.x: no")
+ARTIFACT = Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
 EARLY = e.TaskBlocked(task_id="T1", by=(e.BlockerTime(until=at(60)),))
 PAUSED = e.TaskPaused(task_id="T1", by="bob", reason="audit")
@@ -78,6 +81,15 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([*RUNNING, run_succeeded(oom_killed=True)], {"status": "running", "exit_code": 0, "oom_killed": True}),
     ([*RUNNING, run_succeeded(), succeeded()], {"status": "succeeded", "exit_code": 0, "completed_at": at(6)}),
     ([*RUNNING, succeeded(result={"rows": 0})], {"status": "succeeded", "result": '{"rows":0}'}),
+    (
+        [*RUNNING, succeeded(artifacts=(ARTIFACT,))],
+        {"status": "succeeded", "artifacts": f'[{{"name":"m","uri":"s3://b/m","sha256":"{"ab" * 32}","bytes":7}}]'},
+    ),
+    ([submitted(), BLOCKED, FILLED], {"status": "blocked", "version": 3}),
+    (
+        [submitted(), BLOCKED, UNFILLED],
+        {"status": "failed", "detail": "input.x: no"},
+    ),
     ([*RUNNING, FAILED_RUN], {"status": "running", "exit_code": 137, "oom_killed": True}),
     ([*RUNNING, FAILED_RUN, FAILED], {"status": "failed", "reason": "oom", "exit_code": 137, "verified": True}),
     (

@@ -6,6 +6,7 @@ from adapters.in_memory.containers import InMemoryContainers, Program
 from domain.errors import CannotRun, EngineTimeout
 from domain.ids import derived_id
 from domain.ports.running import Found, Output, Planned
+from domain.reports import Artifact
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, sync
 from tests.support.runs import BUSYBOX, RUN, TASK
@@ -103,6 +104,97 @@ async def test_a_result_that_is_no_clean_json_fails_the_run(data: bytes) -> None
     assert (finish.exit_code, finish.result) == (0, None)
     assert finish.error is not None
     assert finish.error.code == "result-invalid"
+
+
+LISTED = (
+    b'[{"name": "m", "uri": "s3://b/m", "sha256": "' + b"ab" * 32 + b'", "bytes": 7},'
+    b' {"name": "n", "uri": "file:///n", "sha256": "' + b"cd" * 32 + b'", "bytes": 0}]'
+)
+
+
+def leaving(**files: bytes) -> Dock:
+    named = {f"/{name}": data for name, data in files.items()}
+    return Dock(InMemoryContainers({runs.TRUE: Program(files=named)}, [BUSYBOX]))
+
+
+async def test_artifacts_travel_with_the_finish_beside_the_result() -> None:
+    platform, dock = Platform(), leaving(r=b"[1]", a=LISTED)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, result="/r", artifacts="/a")))
+        finish = await platform.finish()
+    assert (finish.error, finish.result) == (None, [1])
+    assert finish.artifacts == (
+        Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7),
+        Artifact(name="n", uri="file:///n", sha256="cd" * 32, bytes=0),
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b" \n", b"[]"])
+async def test_a_list_of_no_artifacts_is_none(data: bytes) -> None:
+    platform, dock = Platform(), leaving(a=data)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, artifacts="/a")))
+        finish = await platform.finish()
+    assert (finish.error, finish.artifacts) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"{}",
+        b"7",
+        b'[{"name": "m"}]',
+        LISTED.replace(b'"n"', b'"m"'),
+        LISTED.replace(b"s3://b/m", b"b/m"),
+        LISTED.replace(b"ab" * 32, b"AB" * 32),
+        LISTED.replace(b'"bytes": 7', b'"bytes": -1'),
+        LISTED.replace(b'"bytes": 7', b'"bytes": "7"'),
+        LISTED.replace(b'"bytes": 7', b'"bytes": 7, "more": 1'),
+        b"["
+        + b",".join(LISTED[1:-1].replace(b'"m"', b'"m%d"' % n).replace(b'"n"', b'"n%d"' % n) for n in range(51))
+        + b"]",
+    ],
+)
+async def test_a_list_of_artifacts_that_is_none_fails_the_run(data: bytes) -> None:
+    platform, dock = Platform(), leaving(a=data)
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, artifacts="/a")))
+        finish = await platform.finish()
+    assert finish.error is not None
+    assert (finish.error.code, finish.exit_code, finish.artifacts) == ("artifacts-invalid", 0, None)
+
+
+@pytest.mark.parametrize(("path", "code"), [("result", "result-too-large"), ("artifacts", "artifacts-too-large")])
+async def test_a_file_that_is_too_large_fails_the_run_with_its_own_code(path: str, code: str) -> None:
+    platform, dock = Platform(), leaving(f=b" " * 65_537)
+    async with dock.worker(platform):
+        asked = offered(runs.TRUE, result="/f") if path == "result" else offered(runs.TRUE, artifacts="/f")
+        platform.tell(offer(asked))
+        finish = await platform.finish()
+    assert finish.error is not None
+    assert finish.error.code == code
+
+
+async def test_a_container_is_given_its_input_as_a_file_and_in_its_environment() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE, input={"day": "Montag, é", "rows": [1, None]})))
+        await platform.finish()
+    (planned,) = dock.containers.planned
+    text = '{"day":"Montag, é","rows":[1,null]}'
+    assert planned.input == text.encode()
+    assert (planned.env["TALLY_INPUT"], planned.env["TALLY_INPUT_FILE"]) == (text, "/tally/input.json")
+
+
+async def test_a_container_without_an_input_is_told_of_none() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.TRUE)))
+        await platform.finish()
+    (planned,) = dock.containers.planned
+    assert planned.input is None
+    assert not {"TALLY_INPUT", "TALLY_INPUT_FILE"} & set(planned.env)
 
 
 async def test_a_bad_result_fails_a_run_that_got_over_the_killing_of_a_process_for_memory() -> None:

@@ -1,0 +1,196 @@
+"""Templates: `{{tasks.extract.result.rows}}` in a text stands for a value that is known later. Pure.
+
+    template = "{{" ( literal | source ) "}}"
+    source   = "tasks" name "." ( "status" | "exit_code" )
+             | "tasks" name ".result" { step }
+             | "tasks" name ".artifacts" name "." ( "uri" | "sha256" | "bytes" )
+             | "input" step { step }
+    name     = "." word | "[" literal "]"
+    step     = "." word | "[" number "]" | "[" literal "]"
+
+A word is of letters, digits and `_`; a literal is a JSON string, and stands for itself: `{{"{{"}}` is `{{`. What was
+filled in is text or data, never a template again.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+from domain.errors import BadTemplate, TemplateMissingField, TemplateTooLarge
+from domain.messages import Json, compact
+
+OPEN, CLOSE = "{{", "}}"
+TEXT_LIMIT = 64 << 10
+"""Bytes that a text may have when it is filled."""
+FACTS = ("uri", "sha256", "bytes")
+"""What may be asked of an artifact."""
+
+_WORD, _LITERAL = r"[A-Za-z0-9_]+", r'"(?:[^"\\\x00-\x1f]|\\.)*"'
+_STEP = rf"\.{_WORD}|\[(?:[0-9]{{1,9}}|{_LITERAL})\]"
+_TEMPLATE = re.compile(rf"\{{\{{ *(?:({_LITERAL})|({_WORD})((?:{_STEP})*)) *\}}\}}")
+_STEPS = re.compile(rf"\.({_WORD})|\[([0-9]+)\]|\[({_LITERAL})\]")
+_WAY_OUT = 'write tasks.NAME.result.FIELD, or {{"{{"}} for a plain {{'
+
+Step: TypeAlias = str | int
+Source: TypeAlias = Literal["result", "artifacts", "status", "exit_code", "input"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a task that has ended. `artifacts`: name -> its facts."""
+
+    status: str
+    exit_code: int | None = None
+    result: Json = None
+    artifacts: Mapping[str, Mapping[str, Json]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What templates are filled with: tasks that have ended, by name, and the task's own input."""
+
+    tasks: Mapping[str, Known]
+    input: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What one template asks for: `path` in a `source` of `task` (None: the input). `written`: as its user did."""
+
+    written: str
+    source: Source
+    task: str | None
+    path: tuple[Step, ...]
+
+    def value(self, values: Values) -> Json:
+        """Raises TemplateMissingField."""
+        if self.task is None:
+            return self._walked(values.input, "input", self.path)
+        known = values.tasks.get(self.task)
+        if known is None:
+            raise self._missing(f"task {self.task} has not ended")
+        match self.source:
+            case "status":
+                return known.status
+            case "exit_code" if known.exit_code is None:
+                raise self._missing(f"task {self.task} has {known.status} without an exit code")
+            case "exit_code":
+                return known.exit_code
+            case "artifacts":
+                return self._walked(dict(known.artifacts or {}), f"the artifacts of task {self.task}", self.path)
+            case _ if known.result is None:
+                raise self._missing(f"task {self.task} has {known.status} without a result")
+            case _:
+                return self._walked(known.result, "result", self.path)
+
+    def _walked(self, value: Json, place: str, path: Sequence[Step]) -> Json:
+        for step in path:
+            match value:
+                case dict() if isinstance(step, str) and step in value:
+                    value = cast("dict[str, Any]", value)[step]
+                case list() if (n := _index(step)) is not None and n < len(items := cast("list[object]", value)):
+                    value = items[n]
+                case _:
+                    raise self._missing(f"{place} is {_kind(value)} without {json.dumps(step)}")
+            place += f"[{json.dumps(step)}]"
+        return value
+
+    def _missing(self, why: str) -> TemplateMissingField:
+        return TemplateMissingField(f"{_shown(self.written)}: {why}"[:1000])
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with templates in it, parsed: texts and expressions in turn."""
+
+    parts: tuple[str | Expression, ...]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks that it reads, each once."""
+        return tuple(dict.fromkeys(one.task for one in self._asked() if one.task is not None))
+
+    def asking(self, source: Source) -> Expression | None:
+        """The first expression of such a source, if there is one."""
+        return next((one for one in self._asked() if one.source == source), None)
+
+    def value(self, values: Values) -> Json:
+        """What it stands for; alone, an expression keeps its kind. Raises TemplateMissingField, TemplateTooLarge."""
+        alone = self.parts[0] if len(self.parts) == 1 else ""
+        return alone.value(values) if isinstance(alone, Expression) else self.text(values)
+
+    def text(self, values: Values) -> str:
+        """What it stands for, as text: what is not text as compact JSON. Raises as `value`."""
+        pieces, size = list[str](), 0
+        for part in self.parts:
+            value = part.value(values) if isinstance(part, Expression) else part
+            pieces.append(value if isinstance(value, str) else compact(value))
+            size += len(pieces[-1].encode())
+            if size > TEXT_LIMIT:
+                raise TemplateTooLarge(f"more than {TEXT_LIMIT} bytes when it is filled; pass large data by reference")
+        return "".join(pieces)
+
+    def _asked(self) -> list[Expression]:
+        return [part for part in self.parts if isinstance(part, Expression)]
+
+
+def parse(text: str, field: str) -> Template:
+    """The templates of `text`, which stands in `field`. Raises BadTemplate."""
+    parts, at = list[str | Expression](), 0
+    while (start := text.find(OPEN, at)) >= 0:
+        found = _TEMPLATE.match(text, start)
+        if found is None:
+            raise BadTemplate(f"{field}: {_shown(text[start:])} is no template; {_WAY_OUT}")
+        literal, root, steps = found.groups()
+        read = _literal(literal, field) if literal is not None else _expression(found.group(), root, steps, field)
+        parts += [part for part in (text[at:start], read) if part != ""]
+        at = found.end()
+    return Template((*parts, *([text[at:]] if at < len(text) else [])))
+
+
+def _literal(literal: str, field: str) -> str:
+    try:
+        text = str(json.loads(literal))
+        text.encode()
+    except ValueError:
+        raise BadTemplate(f"{field}: {_shown(literal)} is no JSON string; {_WAY_OUT}") from None
+    if "\0" in text:
+        raise BadTemplate(f"{field}: {_shown(literal)} holds the character U+0000; leave it out")
+    return text
+
+
+def _expression(written: str, root: str, steps: str, field: str) -> Expression:
+    path = tuple(_step(one, field) for one in _STEPS.finditer(steps))
+    match root, path:
+        case "input", [_, *_]:
+            return Expression(written, "input", None, tuple(path))
+        case "tasks", [str(name), "status" | "exit_code" as fact]:
+            return Expression(written, "status" if fact == "status" else "exit_code", name, ())
+        case "tasks", [str(name), "result", *rest]:
+            return Expression(written, "result", name, tuple(rest))
+        case "tasks", [str(name), "artifacts", str(artifact), str(fact)] if fact in FACTS:
+            return Expression(written, "artifacts", name, (artifact, fact))
+        case _:
+            raise BadTemplate(f"{field}: {_shown(written)} names nothing that can be filled in; {_WAY_OUT}")
+
+
+def _step(found: re.Match[str], field: str) -> Step:
+    word, number, literal = found.groups()
+    return int(number) if number else word or _literal(literal, field)
+
+
+def _index(step: Step) -> int | None:
+    """The place in a list that a step may mean: no more digits than any list needs."""
+    return int(step) if isinstance(step, int) or re.fullmatch("[0-9]{1,9}", step) else None
+
+
+def _shown(text: str) -> str:
+    end = text.find(CLOSE)
+    return text[: min(end + len(CLOSE) if end >= 0 else len(text), 80)]
+
+
+def _kind(value: Json) -> str:
+    names = {"dict": "an object", "list": "a list", "str": "a text", "NoneType": "null", "bool": "a truth value"}
+    return names.get(value.__class__.__name__, "a number")
