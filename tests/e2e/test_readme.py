@@ -26,6 +26,7 @@ RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 LIMITS = "docs/how-to/limits.md"
+RESULTS = "docs/how-to/results.md"
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         times = typed(tmp_path, environment, *shell, script(TIMES))
         limited = typed(tmp_path, environment, *shell, script(LIMITS))
         paused = typed(tmp_path, environment, *shell, script(PAUSING))
+        left = typed(tmp_path, environment, *shell, script(RESULTS))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -136,5 +138,11 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "1000/PT60S" in limited
     assert "Paused for wait for the audit\n" in paused
     assert [name in paused for name in ("paused", "resumed", "succeeded")] == [True] * 3
+    assert "Monday has 3 rows\n" in left
+    assert '{"rows":3,"from":"s3://lake/sales.csv"}' in left
+    assert "Artifact   sales.csv  s3://lake/sales.csv  5 bytes" in left
+    assert "task.filled.v1" in left
+    assert "template-missing-field" in left
+    assert 'result is an object without "errors"' in left
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

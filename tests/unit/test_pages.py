@@ -24,6 +24,7 @@ RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 LIMITS = "docs/how-to/limits.md"
+RESULTS = "docs/how-to/results.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -31,6 +32,7 @@ RUN = {
     (AUTHENTICATION, "sh"): (1, "tests/e2e/test_readme.py"),
     (AUTHENTICATION, "toml"): (1, "tests/unit/test_pages.py"),
     (RETRIES, "sh"): (3, "tests/e2e/test_readme.py"),
+    (RESULTS, "sh"): (1, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
