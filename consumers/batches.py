@@ -74,6 +74,10 @@ class Batch:
             self._tasks[stream] = task_of(events)
         return self._tasks.get(stream)
 
+    def history(self, stream: UUID) -> list[e.Event]:
+        """All events of a task, as committed and as this batch adds them."""
+        return [*(recorded.event() for recorded in self._stored(stream, "task")), *self._added(stream)]
+
     def workflow(self, stream: UUID) -> Workflow | None:
         """A workflow as committed, and as this batch has changed it."""
         committed = self._stored(stream, "workflow")

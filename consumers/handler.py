@@ -10,7 +10,7 @@ from functools import partial
 
 from consumers.batches import Batch, Given
 from consumers.dead_letters import dead_letter
-from consumers.items import Item
+from consumers.items import Item, Lookups
 from domain.errors import IdReused, NotFound, Rejected, Unavailable, UnknownDependency, Unreadable, Unroutable
 from domain.letters import Letter
 from domain.messages import Cause
@@ -170,10 +170,18 @@ class Pass:
         named = await store.named(sorted({name for names, _ in lookups for name in names}))
         streams = {stream for _, wanted in lookups for stream in wanted} | {found.stream for found in named.values()}
         loaded = await store.load(sorted(streams)) if streams else {}
+        batch = Batch(self.handler.given, self.handler.clock.now(), named, loaded, patient=self.patient)
+        if more := [item.further(batch) for item in items if item.further]:
+            await self._load_further(batch, more)
         alive = {item.worker for item in items if item.worker and await store.alive(item.worker)}
-        return Batch(
-            self.handler.given, self.handler.clock.now(), named, loaded, frozenset(alive), patient=self.patient
-        )
+        return replace(batch, alive=frozenset(alive))
+
+    async def _load_further(self, batch: Batch, lookups: Sequence[Lookups]) -> None:
+        names = {name for names, _ in lookups for name in names} - batch.names.keys()
+        streams = {stream for _, wanted in lookups for stream in wanted} - batch.streams.keys()
+        batch.names |= await self.handler.store.named(sorted(names))
+        if streams:
+            batch.streams = {**batch.streams, **await self.handler.store.load(sorted(streams))}
 
     def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
         queue = self.handler.queue

@@ -7,9 +7,9 @@ from typing import TypeAlias, cast
 from uuid import UUID
 
 from consumers.batches import Batch, Verdict
-from consumers.judging import judge, needs
+from consumers.judging_again import further, has_further, judge, needs
 from consumers.reported import judge_registration, judge_report, worker_stream
-from domain.commands import COMMANDS, Command, SetLimit
+from domain.commands import COMMANDS, Command, RetryWorkflow, SetLimit
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
@@ -19,6 +19,8 @@ from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, Start
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
 Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
+MANY = 1000
+"""Tasks that a workflow may have whose size nobody has looked up yet."""
 PLATFORM, WORKERS = "task.", "task.work."
 """How the names of the platform's queues begin, and of those that workers are answered on."""
 
@@ -28,7 +30,7 @@ class Item:
     """One thing to decide, with exactly one outcome. `needs(careful)`: names and streams to look up first.
 
     `routing_key`: as it came. `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters
-    to the decision. `events`: how many the decision may add.
+    to the decision. `events`: how many the decision may add. `further(batch)`: what to look up once those are there.
     """
 
     key: CommandKey
@@ -41,6 +43,7 @@ class Item:
     reply_to: Letter | None = None
     worker: str | None = None
     events: int = 3
+    further: Callable[[Batch], Lookups] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ class CommandItems:
                 lambda careful: needs(command, careful),
                 lambda batch, cause: judge(batch, command, letter.id, cause),
                 letter,
-                events=1 + 2 * len(getattr(command, "tasks", "1")),
+                events=1 + 2 * (MANY if isinstance(command, RetryWorkflow) else len(getattr(command, "tasks", "1"))),
+                further=(lambda batch: further(command, batch)) if has_further(command) else None,
             )
         ]
 

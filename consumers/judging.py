@@ -1,20 +1,19 @@
 """What each command of `task.commands` does: one function a command, on the batch it came in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
 from consumers.batches import Batch, Verdict
-from domain import events as e
 from domain import limit, task, workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
     ChangeTask,
-    Command,
     PauseTask,
+    Plain,
     ResumeTask,
-    RetryTask,
     SetLimit,
     SetPriority,
     SubmitTask,
@@ -27,12 +26,21 @@ from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
-from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
+from domain.submitting import Again, Whole, submit_task, submit_workflow
 from domain.task_states import Task
 from domain.work import Reply, TaskOutcome
+from domain.workflow import Workflow
 
 
-def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a new task is made of, and the digest of what asked for it."""
+
+    of: Again
+    digest: bytes
+
+
+def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
     """The names and streams to look up before `command` is judged.
 
     Not `careful`: a name it takes is believed to be free; the store says so when it is not.
@@ -40,36 +48,32 @@ def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
     namespace = command.namespace
     match command:
         case SubmitTask():
-            return _of_specs(namespace, [command], careful)
+            return names_in(namespace, [command], careful)
         case SubmitTasks(tasks=tasks):
-            return _of_specs(namespace, tasks, careful)
+            return names_in(namespace, tasks, careful)
         case SubmitWorkflow(tasks=tasks, workflow_id=workflow_id):
-            names, streams = _of_specs(namespace, tasks, careful)
+            names, streams = names_in(namespace, tasks, careful)
             if careful and workflow_id is not None:
                 names.add(NameKey(namespace, "workflow", workflow_id))
             return names, streams
-        case RetryTask(task_id=name, new_task_id=new):
-            return _of(namespace, "task", [name, *([new] if careful and new is not None else [])])
         case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
-            return _of(namespace, "task", [command.task_id])
+            return names_of(namespace, "task", [command.task_id])
         case CancelWorkflow(workflow_id=name):
-            return _of(namespace, "workflow", [name])
+            return names_of(namespace, "workflow", [name])
         case SetLimit():
             return set(), {limit_stream(command.whole)}
 
 
-def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:
+def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdict:
     """Decide `command` on `batch`. Raises Rejected, and then has added nothing."""
     match command:
         case SubmitTask():
-            stream, name, version = _submit(batch, command.namespace, command.spec(), cause)
-            return Verdict(_accepted_task(command_id, stream, name, version), stream, version)
+            stream, name, version = submit(batch, command.namespace, command.spec(), cause)
+            return Verdict(accepted_task(command_id, stream, name, version), stream, version)
         case SubmitTasks():
             return _submit_tasks(batch, command, command_id, cause)
         case SubmitWorkflow():
             return _submit_workflow(batch, command, command_id, cause)
-        case RetryTask():
-            return _retry_task(batch, command, command_id, cause)
         case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
             return _change_task(batch, command, command_id, cause)
         case CancelWorkflow():
@@ -78,14 +82,14 @@ def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Ver
             return _set_limit(batch, command, command_id, cause)
 
 
-def _of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
+def names_of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
     return {NameKey(namespace, kind, name) for name in names}, {stream for name in names if (stream := is_uuid(name))}
 
 
-def _of_specs(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:
+def names_in(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:
     own = {spec.task_id for spec in specs if spec.task_id is not None}
     upstream = {name for spec in specs for name in named(spec.depends_on)} - own
-    return _of(namespace, "task", sorted(upstream | own if careful else upstream))
+    return names_of(namespace, "task", sorted(upstream | own if careful else upstream))
 
 
 def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[str, UUID]:
@@ -99,21 +103,21 @@ def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[s
     return found
 
 
-def _submit(
-    batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, again: Again | None = None
+def submit(
+    batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, origin: Origin | None = None
 ) -> tuple[UUID, str, int | None]:
     """Stream, name and version of the task; version None when the very same submission was accepted before."""
-    stream = batch.given.new_id()
+    stream, of = batch.given.new_id(), origin.of if origin else None
     if spec.task_id is not None:
-        digest = _digest(spec, again.of if again else None)
+        digest = origin.digest if origin else _digest(spec)
         if taken := batch.named(namespace, "task", spec.task_id):
             if taken.digest != digest:
                 raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
             return taken.stream, spec.task_id, None
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, again)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, of)
         batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
     else:
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, again)
+        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, of)
     return stream, spec.task_id or str(stream), batch.add(stream, namespace, events, cause)
 
 
@@ -123,7 +127,7 @@ def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: C
         _wait_for_upstream(batch, command)
     for spec in command.tasks:
         try:
-            stream, name, _ = _submit(batch, command.namespace, spec, cause)
+            stream, name, _ = submit(batch, command.namespace, spec, cause)
             outcomes.append(TaskOutcome(task_id=name, id=stream, outcome="accepted"))
         except Rejected as rejected:
             outcomes.append(TaskOutcome(task_id=spec.task_id, outcome="rejected", problem=rejected.problem()))
@@ -144,7 +148,7 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
     if taken := batch.named(namespace, "workflow", name):
         if taken.digest != digest:
             raise WorkflowIdTaken(f"workflow_id: {name} names another workflow in {namespace}; choose another id")
-        return _workflow_verdict(command_id, name, taken.stream, None)
+        return workflow_verdict(command_id, name, taken.stream, None)
     for spec in command.tasks:
         if spec.task_id is not None and batch.named(namespace, "task", spec.task_id):
             raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
@@ -160,24 +164,17 @@ def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, ca
     version = batch.add(stream, namespace, [submitted], cause)
     for task_stream, events in firsts.items():
         batch.add(task_stream, namespace, events, cause)
-    return _workflow_verdict(command_id, name, stream, version)
+    return workflow_verdict(command_id, name, stream, version)
 
 
 def _change_task(batch: Batch, command: ChangeTask, command_id: UUID, cause: Cause) -> Verdict:
-    stream, state = _task(batch, command.namespace, command.task_id)
+    stream, state = task_named(batch, command.namespace, command.task_id)
     events = task.decide(state, task.asked(command, cause.actor), batch.now)
     version = batch.change_task(stream, command.namespace, events, cause)
-    return Verdict(_accepted_task(command_id, stream, state.task_id, version), stream, version)
+    return Verdict(accepted_task(command_id, stream, state.task_id, version), stream, version)
 
 
-def _retry_task(batch: Batch, command: RetryTask, command_id: UUID, cause: Cause) -> Verdict:
-    _, state = _task(batch, command.namespace, command.task_id)
-    spec, again = once_more(state, command.new_task_id)
-    stream, name, version = _submit(batch, command.namespace, spec, cause, again)
-    return Verdict(_accepted_task(command_id, stream, name, version), stream, version)
-
-
-def _task(batch: Batch, namespace: str, name: str) -> tuple[UUID, Task]:
+def task_named(batch: Batch, namespace: str, name: str) -> tuple[UUID, Task]:
     stream = batch.stream_of(namespace, "task", name)
     state = batch.task(stream)
     if state is None:
@@ -185,14 +182,18 @@ def _task(batch: Batch, namespace: str, name: str) -> tuple[UUID, Task]:
     return stream, state
 
 
-def _cancel_workflow(batch: Batch, command: CancelWorkflow, command_id: UUID, cause: Cause) -> Verdict:
-    stream = batch.stream_of(command.namespace, "workflow", command.workflow_id)
-    state = batch.workflow(stream)
+def workflow_named(batch: Batch, namespace: str, name: str) -> Workflow:
+    state = batch.workflow(batch.stream_of(namespace, "workflow", name))
     if state is None:
-        raise NotFound(f"workflow_id: no workflow {command.workflow_id} in namespace {command.namespace}")
+        raise NotFound(f"workflow_id: no workflow {name} in namespace {namespace}; check id and namespace")
+    return state
+
+
+def _cancel_workflow(batch: Batch, command: CancelWorkflow, command_id: UUID, cause: Cause) -> Verdict:
+    state = workflow_named(batch, command.namespace, command.workflow_id)
     events = workflow.decide(state, workflow.Cancel(by=cause.actor, reason=command.reason))
-    version = batch.add(stream, command.namespace, events, cause)
-    return _workflow_verdict(command_id, state.submitted.workflow_id, stream, version)
+    version = batch.add(state.id, command.namespace, events, cause)
+    return workflow_verdict(command_id, state.submitted.workflow_id, state.id, version)
 
 
 def _set_limit(batch: Batch, command: SetLimit, command_id: UUID, cause: Cause) -> Verdict:
@@ -202,7 +203,7 @@ def _set_limit(batch: Batch, command: SetLimit, command_id: UUID, cause: Cause) 
     return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
 
 
-def _accepted_task(command_id: UUID, stream: UUID, name: str, version: int | None) -> Reply:
+def accepted_task(command_id: UUID, stream: UUID, name: str, version: int | None) -> Reply:
     return Reply(
         command_id=command_id,
         outcome="accepted",
@@ -213,7 +214,7 @@ def _accepted_task(command_id: UUID, stream: UUID, name: str, version: int | Non
     )
 
 
-def _workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | None) -> Verdict:
+def workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | None) -> Verdict:
     reply = Reply(
         command_id=command_id,
         outcome="accepted",
@@ -225,6 +226,5 @@ def _workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | 
     return Verdict(reply, stream, version)
 
 
-def _digest(submission: TaskSpec | SubmitWorkflow, retry_of: e.Upstream | None = None) -> bytes:
-    whose = retry_of.stream.bytes if retry_of else b""
-    return sha256(whose + submission.model_dump_json().encode()).digest()
+def _digest(submission: TaskSpec | SubmitWorkflow) -> bytes:
+    return sha256(submission.model_dump_json().encode()).digest()

@@ -31,12 +31,11 @@ from domain.errors import (
     Unreadable,
 )
 from domain.letters import Letter
-from domain.messages import Message, field_path
+from domain.messages import Message, misfits
 from domain.ports.broker import Delivery
 
 SMALL, LARGE = 64 << 10, 1 << 20
 LARGE_TYPES = frozenset({"task.submit-workflow.v1", "task.submit-tasks.v1", "reports.v1", "worker.heartbeat.v1"})
-MAX_ERRORS = 20
 
 M = TypeVar("M", bound=Message)
 
@@ -99,15 +98,7 @@ def _unknown(given: str, registry: Mapping[str, Any]) -> Rejected:
 
 
 def _mismatch(type_: str, error: ValidationError) -> Rejected:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    strange = [one for one in found if one["type"] == "extra_forbidden"]
-    errors = [
-        {
-            "field": field_path(one["loc"]),
-            "problem": "unknown" if one in strange else one["msg"].removeprefix("Value error, "),
-        }
-        for one in (strange or found)[:MAX_ERRORS]
-    ]
+    strange, errors = misfits(error)
     first = errors[0]
     if strange:
         return UnknownField(f"{first['field']}: {type_} has no such field; remove it", errors)

@@ -5,7 +5,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from domain.messages import Message, Name, Namespace, Text, by_type
+from domain.messages import Json, Message, Name, Namespace, Text, by_type
 from domain.placing import Rate
 from domain.specs import OnFailure, Priority, TaskSpec
 
@@ -59,6 +59,21 @@ class RetryTask(Message):
     new_task_id: Name | None = None
 
 
+class ForkTask(Message):
+    """Run a task anew, with changes, from a point of its history; it may have ended or not, and stays as it is.
+
+    `from_version`: the version of its history; left out, its newest. `changes`: a JSON merge patch (RFC 7396) of its
+    spec: what is null in it is left out, lists are replaced as a whole. `new_task_id`: as in task.retry.v1.
+    """
+
+    TYPE = "task.fork.v1"
+    namespace: Namespace = "default"
+    task_id: Name
+    from_version: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    new_task_id: Name | None = None
+    changes: dict[str, Json] = {}
+
+
 class SetPriority(Message):
     """Have a task that has not ended go before, or after, others that wait for a slot."""
 
@@ -94,6 +109,18 @@ class CancelWorkflow(Message):
     reason: Text | None = None
 
 
+class RetryWorkflow(Message):
+    """Run a finished workflow once more from its failed tasks, as a new one; what has succeeded is not run again.
+
+    `new_workflow_id`: its name; left out, its id is its name.
+    """
+
+    TYPE = "workflow.retry.v1"
+    namespace: Namespace = "default"
+    workflow_id: Name
+    new_workflow_id: Name | None = None
+
+
 class SetLimit(Message):
     """Have at most so many tasks of a scope run at once, or start in a span; what is left out is not limited.
 
@@ -127,7 +154,10 @@ class SetLimit(Message):
 
 ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
 """What is asked of a task that there is."""
-Command: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | RetryTask | CancelWorkflow | SetLimit
+Again: TypeAlias = RetryTask | ForkTask | RetryWorkflow
+"""Commands that make a new task, or workflow, of an old one."""
+Plain: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | CancelWorkflow | SetLimit
+Command: TypeAlias = Plain | Again
 COMMANDS: dict[str, type[Message]] = by_type(
     (
         SubmitTask,
@@ -138,7 +168,9 @@ COMMANDS: dict[str, type[Message]] = by_type(
         ResumeTask,
         SetPriority,
         RetryTask,
+        ForkTask,
         CancelWorkflow,
+        RetryWorkflow,
         SetLimit,
     )
 )

@@ -87,6 +87,10 @@ class BadState(Rejected):
     code, title = "bad-state", "Not possible in this state"
 
 
+class BadVersion(Rejected):
+    code, title = "bad-version", "No such version"
+
+
 class TaskIdTaken(Rejected):
     code, title = "task-id-taken", "Task id taken"
 

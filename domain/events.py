@@ -25,11 +25,18 @@ class Upstream(Value):
     stream: UUID
 
 
+class ForkPoint(Upstream):
+    """The task that another was made of, as it stood at a version of its history."""
+
+    version: int
+
+
 class TaskSubmitted(Message):
     """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
 
-    `retry_of`: the ended task that this one does once more. `max_parallel`: of its workflow. `reads`: the tasks that
-    its templates read. `filled`: what its templates became, where that was known already.
+    `retry_of`: the ended task that this one does once more. `forked_from`: the one that it was made of, with changes.
+    `max_parallel`: of its workflow. `reads`: the tasks that its templates read. `filled`: what its templates became,
+    where that was known already.
     """
 
     TYPE = "task.submitted.v1"
@@ -40,6 +47,7 @@ class TaskSubmitted(Message):
     workflow_id: str | None = None
     workflow: UUID | None = None
     retry_of: Upstream | None = None
+    forked_from: ForkPoint | None = None
     max_parallel: int | None = None
     reads: tuple[str, ...] | None = None
     filled: Work | None = None
@@ -359,14 +367,25 @@ class Node(Value):
     depends_on: tuple[str, ...] = ()
 
 
+class FormerWorkflow(Value):
+    """A workflow that another does once more: the name it was given and its stream."""
+
+    workflow_id: str
+    stream: UUID
+
+
 class WorkflowSubmitted(Message):
-    """Tasks that depend on each other were accepted as a whole."""
+    """Tasks that depend on each other were accepted as a whole.
+
+    `retry_of`: the finished workflow whose failed tasks, and what depends on them, these are once more.
+    """
 
     TYPE = "workflow.submitted.v1"
     workflow_id: str
     tasks: tuple[Node, ...]
     on_failure: OnFailure = "skip-downstream"
     max_parallel: int | None = None
+    retry_of: FormerWorkflow | None = None
 
 
 class WorkflowCancelled(Message):

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 from domain.errors import BadTemplate, TemplateTooLarge, Unfilled
 from domain.messages import Json, Value, compact, depth
 from domain.specs import INPUT_DEPTH, INPUT_LIMIT, Container, Fallback, TaskSpec
-from domain.templates import OPEN, Known, Values, parse
+from domain.templates import OPEN, Known, Values, parse, renamed
 
 FILLED_LIMIT = 256 << 10
 """Bytes that all filled texts of a task may have together."""
@@ -55,6 +55,21 @@ def fill(work: Work, tasks: Mapping[str, Known]) -> Work:
     _check_input(with_input.input)
     filler.values = Values(tasks, with_input.input)
     return with_input.model_copy(update=_commands(with_input, filler))
+
+
+def reading_as(spec: TaskSpec, names: Mapping[str, str]) -> TaskSpec:
+    """`spec` whose templates read the tasks that `names` says instead of those it names."""
+    work = work_of(spec, None)
+    if not _has_templates(work):
+        return spec
+
+    def rename(text: str, _field: str, _whole: bool) -> str:
+        return renamed(text, names)
+
+    commands = _commands(work, rename)
+    retry = spec.retry.model_copy(update={"fallback": commands["fallback"]}) if spec.retry else None
+    given = _put_into(work.input, rename, "input")
+    return spec.model_copy(update={"container": commands["container"], "input": given, "retry": retry})
 
 
 class _Filler:

@@ -30,7 +30,7 @@ MOST_READ = 64
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The ended task that a new one does once more, and what its templates became."""
+    """The task that a new one does once more, and what its templates became; or the point that it is forked from."""
 
     of: e.Upstream
     filled: Work | None = None
@@ -41,9 +41,10 @@ def submit_task(
     stream: UUID,
     upstream: Mapping[str, UUID],
     base_image: str,
-    again: Again | None = None,
+    origin: Again | None = None,
 ) -> list[e.TaskEvent]:
-    """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name.
+    """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name. `origin`: the
+    task that it does once more, or the point that it is forked from.
 
     Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput, BadTemplate,
     TemplateNotADependency, Unfilled.
@@ -52,9 +53,11 @@ def submit_task(
     if name in named(spec.depends_on):
         raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
     submitted, *rest = _first_events(spec, stream, upstream, base_image)
-    if again is None:
+    if origin is None:
         return [_with_templates(submitted), *rest]
-    return [submitted.model_copy(update={"retry_of": again.of, "filled": again.filled}), *rest]
+    if isinstance(origin.of, e.ForkPoint):
+        return [_with_templates(submitted.model_copy(update={"forked_from": origin.of})), *rest]
+    return [submitted.model_copy(update={"retry_of": origin.of, "filled": origin.filled}), *rest]
 
 
 def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:

@@ -19,7 +19,7 @@ class TaskView(NamedTuple):
 
     `queued_at`, `worker_id`, `run_id` and `started_at` are of the latest wait and the latest run; a task that waits
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
-    `retry_of`: the task that this one does once more.
+    `retry_of`: the task that this one does once more; `forked_from`: the one that it was made of, with changes.
     `waits_until`: the time that a blocked task waits for, if it waits for one alone. `paused_by` and `pause_reason`:
     of the last pause, until it is resumed. `detail`: what was wrong, where no run says it.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
@@ -66,6 +66,7 @@ class TaskView(NamedTuple):
     pause_reason: str | None = None
     detail: str | None = None
     artifacts: str | None = None
+    forked_from: UUID | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -109,6 +110,7 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
         workflow=event.workflow,
         workflow_id=event.workflow_id,
         retry_of=event.retry_of.stream if event.retry_of else None,
+        forked_from=event.forked_from.stream if event.forked_from else None,
         depends_on=compact(_needs(event)),
         spec=spec.model_dump_json(exclude_none=True),
         trace_id=trace_id(recorded.cause.traceparent),

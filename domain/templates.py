@@ -150,6 +150,20 @@ def parse(text: str, field: str) -> Template:
     return Template((*parts, *([text[at:]] if at < len(text) else [])))
 
 
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """`text` whose templates ask the tasks that `names` says instead of those they name."""
+
+    def put(found: re.Match[str]) -> str:
+        _, root, steps = found.groups()
+        first = _STEPS.match(steps or "")
+        new = names.get(str(_step(first, "name"))) if root == "tasks" and first else None
+        return (
+            found.group() if new is None or first is None else f"{{{{tasks[{json.dumps(new)}]{steps[first.end() :]}}}}}"
+        )
+
+    return _TEMPLATE.sub(put, text)
+
+
 def _literal(literal: str, field: str) -> str:
     try:
         text = str(json.loads(literal))

@@ -12,7 +12,8 @@ from domain.task_view import compact, trace_id
 class WorkflowView(NamedTuple):
     """`status`: running, cancelled or failed (its tasks may still be ending until `completed_at`), succeeded.
 
-    `because`: the task for whose failure it was cancelled under fail-fast.
+    `because`: the task for whose failure it was cancelled under fail-fast. `retry_of`: the workflow whose failed tasks
+    this one does once more.
     `nodes`: JSON text, a list of objects with task_id, id and depends_on (task_ids).
     """
 
@@ -33,6 +34,7 @@ class WorkflowView(NamedTuple):
     cancelled_by: str | None = None
     cancel_reason: str | None = None
     because: str | None = None
+    retry_of: UUID | None = None
 
 
 WORKFLOW_TYPES = frozenset(cls.TYPE for cls in get_args(e.WorkflowEvent))
@@ -72,6 +74,7 @@ def _submitted(recorded: Recorded, event: e.WorkflowSubmitted) -> WorkflowView:
         status="running",
         tasks=len(nodes),
         on_failure=event.on_failure,
+        retry_of=event.retry_of.stream if event.retry_of else None,
         nodes=compact(nodes),
         trace_id=trace_id(recorded.cause.traceparent),
         correlation_id=recorded.cause.correlation_id,

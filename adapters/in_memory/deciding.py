@@ -13,9 +13,11 @@ from domain.commands import (
     CancelTask,
     CancelWorkflow,
     Command,
+    ForkTask,
     PauseTask,
     ResumeTask,
     RetryTask,
+    RetryWorkflow,
     SetLimit,
     SetPriority,
     SubmitTask,
@@ -26,11 +28,13 @@ from domain.dependencies import requirements, settle, standing
 from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import limit_of, task_of, workflow_of
+from domain.forking import Fork, forked
 from domain.limit import limit_stream
 from domain.messages import Cause, Json, is_uuid
 from domain.ports.log import NewId
 from domain.recorded import new_events
 from domain.reports import Artifact, LogEnd, RunError, RunFinish, RunStart
+from domain.rerunning import renewed, resubmitted, to_rerun
 from domain.specs import TaskSpec
 from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
@@ -107,9 +111,19 @@ class Decisions:
                 wanted = limit.Set(command.whole, command.max_running, command.rate, cause.actor)
                 self._append(stream, limit.decide(before, wanted), command.namespace, cause)
                 return accepted.model_copy(update={"id": stream})
+            case ForkTask():
+                old = self._named(command.namespace, command.task_id)
+                fork = Fork(command.from_version, command.new_task_id, command.changes)
+                history = [recorded.event() for recorded in self.log.load([old])[old]]
+                spec, version = forked(history, fork, self.log.clock.now())
+                point = e.ForkPoint(task_id=self._task(old).task_id, stream=old, version=version)
+                stream = self._submit(spec, command.namespace, cause, Again(point))
+                return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
+            case RetryWorkflow():
+                return accepted.model_copy(update=self._retry_workflow(command, cause))
             case CancelWorkflow(workflow_id=workflow_id):
-                stream = self._named(command.namespace, f"workflow {workflow_id}")
-                whole = workflow_of(self.log.load([stream])[stream])
+                whole = self._workflow(command.namespace, workflow_id)
+                stream = whole.id
                 self._change_workflow(whole, CancelWhole(cause.actor, command.reason), cause)
                 return accepted.model_copy(update={"workflow_id": workflow_id, "id": stream})
 
@@ -138,6 +152,22 @@ class Decisions:
         self._append(stream, [first], namespace, cause)
         for one, events in rest.items():
             self._append(one, events, namespace, cause)
+        return {"workflow_id": name, "id": stream}
+
+    def _retry_workflow(self, command: RetryWorkflow, cause: Cause) -> dict[str, object]:
+        stream, namespace = self.new_id(), command.namespace
+        old = self._workflow(namespace, command.workflow_id)
+        name = command.new_workflow_id or str(stream)
+        states = to_rerun(old, {node.stream: self._task(node.stream) for node in old.submitted.tasks})
+        again = renewed(old, [(one, self.new_id()) for one in states], lambda new: (namespace, new) in self.names)
+        whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
+        first, rest = resubmitted(old, again, whole, "base", self.log.clock.now())
+        self._claim(namespace, f"workflow {name}", stream)
+        for one in again:
+            self._claim(namespace, one.name or str(one.stream), one.stream)
+        self._append(stream, [first], namespace, cause)
+        for task_stream, events in rest.items():
+            self._append(task_stream, events, namespace, cause)
         return {"workflow_id": name, "id": stream}
 
     def _step(self, stream: UUID, cause: Cause) -> bool:
@@ -203,6 +233,13 @@ class Decisions:
 
     def _task(self, stream: UUID) -> Task:
         return task_of(self.log.load([stream])[stream])
+
+    def _workflow(self, namespace: str, name: str) -> Workflow:
+        stream = self.names.get((namespace, f"workflow {name}")) or is_uuid(name)
+        rows = self.log.load([stream]).get(stream) if stream else None
+        if not rows:
+            raise NotFound(f"workflow_id: no workflow {name} in namespace {namespace}; check id and namespace")
+        return workflow_of(rows)
 
     def _claim(self, namespace: str, name: str, stream: UUID) -> None:
         if (namespace, name) in self.names:

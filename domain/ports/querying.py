@@ -9,11 +9,18 @@ from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
+from domain.events import ENDS
+
 Allowed: TypeAlias = frozenset[str] | None
 
 MAX_TASKS = 500
 MAX_EVENTS = 1000
-STATUS_GROUPS = {"pending": ("blocked", "queued"), "completed": ("succeeded",)}
+STATUS_GROUPS = {
+    "pending": ("blocked", "queued"),
+    "completed": ("succeeded",),
+    "open": ("blocked", "queued", "paused", "running", "cancelling"),
+    "ended": tuple(sorted(end.split(".")[1] for end in ENDS)),
+}
 SORTS = ("created_at", "updated_at", "priority", "name")
 MIN_PREFIX = 8
 """Characters of a task's, run's or workflow's id that are looked up as its beginning; hyphens count."""

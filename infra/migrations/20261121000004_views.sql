@@ -47,7 +47,8 @@ CREATE TABLE tasks (
   paused_by text,
   pause_reason text,
   detail text,
-  artifacts text
+  artifacts text,
+  forked_from uuid
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);
@@ -99,7 +100,8 @@ CREATE TABLE workflows (
   completed_at timestamptz,
   cancelled_by text,
   cancel_reason text,
-  because text
+  because text,
+  retry_of uuid
 );
 CREATE INDEX ON workflows (namespace, id);
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import BadTemplate, TemplateMissingField, TemplateTooLarge
-from domain.templates import TEXT_LIMIT, Known, Values, parse
+from domain.templates import TEXT_LIMIT, Known, Values, parse, renamed
 
 EXTRACT = Known(
     "succeeded",
@@ -195,3 +195,15 @@ def test_no_text_is_read_in_any_other_way(text: str) -> None:
         return
     written = [part if isinstance(part, str) else part.written for part in template.parts]
     assert "{{" in text or written == [text] * bool(text)
+
+
+def test_a_template_is_made_to_read_another_task_and_nothing_else_is_touched() -> None:
+    text = (
+        'tasks.a {{tasks.a.result.a[0]}} {{tasks["a"].status}} {{tasks.b.status}} {{input.a}} {{"{{tasks.a.status}}"}}'
+    )
+
+    assert renamed(text, {"a": 'x"y', "input": "z"}) == (
+        'tasks.a {{tasks["x\\"y"].result.a[0]}} {{tasks["x\\"y"].status}} {{tasks.b.status}} {{input.a}} '
+        '{{"{{tasks.a.status}}"}}'
+    )
+    assert renamed("plain", {"a": "b"}) == "plain"

@@ -1,0 +1,117 @@
+"""What the commands do that make a new task, or workflow, of an old one; every other is `judging`'s."""
+
+import json
+from hashlib import sha256
+from uuid import UUID
+
+from consumers import judging
+from consumers.batches import Batch, Verdict
+from consumers.judging import Origin, accepted_task, names_in, names_of, submit, task_named, workflow_verdict
+from domain import events as e
+from domain.commands import Command, ForkTask, RetryTask, RetryWorkflow
+from domain.errors import Rejected, WorkflowIdTaken
+from domain.forking import Fork, forked
+from domain.messages import Cause
+from domain.ports.handling import Named, NameKey
+from domain.rerunning import numbered, renewed, resubmitted, to_rerun
+from domain.specs import TaskSpec
+from domain.submitting import Again, Whole, once_more
+from domain.task_states import Task
+from domain.workflow import Workflow
+
+
+def needs(command: Command, careful: bool) -> tuple[set[NameKey], set[UUID]]:
+    """The names and streams to look up before `command` is judged. `careful`: also the name that it takes."""
+    match command:
+        case (
+            RetryTask(namespace=namespace, task_id=name, new_task_id=new)
+            | ForkTask(namespace=namespace, task_id=name, new_task_id=new)
+        ):
+            return names_of(namespace, "task", [name, *([new] if careful and new is not None else [])])
+        case RetryWorkflow(namespace=namespace, workflow_id=name, new_workflow_id=new):
+            return names_of(namespace, "workflow", [name, *([new] if careful and new is not None else [])])
+        case _:
+            return judging.needs(command, careful)
+
+
+def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
+    """What else to look up, now that the first things are known."""
+    try:
+        match command:
+            case ForkTask():
+                return names_in(command.namespace, [_forked(batch, command)[0]], careful=False)
+            case RetryWorkflow():
+                old = _workflow(batch, command)
+                names = {name for some in numbered(old) for name in some.values()}
+                streams = {node.stream for node in old.submitted.tasks}
+                return {NameKey(command.namespace, "task", name) for name in names}, streams
+            case _:
+                return set(), set()
+    except Rejected:
+        return set(), set()  # it is refused when it is judged
+
+
+def has_further(command: Command) -> bool:
+    """Whether there is something else to look up."""
+    return isinstance(command, ForkTask | RetryWorkflow)
+
+
+def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:
+    """Decide `command` on `batch`. Raises Rejected, and then has added nothing."""
+    match command:
+        case RetryTask(namespace=namespace):
+            old, state = task_named(batch, namespace, command.task_id)
+            spec, again = once_more(state, command.new_task_id)
+            origin = Origin(again, _digest(old, spec.model_dump_json().encode()))
+        case ForkTask(namespace=namespace):
+            spec, point = _forked(batch, command)
+            asked = json.dumps([command.from_version, command.changes], sort_keys=True).encode()
+            origin = Origin(Again(point), _digest(point.stream, asked))
+        case RetryWorkflow():
+            return _retry_workflow(batch, command, command_id, cause)
+        case _:
+            return judging.judge(batch, command, command_id, cause)
+    stream, name, version = submit(batch, namespace, spec, cause, origin)
+    return Verdict(accepted_task(command_id, stream, name, version), stream, version)
+
+
+def _forked(batch: Batch, command: ForkTask) -> tuple[TaskSpec, e.ForkPoint]:
+    stream, state = task_named(batch, command.namespace, command.task_id)
+    fork = Fork(command.from_version, command.new_task_id, command.changes)
+    spec, version = forked(batch.history(stream), fork, batch.now)
+    return spec, e.ForkPoint(task_id=state.task_id, stream=stream, version=version)
+
+
+def _retry_workflow(batch: Batch, command: RetryWorkflow, command_id: UUID, cause: Cause) -> Verdict:
+    namespace, old, stream = command.namespace, _workflow(batch, command), batch.given.new_id()
+    name, digest = command.new_workflow_id or str(stream), _digest(old.id, b"retry")
+    if taken := batch.named(namespace, "workflow", name):
+        if taken.digest != digest:
+            raise WorkflowIdTaken(f"new_workflow_id: {name} names another workflow in {namespace}; choose another id")
+        return workflow_verdict(command_id, name, taken.stream, None)
+    tasks = [(task, batch.given.new_id()) for task in to_rerun(old, _members(batch, old))]
+    again = renewed(old, tasks, lambda new: batch.named(namespace, "task", new) is not None)
+    whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
+    submitted, firsts = resubmitted(old, again, whole, batch.given.base_image, batch.now)
+    if command.new_workflow_id is not None:
+        batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
+    for one in again:
+        if one.name is not None:
+            batch.claim(NameKey(namespace, "task", one.name), Named(one.stream, _digest(one.old.id, b"retry")))
+    version = batch.add(stream, namespace, [submitted], cause)
+    for task_stream, events in firsts.items():
+        batch.add(task_stream, namespace, events, cause)
+    return workflow_verdict(command_id, name, stream, version)
+
+
+def _workflow(batch: Batch, command: RetryWorkflow) -> Workflow:
+    return judging.workflow_named(batch, command.namespace, command.workflow_id)
+
+
+def _members(batch: Batch, old: Workflow) -> dict[UUID, Task]:
+    found = {node.stream: batch.task(node.stream) for node in old.submitted.tasks}
+    return {stream: state for stream, state in found.items() if state is not None}
+
+
+def _digest(old: UUID, asked: bytes) -> bytes:
+    return sha256(old.bytes + asked).digest()
