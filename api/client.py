@@ -1,7 +1,7 @@
 """Tallyport from Python: submit, wait, read the history. `infra.client.connect()` binds it to a running platform."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,15 +9,19 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+from api.filters import checked
+from api.many import C, send_each
 from api.task import Retry, Task
 from api.workflow import Workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
     Command,
+    ForkTask,
     PauseTask,
     ResumeTask,
     RetryTask,
+    RetryWorkflow,
     SetPriority,
     SubmitTask,
 )
@@ -99,15 +103,24 @@ class Client:
         command_id, answer = await self.send(SubmitTask(**fields, namespace=self.namespace), reply=reply)
         return SubmittedTask(self, task_id, command_id, answer)
 
-    async def send(self, command: Command, *, reply: bool = False) -> tuple[UUID, Reply | None]:
-        """Send any command: its id, and with `reply` what became of it. Raises Refused, Unavailable."""
-        command_id = self.new_id()
+    async def send(
+        self, command: Command, *, reply: bool = False, command_id: UUID | None = None
+    ) -> tuple[UUID, Reply | None]:
+        """Send any command: its id, and with `reply` what became of it. The same `command_id` again changes nothing.
+
+        Raises Refused, Unavailable.
+        """
+        command_id = command_id or self.new_id()
         cause = Cause(str(command_id), str(command_id), "client")
         key = routing_key(command.TYPE, command.namespace)
         described = partial(messaging, "send", "task.commands", key, str(command_id), cause.correlation_id)
         with self.traces.step("send task.commands", cause, "producer", described) as cause:
             answer = await self.sending.send(command, command_id, cause, reply)
         return command_id, None if answer is None else self.told.see(accepted(answer))
+
+    def send_each(self, commands: Iterable[C]) -> AsyncIterator[tuple[C, Reply | Refused]]:
+        """Send many commands, a bounded number at once, and say what became of each. Raises Unavailable."""
+        return send_each(self, commands)
 
     def workflow(
         self,
@@ -122,6 +135,17 @@ class Client:
     def task(self, ref: str) -> "SubmittedTask":
         """A task that was submitted before: by its id, its beginning, or its name."""
         return SubmittedTask(self, ref)
+
+    async def tasks(
+        self, labels: Mapping[str, str] | None = None, *, limit: int = 10_000, **filters: str
+    ) -> AsyncIterator["SubmittedTask"]:
+        """The tasks of this namespace that fit, the newest first, such as `tasks({"team": "data"}, status="failed")`.
+
+        `filters`: status, name, task_type, worker, workflow, created_after, created_before. Raises Refused.
+        """
+        wanted = checked([*filters.items(), *((f"label.{name}", value) for name, value in (labels or {}).items())])
+        for view in await patiently(self.reading.tasks, self.namespace, wanted, limit):
+            yield SubmittedTask(self, view["id"])
 
     async def accepted_by(self, reply: Reply) -> list["SubmittedTask"]:
         """The tasks that a reply to a submission accepted."""
@@ -139,6 +163,16 @@ class Client:
     async def cancel_workflow(self, ref: str, *, reason: str | None = None) -> None:
         """Cancel every task of a workflow that has not ended. Raises Refused."""
         await self.send(CancelWorkflow(workflow_id=ref, namespace=self.namespace, reason=reason), reply=True)
+
+    async def retry_workflow(self, ref: str, new_workflow_id: str | None = None) -> Reply:
+        """Run a finished workflow once more from its failed tasks, as a new one; `accepted_by` the reply are its tasks.
+
+        Raises Refused.
+        """
+        command = RetryWorkflow(workflow_id=ref, namespace=self.namespace, new_workflow_id=new_workflow_id)
+        _, reply = await self.send(command, reply=True)
+        assert reply is not None, "a reply was asked for"
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +236,28 @@ class SubmittedTask:
 
     async def retry(self, new_task_id: str | None = None) -> "SubmittedTask":
         """Run it once more, as a new task, now that it has ended. Raises Refused when it has not."""
-        command = RetryTask(task_id=self.id, namespace=self.client.namespace, new_task_id=new_task_id)
+        return await self._made(RetryTask(task_id=self.id, namespace=self.client.namespace, new_task_id=new_task_id))
+
+    async def fork(
+        self,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        from_version: int | None = None,
+        new_task_id: str | None = None,
+    ) -> "SubmittedTask":
+        """Make a new task of it as it was at a version of its history (None: now), with changes, such as
+        `{"container": {"image": "…"}}`: None leaves a field out. It stays as it is. Raises Refused.
+        """
+        command = ForkTask(
+            task_id=self.id,
+            namespace=self.client.namespace,
+            from_version=from_version,
+            new_task_id=new_task_id,
+            changes=dict(changes or {}),
+        )
+        return await self._made(command)
+
+    async def _made(self, command: RetryTask | ForkTask) -> "SubmittedTask":
         command_id, reply = await self.client.send(command, reply=True)
         assert reply is not None, "a reply was asked for"
         assert reply.task_id is not None, "an accepted task has a name"

@@ -157,9 +157,9 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
         _, root, steps = found.groups()
         first = _STEPS.match(steps or "")
         new = names.get(str(_step(first, "name"))) if root == "tasks" and first else None
-        return (
-            found.group() if new is None or first is None else f"{{{{tasks[{json.dumps(new)}]{steps[first.end() :]}}}}}"
-        )
+        if new is None or first is None:
+            return found.group()
+        return f"{{{{tasks[{json.dumps(new)}]{steps[first.end() :]}}}}}"
 
     return _TEMPLATE.sub(put, text)
 

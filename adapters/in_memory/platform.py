@@ -4,8 +4,8 @@ and runs at once what nothing stands in the way of, ending it as it was told."""
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from domain.errors import NotFound, Refused
 from domain.messages import Cause
 from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View
-from domain.ports.querying import Allowed, EventFilter, Kind, TaskFilter
+from domain.ports.querying import MAX_TASKS, Allowed, EventFilter, Kind, TaskFilter
 from domain.views import VIEWS, by_row, facts, fold
 from domain.work import Reply
 
@@ -62,15 +62,16 @@ class MemoryPlatform:
         return self._replies.get(command_id)
 
     async def tasks(self, namespace: str | None, filters: Mapping[str, str], limit: int) -> Sequence[View]:
-        labels = {name.removeprefix("label."): value for name, value in filters.items() if name.startswith("label.")}
-        wanted = TaskFilter(
-            _only(namespace),
-            status=filters["status"].split(",") if "status" in filters else (),
-            name=filters.get("name"),
-            labels=labels,
-            limit=limit,
-        )
-        return cast("list[View]", orjson.loads((await self.queries.tasks(wanted)).body))
+        found: list[View] = []
+        cursor = None
+        while len(found) < limit:
+            wanted = replace(_wanted(namespace, filters), limit=min(limit - len(found), MAX_TASKS), cursor=cursor)
+            page = await self.queries.tasks(wanted)
+            found += cast("list[View]", orjson.loads(page.body))
+            cursor = page.next
+            if cursor is None:
+                break
+        return found
 
     async def task(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
         while True:
@@ -128,6 +129,22 @@ class MemoryPlatform:
         if stream is None:
             raise Refused(NotFound(f"no {kind} {ref}").problem())
         return stream
+
+
+def _wanted(namespace: str | None, filters: Mapping[str, str]) -> TaskFilter:
+    labels = {name.removeprefix("label."): value for name, value in filters.items() if name.startswith("label.")}
+    before, after = filters.get("created_before"), filters.get("created_after")
+    return TaskFilter(
+        _only(namespace),
+        status=filters["status"].split(",") if "status" in filters else (),
+        name=filters.get("name"),
+        labels=labels,
+        worker=filters.get("worker"),
+        workflow=filters.get("workflow"),
+        task_type=filters.get("task_type"),
+        created_after=None if after is None else datetime.fromisoformat(after),
+        created_before=None if before is None else datetime.fromisoformat(before),
+    )
 
 
 def _only(namespace: str | None) -> Allowed:

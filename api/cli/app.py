@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
+from api.cli.changing import ChangeCommands
 from api.cli.history import HistoryCommands
 from api.cli.limits import LimitCommands
 from api.cli.operations import OperationCommands
 from api.cli.parameters import Connect
 from api.cli.submitting import SubmitCommands
 from api.cli.tasks import TaskCommands
+from api.cli.workflows import WorkflowCommands
 
 VALUELESS = frozenset({"--wait", "--quiet", "-q", "--no-color", "--help", "-h"})
 
@@ -24,22 +26,27 @@ def client_app(connect: Connect, version: str) -> App:
         suppress_keyboard_interrupt=False,
     )
     submits, tasks, history = SubmitCommands(connect), TaskCommands(connect), HistoryCommands(connect)
+    changes, workflows = ChangeCommands(connect), WorkflowCommands(connect)
     operations, limits = OperationCommands(connect), LimitCommands(connect)
     for command in (
         submits.run,
         submits.submit,
         tasks.ls,
         tasks.status,
-        tasks.cancel,
-        tasks.pause,
-        tasks.resume,
-        tasks.retry,
-        tasks.set_priority,
-        tasks.workflow,
+        changes.cancel,
+        changes.pause,
+        changes.resume,
+        changes.retry,
+        changes.fork,
+        changes.set_priority,
     ):
         app.command(command)
     for command in (history.events, history.logs):
         app.command(command)
+    workflow = App(name="workflow", help="Show a workflow, or run it once more from its failed tasks.")
+    workflow.default(workflows.show)
+    workflow.command(workflows.retry, name="retry")
+    app.command(workflow)
     worker = App(name="worker", help="The workers.")
     worker.command(operations.workers, name="ls")
     limit = App(name="limit", help="How many tasks may run at once, and start in a span.")

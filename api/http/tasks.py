@@ -40,7 +40,7 @@ class TaskQuery(BaseModel):
     """What narrows and orders a list of tasks."""
 
     namespace: InNamespace = None
-    status: list[str] = Field(default=[], description="Repeated or with commas; pending and completed too")
+    status: list[str] = Field(default=[], description="Repeated or with commas; pending, completed, open and ended too")
     name: Word | None = None
     label: list[str] = Field(default=[], description="name=value, or name alone; repeated: all must fit")
     task_type: Word | None = None

@@ -1,6 +1,8 @@
 """The Python client over a platform in memory."""
 
+from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -8,12 +10,14 @@ from adapters.in_memory.deciding import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
 from api.client import Client, Outcome, Retry, Task
-from domain.commands import SubmitTask, SubmitWorkflow
+from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
-from domain.errors import NotFound, Refused
+from domain.errors import NotFound, Refused, Unavailable
+from domain.messages import Cause
 from domain.ports.platform import View
 from domain.reports import Artifact
 from domain.specs import Fallback
+from domain.work import Reply
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
 
@@ -89,6 +93,94 @@ async def test_a_paused_task_runs_when_it_is_resumed() -> None:
     assert (await task.view())["status"] == "skipped"
     with pytest.raises(Refused, match="has already been skipped: retry it, as a new task"):
         await task.resume()
+
+
+async def test_a_fork_is_a_new_task_with_changes() -> None:
+    tally, _ = client(T1=None, T3=Ending(3))
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1", labels={"team": "data"}))
+    plain = await task.fork()
+    changed = await task.fork({"container": {"image": "alpine"}, "labels": None}, from_version=1, new_task_id="T3")
+    assert (await plain.wait(timeout=5), await changed.wait(timeout=5)) == (
+        Outcome("succeeded", 0),
+        Outcome("failed", 3, None, "exit-nonzero"),
+    )
+    view, old = await changed.view(), await task.view()
+    assert (view["image"], view["labels"], view["forked_from"]) == ("alpine", {}, old["id"])
+    assert (old["status"], old["image"]) == ("running", "busybox")
+
+
+async def test_a_workflow_is_run_once_more_from_its_failed_tasks() -> None:
+    tally, _ = client(**{"etl.load": Ending(3)})
+    async with tally.workflow("etl") as etl:
+        etl.task("load", image="busybox").after(etl.task("extract", image="busybox"))
+    reply = await tally.retry_workflow("etl", "again")
+    [load] = await tally.accepted_by(reply)
+    assert (reply.workflow_id, load.id) == ("again", "etl.load:2")
+    assert await load.wait(timeout=5) == Outcome("succeeded", 0)
+    with pytest.raises(Refused, match="nothing is left to run again"):
+        await tally.retry_workflow("again")
+
+
+async def test_tasks_are_found_by_filters_and_each_is_sent_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.in_memory.platform.MAX_TASKS", 5)
+    tally, _ = client(**{f"T{n}": None for n in range(12)})
+    for n in range(12):
+        await tally.submit(Task("nightly", image="busybox", task_id=f"T{n}", labels={"odd": str(n % 2)}))
+    other = Client(tally.sending, tally.reading, tally.new_id, tally.traces, "other")
+    await other.submit(Task("nightly", executor="noop"))
+
+    odd = [task async for task in tally.tasks({"odd": "1"}, status="open")]
+    whole = [task.id async for task in tally.tasks()]
+    commands = [CancelTask(task_id=one.id) for one in [*odd[:3], tally.task("nobody"), *odd[3:]]]
+    answers = [answer async for _, answer in tally.send_each(commands)]
+
+    assert (len(odd), len(whole)) == (6, 12)
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Refused)] == [3]
+    assert [task.id async for task in tally.tasks({"odd": "1"}, status="open")] == []
+    with pytest.raises(Refused, match="colour: no such filter"):
+        [task async for task in tally.tasks(colour="red")]
+
+
+async def test_commands_go_on_after_a_moment_without_answer_under_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.many.PAUSE_SECONDS", 0.0)
+    platform = Stumbling(Hands(), {"T1": None})
+    tally = Client(platform, platform, Ids(), NoTraces())
+    await tally.submit(Task("nightly", image="busybox", task_id="T1"))
+    platform.stumbles = 2
+
+    [(_, answer)] = [one async for one in tally.send_each([CancelTask(task_id="T1")])]
+
+    assert isinstance(answer, Reply)
+    assert len({one for one, _ in platform.tried[1:]}) == 1
+    assert len(platform.tried) == 4
+
+
+async def test_commands_end_when_nobody_answers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.many.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("api.many.AWAY_SECONDS", 0.0)
+    platform = Stumbling(Hands(), {}, stumbles=10**9)
+    tally = Client(platform, platform, Ids(), NoTraces())
+
+    with pytest.raises(Unavailable):
+        [one async for one in tally.send_each([CancelTask(task_id=f"T{n}") for n in range(500)])]
+
+    assert len({one for one, _ in platform.tried}) <= 101
+
+
+@dataclass(slots=True)
+class Stumbling(MemoryPlatform):
+    """Does what it is asked, and then says that it is not reached, so many times."""
+
+    stumbles: int = 0
+    tried: list[tuple[UUID, Command]] = field(default_factory=list[tuple[UUID, Command]])
+
+    async def send(self, command: Command, command_id: UUID, cause: Cause, answer: bool) -> Reply | None:
+        self.tried.append((command_id, command))
+        reply = await MemoryPlatform.send(self, command, command_id, cause, answer)
+        if self.stumbles:
+            self.stumbles -= 1
+            raise Unavailable("no answer in time")
+        return reply
 
 
 async def test_a_task_that_has_not_ended_can_be_given_another_priority() -> None:
