@@ -4,7 +4,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from domain.work import Reply
 
 ASK = timedelta(seconds=20)
 PAGE, EVENTS = 500, 1000
+POSTS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class HttpPlatform:
 
     api: ApiSession
     source: str = "/clients/tally"
+    _posting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(POSTS_AT_ONCE))
 
     async def send(self, command: Command, command_id: UUID, cause: Cause, answer: bool) -> Reply | None:
         """Post the command; with `answer`, ask until its outcome is there."""
@@ -41,10 +43,11 @@ class HttpPlatform:
         headers = {"content-type": "application/cloudevents+json", "idempotency-key": str(command_id)}
         trace = {"traceparent": cause.traceparent, "tracestate": cause.tracestate}
         headers |= {name: value for name, value in trace.items() if value is not None}
-        await self.api.request("POST", "/v1/commands", content=json.dumps(envelope).encode(), headers=headers)
         reply = None
-        while answer and reply is None:
-            reply = await self.outcome(command_id, ASK)
+        async with self._posting:
+            await self.api.request("POST", "/v1/commands", content=json.dumps(envelope).encode(), headers=headers)
+            while answer and reply is None:
+                reply = await self.outcome(command_id, ASK)
         return reply
 
     async def outcome(self, command_id: UUID, wait: timedelta) -> Reply | None:

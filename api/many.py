@@ -12,7 +12,7 @@ from domain.work import Reply
 if TYPE_CHECKING:
     from api.client import Client
 
-AT_ONCE = 100
+AT_ONCE = 1000
 PAUSE_SECONDS, AWAY_SECONDS = 1.0, 30.0
 C = TypeVar("C", bound=Command)
 
@@ -37,14 +37,16 @@ async def send_each(client: "Client", commands: Iterable[C]) -> AsyncIterator[tu
 
 
 async def _sent(client: "Client", command: C) -> tuple[C, Reply | Refused]:
-    command_id, begun = client.new_id(), asyncio.get_running_loop().time()
+    command_id, away_since = client.new_id(), None
     while True:
         try:
             _, reply = await client.send(command, reply=True, command_id=command_id)
         except Refused as refused:
             return command, refused
         except Unavailable:
-            if asyncio.get_running_loop().time() - begun > AWAY_SECONDS:
+            now = asyncio.get_running_loop().time()
+            away_since = away_since or now
+            if now - away_since >= AWAY_SECONDS:
                 raise
             await asyncio.sleep(PAUSE_SECONDS)
         else:

@@ -1,4 +1,4 @@
-"""`tally cancel`, `pause`, `resume`, `retry`, `fork`, `set-priority`: one command to each of several tasks, named or found by a filter."""
+"""`tally cancel`, `pause`, `resume`, `retry`, `fork`, `set-priority`: each on tasks that are named or fit a filter."""
 
 import json
 import re

@@ -27,6 +27,7 @@ TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 LIMITS = "docs/how-to/limits.md"
 RESULTS = "docs/how-to/results.md"
+RUN_AGAIN = "docs/how-to/run-again.md"
 
 
 @contextmanager
@@ -112,6 +113,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         limited = typed(tmp_path, environment, *shell, script(LIMITS))
         paused = typed(tmp_path, environment, *shell, script(PAUSING))
         left = typed(tmp_path, environment, *shell, script(RESULTS))
+        again = typed(tmp_path, environment, *shell, script(RUN_AGAIN))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -144,5 +146,10 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "task.filled.v1" in left
     assert "template-missing-field" in left
     assert 'result is an object without "errors"' in left
+    assert "report.tuesday\ntuesday\n" in again
+    assert "Fork of" in again
+    assert "transform still fails\n" in again
+    assert "etl.again  default  failed  1 failed 1 skipped\n" in again
+    assert "etl.transform:2" in again
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")

@@ -25,6 +25,7 @@ TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 LIMITS = "docs/how-to/limits.md"
 RESULTS = "docs/how-to/results.md"
+RUN_AGAIN = "docs/how-to/run-again.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -36,6 +37,7 @@ RUN = {
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
+    (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),
