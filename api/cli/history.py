@@ -114,7 +114,7 @@ class HistoryCommands:
             Number of the run; left out, the latest.
         """
         from api.cli.following import NOT_ALL_KEPT, output
-        from api.client import ENDED
+        from api.told import ENDED
 
         async with self.connect(common.namespace) as client:
             while True:
@@ -133,7 +133,7 @@ class HistoryCommands:
 
 
 async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:
-    from api.client import patiently
+    from api.told import patiently
 
     page = await client.reading.events(namespace, asked.after, asked.type, asked.limit)
     yield page
@@ -147,7 +147,7 @@ async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIt
 
 
 async def _task(client: "Client", ref: str, asked: Asked) -> AsyncIterator[Sequence[View]]:
-    from api.client import LOOK, patiently
+    from api.told import LOOK, patiently
     from domain.events import ENDS
 
     def wanted(page: Sequence[View]) -> Sequence[View]:

@@ -103,7 +103,7 @@ class TaskCommands:
 
 def summary(view: View, wide: bool) -> str:
     """The first lines of `tally status`."""
-    from api.client import ENDED
+    from api.told import ENDED
 
     status = view["status"] + (f" (run {view['run']})" if view["run"] else "")
     since = age(view["updated_at"])
