@@ -61,6 +61,7 @@ WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over 
   timers AS (DELETE FROM conductor_timers USING over WHERE conductor_timers.task = over.task),
   settled AS (DELETE FROM conductor_settled USING over WHERE conductor_settled.task = over.task),
   cancels AS (DELETE FROM conductor_cancels USING over WHERE conductor_cancels.task = over.task),
+  fired AS (DELETE FROM conductor_schedule_tasks USING over WHERE conductor_schedule_tasks.task = over.task),
   own AS (DELETE FROM conductor_edges USING over WHERE downstream = over.task),
   needs AS (DELETE FROM conductor_needs USING over WHERE downstream = over.task),
   edges AS (
@@ -136,10 +137,15 @@ UNION ALL
 UNION ALL
 (SELECT 'due', task, NULL, ARRAY[kind], NULL, NULL, NULL, due, fence
  FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
+UNION ALL
+(SELECT 'planned', schedule, NULL, ARRAY(
+   SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task), NULL, NULL, NULL,
+   done_to, NULL
+ FROM conductor_schedules s WHERE due <= now() ORDER BY due LIMIT %b)
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,
-  (SELECT min(due) FROM conductor_timers), hosts.*
+  least((SELECT min(due) FROM conductor_timers), (SELECT min(due) FROM conductor_schedules)), hosts.*
 FROM lease_clock c LEFT JOIN (
   SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at, b.heard,
     w.granted_at, w.labels

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import AsyncCursor
 
 from adapters import conductor_sql as sql
+from adapters import schedule_sql
 from adapters.seat import PgTurn
 from domain.crowding import Member
 from domain.dependencies import Standing
@@ -18,7 +19,19 @@ from domain.lanes import Lane, lane_from
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.limit import Quota
 from domain.placing import Rate
-from domain.ports.conducting import Agenda, Complete, Dealt, Expired, Notes, Settled, Silent, Survey, Timer
+from domain.ports.conducting import (
+    Agenda,
+    Complete,
+    Dealt,
+    Expired,
+    Notes,
+    Planned,
+    ScheduleNotes,
+    Settled,
+    Silent,
+    Survey,
+    Timer,
+)
 
 FEW = 200
 
@@ -52,10 +65,23 @@ class ConductorPgTurn(PgTurn):
             await self._do(sql.MOVE_IN_QUEUE, list(notes.moved), list(notes.moved.values()))
         if notes.left:
             await self._do(sql.LEAVE_QUEUE, list(notes.left))
+        await self._note_schedules(notes.schedules)
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
         await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
         if notes.cancelled:
             await self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
+
+    async def _note_schedules(self, notes: ScheduleNotes) -> None:
+        if notes.gone:
+            await self._do(schedule_sql.FORGET, list(notes.gone))
+        changes: tuple[tuple[LiteralString, Mapping[UUID, object]], ...] = (
+            (schedule_sql.LOOK_AT, notes.looks),
+            (schedule_sql.PASS, notes.passed),
+            (schedule_sql.OPEN_TASKS, notes.opened),
+        )
+        for query, rows in changes:
+            if rows:
+                await self._do(query, list(rows), list(rows.values()))
 
     async def _add_lanes(self, lanes: Iterable[Lane]) -> None:
         rows = [(lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes]
@@ -83,7 +109,7 @@ class ConductorPgTurn(PgTurn):
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a lane."""
         agenda, standing, lanes, quotas, crowd = (
-            await self._sent(sql.AGENDA, *[limit] * 5),
+            await self._sent(sql.AGENDA, *[limit] * 6),
             await self._sent(sql.STANDING),
             await self._sent(sql.LANES),
             await self._sent(sql.QUOTAS),
@@ -141,6 +167,11 @@ class ConductorPgTurn(PgTurn):
                 [worker_id for worker_id, _ in dealt.lost],
                 [generation for _, generation in dealt.lost],
             )
+        if dealt.rested:
+            rests = [(one.schedule, one.done_to, one.due) for one in dealt.rested]
+            await self._do(schedule_sql.REST, *_columns(rests))
+        if dealt.opened:
+            await self._do(schedule_sql.OPEN_TASKS, list(dealt.opened), list(dealt.opened.values()))
         if dealt.unqueued:
             rows = [
                 (one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until, one.lane.id)
@@ -178,6 +209,7 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     complete: list[Complete] = []
     failing: list[tuple[UUID, UUID]] = []
     due: list[Timer] = []
+    planned: list[Planned] = []
     for kind, one, other, names, counts, met, still_open, at, fence in rows:
         match kind:
             case "cancel":
@@ -189,9 +221,11 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
                 failing.append((one, other))
             case "complete":
                 complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
+            case "planned":
+                planned.append(Planned(one, at, [UUID(task) for task in names]))
             case _:
                 due.append(Timer(one, names[0], fence, at))
-    return Agenda(cancels, settled, complete, failing, due)
+    return Agenda(cancels, settled, complete, failing, due, planned)
 
 
 def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:

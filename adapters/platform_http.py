@@ -20,6 +20,7 @@ from domain.work import Reply
 ASK = timedelta(seconds=20)
 PAGE, EVENTS = 500, 1000
 POSTS_AT_ONCE = 20
+MOST_SCHEDULES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,20 @@ class HttpPlatform:
     async def workflow(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
         """One workflow with its graph, `wait`ing for its end. `after`: a position that the answer must hold."""
         return await self._one("workflows", ref, namespace, wait or NONE, after)
+
+    async def schedules(self, namespace: str | None) -> Sequence[View]:
+        """Schedules by name. `namespace` None: all that may be seen."""
+        params = [] if namespace is None else [("namespace", namespace)]
+        return await self.api.pages("/v1/schedules", [("limit", str(PAGE)), *params], MOST_SCHEDULES)
+
+    async def schedule(self, ref: str, namespace: str, after: int = 0) -> View:
+        """One schedule. `after`: a position that the answer must hold."""
+        return await self._one("schedules", ref, namespace, NONE, after)
+
+    async def fires(self, ref: str, namespace: str, coming: int = 10, last: int = 10) -> View:
+        """When a schedule fires next (`next`), and what became of its last times (`last`)."""
+        params = {**_where(ref, namespace), "next": str(coming), "last": str(last)}
+        return cast("View", await self.api.get(f"{_path('schedules', ref)}/fires", params))
 
     async def workers(self) -> Sequence[View]:
         """All workers."""

@@ -109,8 +109,7 @@ class PgQueries:
 
     async def workflows(self, allowed: Allowed, limit: int = 50, cursor: str | None = None) -> Listed:
         """Workflows, the newest first, with how many of their tasks stand how."""
-        if not 1 <= limit <= MAX_TASKS:
-            raise BadQuery(f"limit: {limit} is not from 1 to {MAX_TASKS}")
+        _check_limit(limit)
         where = Where()
         where.within("w.namespace", allowed)
         if cursor is not None:
@@ -124,6 +123,32 @@ class PgQueries:
         """A workflow with its graph: every task, its status and what it needs."""
         where = _where("w", id, allowed)
         return await self._one(query_texts.one_workflow(where.text()), *where.parameters)
+
+    async def schedules(self, allowed: Allowed, limit: int = 50, cursor: str | None = None) -> Listed:
+        """Schedules that are not deleted, by name."""
+        _check_limit(limit)
+        where = Where()
+        where.within("s.namespace", allowed)
+        where.add("s.status <> %s", "deleted")
+        if cursor is not None:
+            where.add("(s.schedule_id, s.id) > (%s, %s::uuid)", *read_cursor(cursor, "schedules"))
+        rows, head = await self._headed(query_texts.schedule_page(where.text()), *where.parameters, limit + 1)
+        shown = rows[:limit]
+        more = _schedule_cursor(*shown[-1][1:3]) if len(rows) > limit else None
+        return Listed(_array(shown), len(shown), more, head)
+
+    async def schedule(self, id: UUID, allowed: Allowed) -> Found | None:
+        """All that is known of a schedule."""
+        where = _where("s", id, allowed)
+        return await self._one(query_texts.one_schedule(where.text()), *where.parameters)
+
+    async def fires(self, schedule: UUID, allowed: Allowed, limit: int = 10) -> Listed:
+        """What became of a schedule's times, the last first, with how the tasks stand."""
+        _check_limit(limit)
+        where = Where()
+        where.add("f.schedule = %s", schedule)
+        where.within("f.namespace", allowed)
+        return await self._all(query_texts.fires(where.text()), *where.parameters, limit)
 
     async def workers(self, allowed: Allowed) -> Listed:
         """Every worker with the age of its last beat and the runs it holds in these namespaces."""
@@ -196,6 +221,15 @@ def _events(limit: int) -> int:
     if not 1 <= limit <= MAX_EVENTS:
         raise BadQuery(f"limit: {limit} is not from 1 to {MAX_EVENTS}")
     return limit
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_TASKS:
+        raise BadQuery(f"limit: {limit} is not from 1 to {MAX_TASKS}")
+
+
+def _schedule_cursor(name: str, id: str) -> str:
+    return cursor("schedules", name, id)
 
 
 def _workflow_cursor(id: str) -> str:

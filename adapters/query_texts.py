@@ -108,6 +108,35 @@ def workers(where: str, namespaces: str) -> str:
     return f"SELECT {_json(columns)}, k.version, k.position, {HEAD} FROM workers k WHERE {where} ORDER BY k.worker_id"
 
 
+_SCHEDULE = (
+    "s.id, s.schedule_id, s.namespace, s.status, s.spec::json, s.changed_by, s.created_at, s.updated_at, s.version, "
+    "s.position"
+)
+_FIRE = (
+    "f.id, f.schedule, f.schedule_id, f.namespace, f.nominal, f.status, f.task, t.status AS task_status, f.reason, "
+    'f.detail, f.last AS "to", f.times AS count, f.by, f.recorded_at, f.version, f.position'
+)
+
+
+def schedule_page(where: str) -> str:
+    """(JSON, schedule_id, id, head) of each schedule, by name."""
+    order = "ORDER BY s.schedule_id, s.id LIMIT %s"
+    return f"SELECT {_json(_SCHEDULE)}, s.schedule_id, s.id::text, {HEAD} FROM schedules s WHERE {where} {order}"
+
+
+def one_schedule(where: str) -> str:
+    """(JSON, version, position, head)."""
+    return f"SELECT {_json(_SCHEDULE)}, s.version, s.position, {HEAD} FROM schedules s WHERE {where}"
+
+
+def fires(where: str) -> str:
+    """(JSON, head) of each time that was dealt with, the last first."""
+    return (
+        f"SELECT {_json(_FIRE)}, {HEAD} FROM fires f LEFT JOIN tasks t ON t.id = f.task WHERE {where} "
+        "ORDER BY f.nominal DESC LIMIT %s"
+    )
+
+
 def limits(where: str) -> str:
     """(JSON, version, position, head) of each limit of a pool, or for which `where` holds."""
     columns = "l.scope, l.namespace, l.max_running, l.starts, l.per, l.by, l.updated_at, l.version, l.position"

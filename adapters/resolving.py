@@ -9,7 +9,7 @@ from domain.errors import AmbiguousId
 from domain.messages import is_uuid
 from domain.ports.querying import MIN_PREFIX, Allowed, Kind
 
-TABLES: dict[Kind, str] = {"task": "tasks", "run": "runs", "workflow": "workflows"}
+TABLES: dict[Kind, str] = {"task": "tasks", "run": "runs", "workflow": "workflows", "schedule": "schedules"}
 _PREFIX = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{0,4}(-?[0-9a-f]{0,4}(-?[0-9a-f]{0,4}(-?[0-9a-f]{0,12})?)?)?)?")
 
 
@@ -43,8 +43,12 @@ async def ids(reader: Reader, kind: Kind, allowed: Allowed, condition: str, *par
 async def _named(reader: Reader, kind: Kind, name: str, allowed: Allowed) -> UUID | None:
     where = Where()
     where.within("n.namespace", allowed)
-    where.add("n.kind = %s AND n.name = %s", kind, name)
-    text = f"SELECT n.stream, n.namespace FROM names n WHERE {where.text()} LIMIT 2"
+    if kind == "schedule":
+        where.add("n.schedule_id = %s", name)
+        text = f"SELECT n.id, n.namespace FROM schedules n WHERE {where.text()} LIMIT 2"
+    else:
+        where.add("n.kind = %s AND n.name = %s", kind, name)
+        text = f"SELECT n.stream, n.namespace FROM names n WHERE {where.text()} LIMIT 2"
     rows = await reader.rows(text, *where.parameters)
     if len(rows) > 1:
         raise AmbiguousId(f"id: {name} is a {kind} in {rows[0][1]} and in {rows[1][1]}; name the namespace")

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from api.filters import checked
 from api.many import C, send_each
+from api.schedule import Schedule, ScheduleSpec
 from api.task import Retry, Task
 from api.told import BEHIND_SECONDS, ENDED, LOOK, Outcome, StoredEvent, Told, accepted, event_of, outcome_of, patiently
 from api.workflow import Workflow
@@ -36,7 +37,17 @@ from domain.reports import Artifact
 from domain.specs import OnFailure, TaskSpec
 from domain.work import Reply
 
-__all__ = ["Artifact", "Client", "Outcome", "Retry", "StoredEvent", "SubmittedTask", "Task"]
+__all__ = [
+    "Artifact",
+    "Client",
+    "Outcome",
+    "Retry",
+    "Schedule",
+    "ScheduleSpec",
+    "StoredEvent",
+    "SubmittedTask",
+    "Task",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,10 @@ class Client:
         wanted = checked([*filters.items(), *((f"label.{name}", value) for name, value in (labels or {}).items())])
         for view in await patiently(self.reading.tasks, self.namespace, wanted, limit):
             yield SubmittedTask(self, view["id"])
+
+    def schedule(self, schedule_id: str) -> Schedule:
+        """A schedule by its name, whether there is one or not."""
+        return Schedule(self, schedule_id)
 
     async def accepted_by(self, reply: Reply) -> list["SubmittedTask"]:
         """The tasks that a reply to a submission accepted."""

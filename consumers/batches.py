@@ -6,14 +6,15 @@ from datetime import datetime
 from uuid import UUID
 
 from domain import events as e
-from domain import limit, worker, workflow
+from domain import limit, schedule, worker, workflow
 from domain.errors import NotFound
-from domain.folding import limit_of, task_of, worker_of, workflow_of
+from domain.folding import limit_of, schedule_of, task_of, worker_of, workflow_of
 from domain.limit import Limit
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey, Outcome, Writes
 from domain.ports.log import NewId
 from domain.recorded import NewEvent, Recorded, new_events
+from domain.schedule import Schedule
 from domain.task_states import Held, Task, evolve
 from domain.work import Reply
 from domain.worker import Worker
@@ -92,6 +93,18 @@ class Batch:
         for event in self._added(stream):
             state = worker.evolve(state, stream, event)
         return state
+
+    def schedule(self, stream: UUID) -> Schedule | None:
+        """A schedule as committed, and as this batch has changed it."""
+        state = schedule_of(self.streams.get(stream, ()))
+        for event in self._added(stream):
+            state = schedule.evolve(state, stream, event, self.now)
+        return state
+
+    def fired(self, stream: UUID) -> e.ScheduleFired | None:
+        """What a stream of a fire says of it, if it did fire."""
+        events = [*(recorded.event() for recorded in self.streams.get(stream, ())), *self._added(stream)]
+        return next((event for event in events if isinstance(event, e.ScheduleFired)), None)
 
     def limit(self, stream: UUID) -> Limit | None:
         """A limit as committed, and as this batch has changed it."""

@@ -7,12 +7,12 @@ still in the rows, and is decided in the next round.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from consumers import dispatcher, saga, timekeeper
+from consumers import dispatcher, saga, scheduling, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
@@ -26,12 +26,12 @@ from domain.task import Cancel
 
 PAGE = 1000
 IDLE_SECONDS = 1.0
-AGENDA_LIMIT = 66
+AGENDA_LIMIT = 50
 CLOSING_LIMIT = 40
 GRANT_LIMIT = 400
 """A round appends at most 1,000 events: one for each of five kinds on the agenda and each task crowded out, one more
-for each of 40 tasks that are filled, three for a lease that is closed, one for a worker that is lost, and one for a
-grant."""
+for each of 40 tasks that are filled, 100 for schedules, three for a lease that is closed, one for a worker that is
+lost, and one for a grant."""
 PARTITIONS_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
@@ -39,11 +39,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Conductor:
-    """Follows the log from `seat`. It remembers nothing that counts: another may go on after any round, or within."""
+    """Follows the log from `seat`. It remembers nothing that counts: another may go on after any round, or within.
+
+    `base_image`: the image of the built-in task types, for tasks of schedules.
+    """
 
     seat: Seat[ConductorTurn]
     traces: Traces
     probes: Probes
+    base_image: str = ""
     _look_again: bool = True
     _next_due: datetime | None = None
     _now: datetime | None = None
@@ -106,14 +110,17 @@ class Conductor:
         now = await turn.now()
         queued = dispatcher.first(survey, now, overdue.clock.seconds, GRANT_LIMIT)
         out = dispatcher.crowded(survey, AGENDA_LIMIT)
-        needs = {*(task.task for task in queued), *out}
+        needs = {*(task.task for task in queued), *out, *scheduling.needs(survey.agenda)}
         needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
         loaded = dict(await turn.load(sorted(needs)))
         readings = saga.reading(survey.agenda, loaded)
         if read := {stream for one in readings.values() for stream in one.values()} - loaded.keys():
             loaded |= await turn.load(sorted(read))
+        plans = await scheduling.look(turn, survey.agenda, loaded, now)
         draft = Draft(loaded, left, now, self.traces)
+        fired = scheduling.carry_out(draft, plans, self.base_image)
         dealt = _decide(draft, survey, overdue, Chosen(queued, out, readings))
+        dealt = replace(dealt, rested=fired.rested, opened=fired.opened)
         if dealt.nothing:
             return overdue, dealt
         await turn.deal(dealt)

@@ -48,6 +48,15 @@ class Draft:
         """Whether a task can be granted in this round."""
         return stream not in self.left and (stream in self.freed or stream not in self._decided)
 
+    def undecided(self, stream: UUID) -> bool:
+        """Whether a decision on this stream would be made in this round."""
+        return stream not in self.left and stream not in self._decided
+
+    def begin(self, stream: UUID, namespace: str, events: Sequence[e.Event], cause: Cause) -> None:
+        """Add a new stream."""
+        with self.traces.step("process conductor", cause) as inside:
+            self.events += new_events(stream, 0, namespace, events, inside)
+
     def decide(self, wish: Wish) -> Sequence[e.Event] | None:
         """The events that follow, none when it is already so; None when this stream has to wait for the next round."""
         if wish.stream in self.left or wish.stream in self._decided:

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from consumers.batches import Batch, Verdict
 from consumers.judging_again import further, has_further, judge, needs
+from consumers.judging_schedules import EVENTS_A_FIRE, MOST_FIRES
 from consumers.reported import judge_registration, judge_report, worker_stream
-from domain.commands import COMMANDS, Command, RetryWorkflow, SetLimit
+from domain.commands import COMMANDS, BackfillSchedule, Command, RetryWorkflow, SetLimit
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
@@ -73,7 +74,7 @@ class CommandItems:
                 lambda careful: needs(command, careful),
                 lambda batch, cause: judge(batch, command, letter.id, cause),
                 letter,
-                events=1 + 2 * (MANY if isinstance(command, RetryWorkflow) else len(getattr(command, "tasks", "1"))),
+                events=_expected(command),
                 further=(lambda batch: further(command, batch)) if has_further(command) else None,
             )
         ]
@@ -111,6 +112,12 @@ def refusal(letter: Letter, sender: str, rejected: Rejected) -> Item:
     cause = _cause(letter, sender)
     told = None if isinstance(rejected, BadReplyTo) else letter
     return Item(key, _digest(letter), letter.type, letter.routing_key, cause, _nothing, refuse, told)
+
+
+def _expected(command: Command) -> int:
+    if isinstance(command, BackfillSchedule):
+        return MOST_FIRES * EVENTS_A_FIRE
+    return 1 + 2 * (MANY if isinstance(command, RetryWorkflow) else len(getattr(command, "tasks", "1")))
 
 
 def _check_reply_to(letter: Letter, own: str | None = None) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
+from consumers import judging_schedules
 from consumers.batches import Batch, Verdict
 from domain import limit, task, workflow
 from domain.commands import (
@@ -14,6 +15,7 @@ from domain.commands import (
     PauseTask,
     Plain,
     ResumeTask,
+    ScheduleCommand,
     SetLimit,
     SetPriority,
     SubmitTask,
@@ -46,6 +48,8 @@ def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
     Not `careful`: a name it takes is believed to be free; the store says so when it is not.
     """
     namespace = command.namespace
+    if isinstance(command, ScheduleCommand):
+        return set(), judging_schedules.streams(command)
     match command:
         case SubmitTask():
             return names_in(namespace, [command], careful)
@@ -66,6 +70,8 @@ def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
 
 def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdict:
     """Decide `command` on `batch`. Raises Rejected, and then has added nothing."""
+    if isinstance(command, ScheduleCommand):
+        return judging_schedules.judge_schedule(batch, command, command_id, cause)
     match command:
         case SubmitTask():
             stream, name, version = submit(batch, command.namespace, command.spec(), cause)

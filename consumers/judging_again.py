@@ -4,11 +4,11 @@ import json
 from hashlib import sha256
 from uuid import UUID
 
-from consumers import judging
+from consumers import judging, judging_schedules
 from consumers.batches import Batch, Verdict
 from consumers.judging import Origin, accepted_task, names_in, names_of, submit, task_named, workflow_verdict
 from domain import events as e
-from domain.commands import Command, ForkTask, RetryTask, RetryWorkflow
+from domain.commands import BackfillSchedule, Command, ForkTask, RetryTask, RetryWorkflow
 from domain.errors import Rejected, WorkflowIdTaken
 from domain.forking import Fork, forked
 from domain.messages import Cause
@@ -45,6 +45,8 @@ def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
                 names = {name for some in numbered(old) for name in some.values()}
                 streams = {node.stream for node in old.submitted.tasks}
                 return {NameKey(command.namespace, "task", name) for name in names}, streams
+            case BackfillSchedule():
+                return set(), judging_schedules.further(command, batch.streams)
             case _:
                 return set(), set()
     except Rejected:
@@ -53,7 +55,7 @@ def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
 
 def has_further(command: Command) -> bool:
     """Whether there is something else to look up."""
-    return isinstance(command, ForkTask | RetryWorkflow)
+    return isinstance(command, ForkTask | RetryWorkflow | BackfillSchedule)
 
 
 def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from consumers import scheduling
 from domain import events as e
 from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, moved, queue_key
@@ -25,6 +26,7 @@ TYPES = [
     e.WorkflowSubmitted.TYPE,
     e.WorkflowCancelled.TYPE,
     e.WorkerRegistered.TYPE,
+    *scheduling.TYPES,
     e.LimitChanged.TYPE,
 ]
 """What the conductor reads of the log; whatever else it needs of a stream it loads when it decides."""
@@ -57,6 +59,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         cancelled=tuple(seen.cancelled),
         fail_fast=tuple(seen.fail_fast),
         workers=tuple(seen.workers.values()),
+        schedules=seen.schedules.notes(),
         limits=tuple(seen.limits.values()),
     )
 
@@ -74,6 +77,7 @@ class _Seen:
         self.cancelled: list[UUID] = []
         self.fail_fast: list[UUID] = []
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
+        self.schedules = scheduling.Seen()
         self.limits: dict[str, e.LimitChanged] = {}
         self.after: dict[UUID, UUID] = {}
 
@@ -91,7 +95,7 @@ class _Seen:
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages):
+        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages, self.schedules.opened):
             rows.pop(stream, None)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:
@@ -127,6 +131,15 @@ class _Seen:
                 self.cancelled.append(stream)
             case e.WorkerRegistered(worker_id=worker_id):
                 self.workers[worker_id] = (stream, event)
+            case (
+                e.ScheduleDefined()
+                | e.SchedulePaused()
+                | e.ScheduleResumed()
+                | e.ScheduleDeleted()
+                | e.ScheduleFired()
+                | e.FireSkipped()
+            ):
+                self.schedules.see(recorded, event)
             case e.LimitChanged(scope=scope):
                 self.limits[scope] = event
             case _:

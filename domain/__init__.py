@@ -1,6 +1,7 @@
 """Decisions only: no input or output, no clock, no logging. Read in this order:
 
 - `messages`, `ids`, `moments`, `placing`, `specs`: what every message is, and what users say about a task
+- `firing`, `schedule_spec`: when schedules fire, and what users say about them
 - `commands`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
@@ -8,11 +9,13 @@
 - `forking`, `rerunning`: a new task, or workflow, of an old one
 - `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
   may be decided
+- `schedule`, `timetable`: a schedule's state, what a fire makes, and what is done of all that is due
 - `lanes`, `dispatching`, `crowding`, `lease_clock`, `syncing`, `retrying`: who runs what next, and who goes for it, for
   how long, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `notifying`: who is told of an end, and when a try is repeated
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
-  `workflow_view`, `worker_view`, `limit_view`
+  `workflow_view`, `worker_view`, `limit_view`,
+  `schedule_view`
 - `ports`: what the consumers need of the outside
 """

@@ -3,10 +3,12 @@
 from datetime import timedelta
 from typing import Annotated, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from domain.messages import Json, Message, Name, Namespace, Text, by_type
+from domain.moments import Moment
 from domain.placing import Rate
+from domain.schedule_spec import ScheduleSpec
 from domain.specs import OnFailure, Priority, TaskSpec
 
 
@@ -121,6 +123,62 @@ class RetryWorkflow(Message):
     new_workflow_id: Name | None = None
 
 
+class PutSchedule(ScheduleSpec, Message):
+    """Have a task submitted again and again; a schedule of this name becomes this one."""
+
+    TYPE = "schedule.put.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+
+    def spec(self) -> ScheduleSpec:
+        """The schedule alone."""
+        return ScheduleSpec.model_construct(**{name: getattr(self, name) for name in ScheduleSpec.model_fields})
+
+
+class PauseSchedule(Message):
+    """Have a schedule fire no more until it is resumed."""
+
+    TYPE = "schedule.pause.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+
+
+class ResumeSchedule(Message):
+    """Have a paused schedule fire again."""
+
+    TYPE = "schedule.resume.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+
+
+class DeleteSchedule(Message):
+    """Take a schedule away. Its tasks stay as they are."""
+
+    TYPE = "schedule.delete.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+
+
+class TriggerSchedule(Message):
+    """Have a schedule fire now, whatever runs: for now, or for the time `as_if`, if it has not fired for that."""
+
+    TYPE = "schedule.trigger.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+    as_if: Moment | None = None
+
+
+class BackfillSchedule(Message):
+    """Have a schedule fire now, whatever runs, for each of its times in a span that it has not fired for."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+    TYPE = "schedule.backfill.v1"
+    namespace: Namespace = "default"
+    schedule_id: Name
+    from_: Annotated[Moment, Field(alias="from")]
+    to: Moment
+
+
 class SetLimit(Message):
     """Have at most so many tasks of a scope run at once, or start in a span; what is left out is not limited.
 
@@ -152,11 +210,15 @@ class SetLimit(Message):
         return f"key:{self.namespace}/{name}" if kind == "key" else self.scope
 
 
+ScheduleCommand: TypeAlias = (
+    PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | TriggerSchedule | BackfillSchedule
+)
 ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
 """What is asked of a task that there is."""
 Again: TypeAlias = RetryTask | ForkTask | RetryWorkflow
 """Commands that make a new task, or workflow, of an old one."""
-Plain: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | CancelWorkflow | SetLimit
+TaskCommand: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | CancelWorkflow
+Plain: TypeAlias = TaskCommand | SetLimit | ScheduleCommand
 Command: TypeAlias = Plain | Again
 COMMANDS: dict[str, type[Message]] = by_type(
     (
@@ -171,6 +233,12 @@ COMMANDS: dict[str, type[Message]] = by_type(
         ForkTask,
         CancelWorkflow,
         RetryWorkflow,
+        PutSchedule,
+        PauseSchedule,
+        ResumeSchedule,
+        DeleteSchedule,
+        TriggerSchedule,
+        BackfillSchedule,
         SetLimit,
     )
 )

@@ -159,6 +159,10 @@ class TemplateTooLarge(Unfilled):
     code, title = "template-too-large", "Too large when filled"
 
 
+class BadSchedule(Rejected):
+    code, title = "bad-schedule", "Schedule cannot be"
+
+
 class WorkerIdTaken(Rejected):
     code, title = "worker-id-taken", "Worker id in use on another engine"
 

@@ -15,6 +15,7 @@ from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
 from domain.placing import Concurrency, Rate
 from domain.reports import Artifact, LogEnd, RunError
+from domain.schedule_spec import ScheduleSpec
 from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
 
 
@@ -35,8 +36,8 @@ class TaskSubmitted(Message):
     """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
 
     `retry_of`: the ended task that this one does once more. `forked_from`: the one that it was made of, with changes.
-    `max_parallel`: of its workflow. `reads`: the tasks that its templates read. `filled`: what its templates became,
-    where that was known already.
+    `max_parallel`: of its workflow. `schedule_id`, `nominal`: whose fire it is, and for when. `reads`: the tasks that
+    its templates read. `filled`: what its templates became, where that was known already.
     """
 
     TYPE = "task.submitted.v1"
@@ -48,6 +49,8 @@ class TaskSubmitted(Message):
     workflow: UUID | None = None
     retry_of: Upstream | None = None
     forked_from: ForkPoint | None = None
+    schedule_id: str | None = None
+    nominal: datetime | None = None
     max_parallel: int | None = None
     reads: tuple[str, ...] | None = None
     filled: Work | None = None
@@ -438,6 +441,76 @@ class WorkerLost(Message):
     runs: tuple[UUID, ...] = ()
 
 
+class ScheduleDefined(Message):
+    """A schedule was made, or is now another. Paused, it stays so."""
+
+    TYPE = "schedule.defined.v1"
+    schedule_id: str
+    spec: ScheduleSpec
+
+
+class SchedulePaused(Message):
+    """A schedule fires no more until it is resumed."""
+
+    TYPE = "schedule.paused.v1"
+    schedule_id: str
+    by: str
+
+
+class ScheduleResumed(Message):
+    """A schedule fires again, from now on."""
+
+    TYPE = "schedule.resumed.v1"
+    schedule_id: str
+    by: str
+
+
+class ScheduleDeleted(Message):
+    """A schedule is gone. Its tasks stay as they are."""
+
+    TYPE = "schedule.deleted.v1"
+    schedule_id: str
+    by: str
+
+
+FiredBy: TypeAlias = Literal["trigger", "backfill"]
+
+
+class ScheduleFired(Message):
+    """A schedule submitted a task for a nominal time: a fact of that time's own stream. `schedule`: its stream.
+
+    `by`: what a person asked for; absent: its time came.
+    """
+
+    TYPE = "schedule.fired.v1"
+    schedule_id: str
+    schedule: UUID
+    nominal: datetime
+    task_id: UUID
+    by: FiredBy | None = None
+
+
+SkipReason: TypeAlias = Literal["overlap", "paused", "catch-up", "window", "refused"]
+
+
+class FireSkipped(Message):
+    """A schedule did not fire for a nominal time, nor, where `to` is given, for those after it up to and with that one:
+    `count` in all, absent when there are more than 500. A person may still have it fire for each of them.
+
+    `reason`: a task of it had not ended (overlap); it was paused; it was missed, and is not made up for by the policy
+    (catch-up) or was due too long ago (window); its task was refused, as `detail` says.
+    """
+
+    TYPE = "schedule.fire-skipped.v1"
+    schedule_id: str
+    schedule: UUID
+    nominal: datetime
+    reason: SkipReason
+    to: datetime | None = None
+    count: int | None = None
+    detail: str | None = None
+
+
 class LimitChanged(Message):
     """How many tasks of a scope may run at once, and start in a span, from now on; absent: any number.
 
@@ -477,8 +550,12 @@ TaskEvent: TypeAlias = (
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
 WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
+ScheduleEvent: TypeAlias = ScheduleDefined | SchedulePaused | ScheduleResumed | ScheduleDeleted
+FireEvent: TypeAlias = ScheduleFired | FireSkipped
 NotificationEvent: TypeAlias = NotificationSent | NotificationFailed
-Event: TypeAlias = TaskEvent | WorkflowEvent | WorkerEvent | NotificationEvent | LimitChanged
+Event: TypeAlias = (
+    TaskEvent | WorkflowEvent | WorkerEvent | ScheduleEvent | FireEvent | NotificationEvent | LimitChanged
+)
 
 EVENTS: dict[str, type[Event]] = by_type(
     (
@@ -509,6 +586,12 @@ EVENTS: dict[str, type[Event]] = by_type(
         WorkflowFinished,
         WorkerRegistered,
         WorkerLost,
+        ScheduleDefined,
+        SchedulePaused,
+        ScheduleResumed,
+        ScheduleDeleted,
+        ScheduleFired,
+        FireSkipped,
         LimitChanged,
         NotificationSent,
         NotificationFailed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain import limit, task_states, worker, workflow
+from domain import limit, schedule, task_states, worker, workflow
 from domain.recorded import Recorded
 
 
@@ -29,6 +29,14 @@ def worker_of(events: Sequence[Recorded]) -> worker.Worker | None:
     state: worker.Worker | None = None
     for recorded in events:
         state = worker.evolve(state, recorded.stream, recorded.event())
+    return state
+
+
+def schedule_of(events: Sequence[Recorded]) -> schedule.Schedule | None:
+    """The schedule whose whole stream `events` is; None for no events."""
+    state: schedule.Schedule | None = None
+    for recorded in events:
+        state = schedule.evolve(state, recorded.stream, recorded.event(), recorded.recorded_at)
     return state
 
 

@@ -9,11 +9,20 @@ from domain.events import EVENTS, Event
 from domain.limit_view import LIMIT_TYPES, LimitView, limit_key, project_limit
 from domain.recorded import Recorded
 from domain.run_view import RUN_TYPES, RunView, project_run, run_key
+from domain.schedule_view import (
+    FIRE_TYPES,
+    SCHEDULE_TYPES,
+    FireView,
+    ScheduleView,
+    project_fire,
+    project_schedule,
+    schedule_key,
+)
 from domain.task_view import TASK_TYPES, TaskView, project_task, task_key
 from domain.worker_view import WORKER_TYPES, WorkerView, project_worker, worker_key
 from domain.workflow_view import WORKFLOW_TYPES, WorkflowView, project_workflow, workflow_key
 
-Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView | LimitView
+Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView | LimitView | ScheduleView | FireView
 Rows: TypeAlias = dict[UUID, Row]
 Fact: TypeAlias = tuple[Recorded, Event]
 
@@ -34,6 +43,8 @@ VIEWS: Mapping[str, View] = {
     "runs": View("runs", RunView, RUN_TYPES, run_key, project_run),
     "workflows": View("workflows", WorkflowView, WORKFLOW_TYPES, workflow_key, project_workflow),
     "workers": View("workers", WorkerView, WORKER_TYPES, worker_key, project_worker),
+    "schedules": View("schedules", ScheduleView, SCHEDULE_TYPES, schedule_key, project_schedule),
+    "fires": View("fires", FireView, FIRE_TYPES, schedule_key, project_fire),
     "limits": View("limits", LimitView, LIMIT_TYPES, limit_key, project_limit),
 }
 _UNVIEWED = frozenset(EVENTS) - frozenset[str]().union(*(view.types for view in VIEWS.values()))

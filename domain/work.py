@@ -106,6 +106,7 @@ class Reply(Message):
     duplicate: bool = False
     task_id: str | None = None
     workflow_id: str | None = None
+    schedule_id: str | None = None
     id: UUID | None = None
     version: int | None = None
     position: Annotated[int, Field(ge=0)] | None = None

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
+from adapters.in_memory.schedule_rows import note_schedules, planned, rest_schedules
 from domain.crowding import Member
 from domain.dependencies import Standing, settle
 from domain.dispatching import Host, Load, Waiting, allowances
@@ -47,6 +48,7 @@ class ConductorMemoryTurn(MemoryTurn):
                 rows.queue[task] = replace(rows.queue[task], key=rows.queue[task].key + by)
         rows.limits |= {one.scope: one for one in notes.limits}
         _drop(rows.queue, notes.left)
+        note_schedules(rows, notes.schedules)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
         cancelled = set(notes.cancelled)
         rows.cancels |= {
@@ -84,7 +86,7 @@ class ConductorMemoryTurn(MemoryTurn):
 
     def _leave(self, task: UUID) -> None:
         rows = self._rows
-        for table in (rows.queue, rows.settled, rows.cancels):
+        for table in (rows.queue, rows.settled, rows.cancels, rows.schedule_tasks):
             table.pop(task, None)
         _drop(rows.timers, [key for key in rows.timers if key[0] == task])
         self._need_nothing(task)
@@ -112,7 +114,8 @@ class ConductorMemoryTurn(MemoryTurn):
         first: list[Waiting] = []
         for lane, most in allowances({task.lane for task in queue}, hosts, load, rows.clock.seconds).items():
             first += [task for task in queue if task.lane == lane][: min(most, grants)]
-        due = min([*(timer.due for timer in rows.timers.values()), *self._next_starts(load)], default=None)
+        looks = [due for _, due in rows.schedules.values() if due is not None]
+        due = min([*(timer.due for timer in rows.timers.values()), *looks, *self._next_starts(load)], default=None)
         return Survey(self._agenda(limit), rows.clock, due, hosts, load, first, self._crowd())
 
     def _load(self) -> Load:
@@ -153,6 +156,7 @@ class ConductorMemoryTurn(MemoryTurn):
             complete=[self._complete(one) for one in rows.last if one not in open_workflows][:limit],
             failing=[(one, task) for one, task in rows.fail_fast.items() if task and one in open_workflows][:limit],
             due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
+            planned=planned(rows, self._now, limit),
         )
 
     def _complete(self, workflow: UUID) -> Complete:
@@ -218,6 +222,7 @@ class ConductorMemoryTurn(MemoryTurn):
         _drop(rows.fail_fast, dealt.failing)
         _drop(rows.timers, [(timer.task, timer.kind) for timer in dealt.timed])
         _drop(rows.leases, dealt.closed)
+        rest_schedules(rows, dealt)
         _drop(rows.queue, dealt.unqueued)
         rows.starts += dealt.starts
         rows.leases |= {lease.run_id: (lease, False) for lease in dealt.leases}

@@ -7,6 +7,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog
+from adapters.in_memory.schedules import Schedules
 from domain import events as e
 from domain import limit, task
 from domain.commands import (
@@ -18,6 +19,7 @@ from domain.commands import (
     ResumeTask,
     RetryTask,
     RetryWorkflow,
+    ScheduleCommand,
     SetLimit,
     SetPriority,
     SubmitTask,
@@ -86,6 +88,8 @@ class Decisions:
 
     def _decide(self, command: Command, command_id: UUID, cause: Cause) -> Reply:
         accepted = Reply(command_id=command_id, outcome="accepted")
+        if isinstance(command, ScheduleCommand):
+            return Schedules(self.log, self._append).decide(command, accepted, cause)
         match command:
             case SubmitTask():
                 stream = self._submit(command.spec(), command.namespace, cause)

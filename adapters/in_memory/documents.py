@@ -7,6 +7,7 @@ import orjson
 from domain.limit_view import LimitView
 from domain.recorded import Recorded
 from domain.run_view import RunView
+from domain.schedule_view import FireView
 from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
@@ -29,6 +30,12 @@ def task(row: TaskView, whole: bool) -> dict[str, Any]:
 def run(row: RunView) -> dict[str, Any]:
     """A run."""
     return plain(row) | {"run_id": row.id, "run": row.number}
+
+
+def fire(row: FireView, task_status: str | None) -> dict[str, Any]:
+    """What became of a schedule's time."""
+    shown = plain(row)
+    return shown | {"to": shown.pop("last"), "count": shown.pop("times"), "task_status": task_status}
 
 
 def worker(row: WorkerView) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import cast
 from uuid import UUID
 
@@ -18,10 +19,12 @@ from adapters.in_memory.queries import MemoryQueries
 from adapters.in_memory.views import MemoryViews
 from domain.commands import Command
 from domain.errors import NotFound, Refused
+from domain.firing import times
 from domain.messages import Cause
 from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View
 from domain.ports.querying import MAX_TASKS, Allowed, EventFilter, Kind, TaskFilter
+from domain.schedule_spec import ScheduleSpec
 from domain.views import VIEWS, by_row, facts, fold
 from domain.work import Reply
 
@@ -107,6 +110,20 @@ class MemoryPlatform:
     async def workflow(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
         found = await self.queries.workflow(await self._stream("workflow", ref, namespace), None)
         return cast("View", orjson.loads(found.body if found else ""))
+
+    async def schedules(self, namespace: str | None) -> Sequence[View]:
+        return cast("list[View]", orjson.loads((await self.queries.schedules(_only(namespace), 500)).body))
+
+    async def schedule(self, ref: str, namespace: str, after: int = 0) -> View:
+        found = await self.queries.schedule(await self._stream("schedule", ref, namespace), None)
+        return cast("View", orjson.loads(found.body if found else ""))
+
+    async def fires(self, ref: str, namespace: str, coming: int = 10, last: int = 10) -> View:
+        view = await self.schedule(ref, namespace)
+        rule = ScheduleSpec.model_validate(view["spec"]).rule
+        soon = islice(times(rule, self.clock.now()), coming if view["status"] == "active" else 0)
+        listed = await self.queries.fires(UUID(view["id"]), None, last)
+        return {"next": [one.isoformat().replace("+00:00", "Z") for one in soon], "last": orjson.loads(listed.body)}
 
     async def workers(self) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.workers(None)).body))

@@ -11,6 +11,7 @@ from adapters.in_memory import documents
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.views import MemoryViews
 from adapters.task_listing import check, cursor, read_cursor, statuses
+from adapters.task_listing import cursor as make_cursor
 from domain.errors import AmbiguousId
 from domain.limit_view import LimitView
 from domain.messages import is_uuid
@@ -27,12 +28,13 @@ from domain.ports.querying import (
 )
 from domain.recorded import Recorded
 from domain.run_view import RunView
+from domain.schedule_view import FireView, ScheduleView
 from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
 from domain.workflow_view import WorkflowView
 
-_TABLES: dict[Kind, str] = {"task": "tasks", "run": "runs", "workflow": "workflows"}
+_TABLES: dict[Kind, str] = {"task": "tasks", "run": "runs", "workflow": "workflows", "schedule": "schedules"}
 
 
 class MemoryQueries:
@@ -117,6 +119,26 @@ class MemoryQueries:
         own = [task.position for task in self._tasks(None) if task.workflow == id]
         return found and replace(found, position=max(found.position, *own))
 
+    async def schedules(self, allowed: Allowed, limit: int = 50, cursor: str | None = None) -> Listed:
+        """Schedules that are not deleted, by name."""
+        seen = [cast("ScheduleView", row) for row in self._seen("schedules", allowed)]
+        rows = sorted((row.schedule_id, str(row.id), row) for row in seen if row.status != "deleted")
+        if cursor is not None:
+            rows = [row for row in rows if row[:2] > read_cursor(cursor, "schedules")]
+        more = make_cursor("schedules", *rows[limit - 1][:2]) if len(rows) > limit else None
+        return self._listed([documents.plain(row) for *_, row in rows[:limit]], more)
+
+    async def schedule(self, id: UUID, allowed: Allowed) -> Found | None:
+        """All that is known of a schedule."""
+        return self._found(self._seen("schedules", allowed), id, documents.plain)
+
+    async def fires(self, schedule: UUID, allowed: Allowed, limit: int = 10) -> Listed:
+        """What became of a schedule's times, the last first, with how the tasks stand."""
+        own = [row for each in self._seen("fires", allowed) if (row := cast("FireView", each)).schedule == schedule]
+        statuses = {task.id: task.status for task in self._tasks(None)}
+        last = sorted(own, key=lambda row: row.nominal, reverse=True)[:limit]
+        return self._listed([documents.fire(row, statuses.get(row.task) if row.task else None) for row in last])
+
     async def workers(self, allowed: Allowed) -> Listed:
         """Every worker; beats and leases are not known here."""
         rows = [cast("WorkerView", row) for row in self._views.tables["workers"].values()]
@@ -185,7 +207,8 @@ class MemoryQueries:
 
 
 def _name(row: Row) -> str:
-    return cast("str", getattr(row, "task_id", None) or getattr(row, "workflow_id", None))
+    names = (getattr(row, field, None) for field in ("task_id", "workflow_id", "schedule_id"))
+    return cast("str", next(filter(None, names), None))
 
 
 def _within(row: Any, allowed: Allowed) -> bool:

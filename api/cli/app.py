@@ -9,6 +9,7 @@ from api.cli.history import HistoryCommands
 from api.cli.limits import LimitCommands
 from api.cli.operations import OperationCommands
 from api.cli.parameters import Connect
+from api.cli.schedules import ScheduleCommands
 from api.cli.submitting import SubmitCommands
 from api.cli.tasks import TaskCommands
 from api.cli.workflows import WorkflowCommands
@@ -47,6 +48,12 @@ def client_app(connect: Connect, version: str) -> App:
     workflow.default(workflows.show)
     workflow.command(workflows.retry, name="retry")
     app.command(workflow)
+    schedule, schedules = App(name="schedule", help="What is submitted again and again."), ScheduleCommands(connect)
+    for change in (schedules.put, schedules.pause, schedules.resume, schedules.trigger, schedules.backfill):
+        schedule.command(change)
+    for one in (schedules.ls, schedules.next, schedules.rm):
+        schedule.command(one)
+    app.command(schedule)
     worker = App(name="worker", help="The workers.")
     worker.command(operations.workers, name="ls")
     limit = App(name="limit", help="How many tasks may run at once, and start in a span.")

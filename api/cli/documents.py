@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from api.cli.exits import FAILED, NOT_FOUND, REFUSED, USAGE, Exit, well_formed
-from domain.commands import SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.commands import PutSchedule, SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.messages import Json
 
 Submission = SubmitTask | SubmitTasks | SubmitWorkflow
@@ -28,8 +28,7 @@ def command_of(file: str, namespace: str | None) -> Submission:
     cls = TYPES.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise Exit(REFUSED, f"{file}: type: {kind} submits nothing; one of {', '.join(sorted(TYPES))}")
-    if namespace is not None and data.setdefault("namespace", namespace) != namespace:
-        raise Exit(REFUSED, f"{file}: namespace: {data['namespace']} in the file, {namespace} asked for; leave one out")
+    _set_namespace(data, file, namespace)
     with well_formed(f"{file} is no {kind}"):
         return cls.model_validate_json(json.dumps(data), strict=True)
 
@@ -43,6 +42,19 @@ def check(command: Submission) -> None:
         check(command)
     except Rejected as rejected:
         raise Refused(rejected.problem()) from None
+
+
+def schedule_in(file: str, namespace: str | None) -> PutSchedule:
+    """The schedule that a file describes; of `namespace` as above. Raises Exit."""
+    data = _read(file)
+    _set_namespace(data, file, namespace)
+    with well_formed(f"{file} is no {PutSchedule.TYPE}"):
+        return PutSchedule.model_validate_json(json.dumps(data), strict=True)
+
+
+def _set_namespace(data: dict[str, Any], file: str, namespace: str | None) -> None:
+    if namespace is not None and data.setdefault("namespace", namespace) != namespace:
+        raise Exit(REFUSED, f"{file}: namespace: {data['namespace']} in the file, {namespace} asked for; leave one out")
 
 
 def _read(file: str) -> dict[str, Any]:

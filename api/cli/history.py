@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from api.client import Client
 
 PAUSE_SECONDS = 0.5
-SUBJECTS = ("task_id", "workflow_id", "worker_id")
+SUBJECTS = ("task_id", "workflow_id", "worker_id", "schedule_id")
 EVENTS = (
     Column("POSITION", field("position")),
     Column("VER", field("version")),

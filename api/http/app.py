@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
-from api.http import about, commands, log, operations, problems, run_logs, tasks
+from api.http import about, commands, log, operations, problems, run_logs, schedules, tasks
 from api.http.access import Rates
 from api.http.context import Api
 from api.http.edge import Edge
@@ -44,6 +44,7 @@ MEANINGS = {
     "tasks:read": "Tasks, runs, workflows",
     "logs:read": "What runs print",
     "events:read": "The event log",
+    "schedules:read": "Schedules and their fires",
     "commands:read": "Outcomes of commands",
     "commands:write": "Send commands",
     "ops:read": "Workers, followers of the log, dead letters",
@@ -65,7 +66,8 @@ def create_app(api: Api) -> FastAPI:
     )
     app.state.api, app.state.rates = api, Rates(api.bounds)
     app.state.published, app.state.waiting, app.state.started = commands.Published(), Waiting(), False
-    routers = [tasks.router, run_logs.router, log.router, commands.router, operations.router, about.router]
+    known = (tasks, run_logs, schedules, log, commands, operations, about)
+    routers = [module.router for module in known]
     for router in routers if api.desk is None else [*routers, commands.posting]:
         app.include_router(router)
     app.add_api_route("/openapi.json", _openapi_route(app), include_in_schema=False)

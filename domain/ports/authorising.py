@@ -5,7 +5,15 @@ from typing import Protocol
 
 from domain.ports.querying import Allowed
 
-SCOPES = ("tasks:read", "logs:read", "events:read", "commands:read", "commands:write", "ops:read")
+SCOPES = (
+    "tasks:read",
+    "logs:read",
+    "events:read",
+    "schedules:read",
+    "commands:read",
+    "commands:write",
+    "ops:read",
+)
 
 
 @dataclass(frozen=True, slots=True)

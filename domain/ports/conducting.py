@@ -53,6 +53,17 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleNotes:
+    """What a page of events changes in the rows of schedules. `looks`: when to look at each, None: not at all. `gone`:
+    deleted ones. `passed`: up to where each is dealt with. `opened`: the tasks they have submitted -> schedule."""
+
+    looks: Mapping[UUID, datetime | None] = field(default_factory=dict[UUID, "datetime | None"])
+    gone: Sequence[UUID] = ()
+    passed: Mapping[UUID, datetime] = field(default_factory=dict[UUID, datetime])
+    opened: Mapping[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """What a page of events changes in the rows, at most once a row.
 
@@ -74,6 +85,7 @@ class Notes:
     cancelled: Sequence[UUID] = ()
     fail_fast: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
+    schedules: ScheduleNotes = ScheduleNotes()
     limits: Sequence[LimitChanged] = ()
 
 
@@ -96,15 +108,35 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule to look at now. All up to `done_to` is dealt with. `open`: its tasks that have not ended."""
+
+    schedule: UUID
+    done_to: datetime
+    open: Sequence[UUID] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """A schedule that was looked at: what is dealt with now, and when to look again."""
+
+    schedule: UUID
+    done_to: datetime
+    due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Agenda:
     """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers.
-    `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete."""
+    `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete. `planned`:
+    schedules that may be due."""
 
     cancels: Sequence[tuple[UUID, UUID]] = ()
     settled: Sequence[Settled] = ()
     complete: Sequence[Complete] = ()
     failing: Sequence[tuple[UUID, UUID]] = ()
     due: Sequence[Timer] = ()
+    planned: Sequence[Planned] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +144,7 @@ class Survey:
     """Where things stand at the beginning of a round. `hosts`: the workers that are not lost and have beaten in their
     current generation. `load`: what counts for limits. `waiting`: the least queued tasks of each lane, as many as there
     is room for. `crowd`: who is queued, or held, where one that is queued may cost a task its place. `next_due`: when
-    the next timer is due, or the next task may start that waits for a rate."""
+    the next timer or schedule is due, or the next task may start that waits for a rate."""
 
     agenda: Agenda
     clock: LeaseClock
@@ -163,7 +195,7 @@ class Dealt:
     `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such. `complete`, `failing`: workflows; these need not
     fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
     given its last lease. `crowded_out`: tasks that are cancelled for others. `starts`: (scope, when), once for each
-    lease that the rate of the scope counts.
+    lease that the rate of the scope counts. `rested`: schedules, `opened`: the tasks they have submitted -> schedule.
     """
 
     settled: Sequence[UUID] = ()
@@ -176,6 +208,8 @@ class Dealt:
     unqueued: Sequence[UUID] = ()
     leases: Sequence[NewLease] = ()
     granted: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    rested: Sequence[Rested] = ()
+    opened: Mapping[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     crowded_out: Sequence[UUID] = ()
     starts: Sequence[tuple[str, datetime]] = ()
 
@@ -183,7 +217,7 @@ class Dealt:
     def grants_alone(self) -> bool:
         """Whether nothing is dealt with but tasks that leave the queue."""
         others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.closed, self.lost)
-        return not any(others) and not self.crowded_out
+        return not any(others) and not self.crowded_out and not self.rested
 
     @property
     def nothing(self) -> bool:

@@ -74,6 +74,18 @@ class Reading(Protocol):
         """One workflow with its graph, `wait`ing for its end. `after`: a position that the answer must hold."""
         ...
 
+    async def schedules(self, namespace: str | None) -> Sequence[View]:
+        """Schedules by name. `namespace` None: all that may be seen."""
+        ...
+
+    async def schedule(self, ref: str, namespace: str, after: int = 0) -> View:
+        """One schedule. `after`: a position that the answer must hold."""
+        ...
+
+    async def fires(self, ref: str, namespace: str, coming: int = 10, last: int = 10) -> View:
+        """When a schedule fires next (`next`), and what became of its last times (`last`)."""
+        ...
+
     async def workers(self) -> Sequence[View]:
         """All workers."""
         ...

@@ -91,7 +91,7 @@ class EventFilter:
     limit: int = 100
 
 
-Kind: TypeAlias = Literal["task", "run", "workflow"]
+Kind: TypeAlias = Literal["task", "run", "workflow", "schedule"]
 
 
 class Queries(Protocol):
@@ -137,6 +137,18 @@ class Queries(Protocol):
 
     async def workflow(self, id: UUID, allowed: Allowed) -> Found | None:
         """A workflow with its graph: every task, its status and what it needs."""
+        ...
+
+    async def schedules(self, allowed: Allowed, limit: int = 50, cursor: str | None = None) -> Listed:
+        """Schedules that are not deleted, by name. Raises BadQuery."""
+        ...
+
+    async def schedule(self, id: UUID, allowed: Allowed) -> Found | None:
+        """All that is known of a schedule."""
+        ...
+
+    async def fires(self, schedule: UUID, allowed: Allowed, limit: int = 10) -> Listed:
+        """What became of a schedule's times, the last first, with how the tasks stand."""
         ...
 
     async def workers(self, allowed: Allowed) -> Listed:

@@ -138,14 +138,47 @@ CREATE TABLE limits (
   position bigint NOT NULL
 );
 
-GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers, limits TO tally_app;
-GRANT SELECT ON tasks, runs, workflows, workers, limits TO tally_read;
+CREATE TABLE schedules (
+  id uuid PRIMARY KEY,
+  namespace text NOT NULL,
+  schedule_id text NOT NULL,
+  status text NOT NULL,
+  spec text NOT NULL,
+  changed_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  version bigint NOT NULL,
+  position bigint NOT NULL
+);
+CREATE INDEX ON schedules (schedule_id, id);
+
+CREATE TABLE fires (
+  id uuid PRIMARY KEY,
+  namespace text NOT NULL,
+  schedule uuid NOT NULL,
+  schedule_id text NOT NULL,
+  nominal timestamptz NOT NULL,
+  status text NOT NULL,
+  task uuid,
+  reason text,
+  detail text,
+  last timestamptz,
+  times bigint,
+  by text,
+  recorded_at timestamptz NOT NULL,
+  version bigint NOT NULL,
+  position bigint NOT NULL
+);
+CREATE INDEX ON fires (schedule, nominal);
+
+GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers, limits, schedules, fires TO tally_app;
+GRANT SELECT ON tasks, runs, workflows, workers, limits, schedules, fires TO tally_read;
 
 -- An empty table of the view's shape, in the schema `rebuild`; what an abandoned rebuild left is dropped.
 CREATE FUNCTION begin_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE IF EXISTS rebuild.%I', view);
@@ -160,7 +193,7 @@ END $$;
 CREATE FUNCTION finish_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE public.%I', view);
@@ -180,6 +213,6 @@ RESET ROLE;
 -- migrate:down
 SET ROLE tally_owner;
 DROP FUNCTION begin_rebuild, finish_rebuild, drop_rebuild;
-DROP TABLE tasks, runs, workflows, workers;
+DROP TABLE tasks, runs, workflows, workers, limits, schedules, fires;
 RESET ROLE;
 DROP SCHEMA rebuild CASCADE;

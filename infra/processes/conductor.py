@@ -19,4 +19,5 @@ async def main(settings: Settings, traces: Traces) -> None:
         broker.connect(settings.amqp.url.get_secret_value(), "conductor") as amqp,
         PgSeat(settings.database.dsn(), "conductor", ConductorPgTurn) as seat,
     ):
-        await Conductor(seat, traces, Probes(amqp.publisher(), uuid7)).run(asyncio.Event())
+        probes = Probes(amqp.publisher(), uuid7)
+        await Conductor(seat, traces, probes, settings.images.base).run(asyncio.Event())

@@ -23,6 +23,7 @@ from domain.ports.log import PAGE_BYTES, Seat
 from domain.ports.projecting import ProjectorTurn
 from domain.ports.rebuilding import Rebuild
 from domain.recorded import NewEvent, new_events
+from domain.schedule import fire_stream
 from domain.specs import Container, TaskSpec
 from domain.submitting import submit_task
 from domain.task_view import TaskView
@@ -41,6 +42,7 @@ from tests.support.histories import (
     started,
     whole,
 )
+from tests.support.schedules import HOUR, NOMINAL, S1, scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ MIXED: list[NewEvent] = [
     *new_events(WORKFLOW, 0, "default", [GRAPH], CAUSE),
     *whole(TASK_2)[:4],
     *new_events(WORKER, 0, "_", [registered()], CAUSE),
+    *scheduled(),
     *new_events(LIMIT, 0, "default", LIMITS, CAUSE),
 ]
 EXPECTED_IDS = {
@@ -104,6 +107,8 @@ EXPECTED_IDS = {
     "runs": [run_id(1, TASK), run_id(1, TASK_2), run_id(1, TASK_3)],
     "workflows": [WORKFLOW],
     "workers": [WORKER],
+    "schedules": [S1],
+    "fires": [fire_stream(S1, NOMINAL), fire_stream(S1, NOMINAL + HOUR)],
     "limits": [LIMIT],
 }
 

@@ -25,6 +25,7 @@ DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
+SCHEDULES = "docs/how-to/schedules.md"
 LIMITS = "docs/how-to/limits.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
@@ -153,3 +154,15 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "etl.transform:2" in again
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")
+
+
+def test_the_blocks_about_schedules_run(tmp_path: Path, environment: dict[str, str]) -> None:
+    with dev(tmp_path, environment):
+        told = typed(tmp_path, environment, "bash", "-euo", "pipefail", "-c", script(SCHEDULES))
+
+    assert told.startswith("tick\nnightly\n")
+    assert "30 2 * * MON-FRI Europe/Berlin" in told
+    assert "every PT2S" in told
+    assert told.count("T01:30:00Z\n") + told.count("T00:30:00Z\n") >= 10
+    assert "nightly for 2026-11-20T01:30:00Z\n" in told
+    assert " fired " in told

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 from adapters.conductor_store import ConductorPgTurn
-from adapters.event_log import Connection, append_events, load_streams
+from adapters.event_log import Connection, append_events, event_columns, load_streams
 from adapters.in_memory.conducting import ConductorMemoryTurn
-from adapters.in_memory.conductor_rows import LastBeat, Rows
+from adapters.in_memory.conductor_rows import NEVER, LastBeat, Rows
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.traces import NoTraces
 from adapters.seat import PgSeat
@@ -24,7 +25,7 @@ from domain import worker, workflow
 from domain.dependencies import named
 from domain.folding import task_of, worker_of, workflow_of
 from domain.ids import derived_id
-from domain.messages import Cause, Json
+from domain.messages import Cause, Json, is_uuid
 from domain.ports.broker import Outgoing
 from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
@@ -42,7 +43,7 @@ CAUSE = Cause("chain", "command", "alice")
 
 def stream(name: str) -> UUID:
     """The stream of the task that the tests call `name`."""
-    return derived_id(EPOCH, name)
+    return is_uuid(name) or derived_id(EPOCH, name)
 
 
 def worker_stream(worker_id: str) -> UUID:
@@ -79,6 +80,18 @@ class World(ABC):
 
     @abstractmethod
     async def append(self, events: Sequence[NewEvent]) -> None: ...
+
+    @abstractmethod
+    async def now(self) -> datetime:
+        """The conductor's clock."""
+
+    @abstractmethod
+    async def append_at(self, event: NewEvent, at: datetime) -> None:
+        """Have recorded it then."""
+
+    @abstractmethod
+    async def forget_schedules(self) -> None:
+        """The rows forget what they know of fires, as those of a rebuild that has not got to them."""
 
     @abstractmethod
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]: ...
@@ -209,6 +222,17 @@ class MemoryWorld(World):
     async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
         yield MemorySeat(self.log, "conductor", self.turn)
 
+    async def now(self) -> datetime:
+        return self.hands.now()
+
+    async def append_at(self, event: NewEvent, at: datetime) -> None:
+        now, self.hands.time = self.hands.time, at
+        await self.append([event])
+        self.hands.time = now
+
+    async def forget_schedules(self) -> None:
+        self.rows.schedules = {one: (NEVER, self.hands.now()) for one in self.rows.schedules}
+
     async def append(self, events: Sequence[NewEvent]) -> None:
         assert not self.log.append(events).moved
 
@@ -246,6 +270,7 @@ class MemoryWorld(World):
     async def left_over(self) -> int:
         rows = self.rows
         waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
+        waiting += len(rows.schedule_tasks)
         return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases) + len(rows.fail_fast)
 
 
@@ -258,6 +283,23 @@ class PgWorld(World):
     async def seat(self) -> AsyncGenerator[Seat[ConductorTurn]]:
         async with PgSeat(self.dsn, "conductor", ConductorPgTurn) as seat:
             yield seat
+
+    async def now(self) -> datetime:
+        row = await (await self.connection.execute("SELECT clock_timestamp()")).fetchone()
+        assert row is not None
+        return cast("datetime", row[0]).astimezone(UTC)
+
+    async def append_at(self, event: NewEvent, at: datetime) -> None:
+        columns = [column[0] for column in event_columns([event])]
+        await self.connection.execute(
+            "INSERT INTO events (originator_id, originator_version, topic, state, event_id, namespace, "
+            "correlation_id, causation_id, actor, traceparent, tracestate, recorded_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (*columns, at),
+        )
+
+    async def forget_schedules(self) -> None:
+        await self.connection.execute("UPDATE conductor_schedules SET done_to = 'epoch', due = now()")
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         async with self.connection.transaction():
@@ -297,7 +339,7 @@ class PgWorld(World):
         return Counter(row[0] for row in await cursor.fetchall())
 
     async def left_over(self) -> int:
-        tables = ("queue", "needs", "edges", "settled", "timers", "members", "workflows", "cancels")
+        tables = ("queue", "needs", "edges", "settled", "timers", "members", "workflows", "cancels", "schedule_tasks")
         counts = " + ".join(f"(SELECT count(*) FROM conductor_{table})" for table in tables)
         cursor = await self.connection.execute(f"SELECT {counts} + (SELECT count(*) FROM leases)".encode())
         row = await cursor.fetchone()

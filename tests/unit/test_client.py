@@ -1,7 +1,7 @@
 """The Python client over a platform in memory."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from adapters.in_memory.deciding import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
-from api.client import Client, Outcome, Retry, Task
+from api.client import Client, Outcome, Retry, ScheduleSpec, Task
 from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused, Unavailable
@@ -299,3 +299,34 @@ async def test_waiting_ends_after_its_time() -> None:
     task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))
     with pytest.raises(TimeoutError):
         await task.wait(timeout=0.05)
+
+
+HOURLY = ScheduleSpec.model_validate({"cron": "0 * * * *", "task": {"executor": "noop"}})
+
+
+async def test_a_schedule_is_put_asked_paused_and_deleted() -> None:
+    tally, _ = client()
+    nightly = tally.schedule("nightly")
+    await nightly.put(HOURLY)
+    assert ((await nightly.view())["status"], len((await nightly.fires(coming=3))["next"])) == ("active", 3)
+    await nightly.pause()
+    assert ((await nightly.view())["status"], (await nightly.fires())["next"]) == ("paused", [])
+    await nightly.resume()
+    await nightly.delete()
+    with pytest.raises(Refused, match="no schedule nightly"):
+        await nightly.pause()
+
+
+async def test_a_schedule_fires_once_for_each_time_it_is_asked_for() -> None:
+    tally, platform = client()
+    nightly = tally.schedule("nightly")
+    await nightly.put(HOURLY)
+    at = datetime(2026, 11, 20, 2, tzinfo=UTC)
+
+    task = await nightly.trigger(at)
+    tasks = await nightly.backfill(at - timedelta(hours=1), at + timedelta(hours=1))
+
+    assert (await task.wait(timeout=5)).status == "succeeded"
+    assert (len(tasks), tasks[1].id) == (3, task.id)
+    assert [event.type for event in platform.log.events].count("schedule.fired.v1") == 3
+    assert [one["task_status"] for one in (await nightly.fires())["last"]] == ["succeeded"] * 3

@@ -23,6 +23,7 @@ DEPENDENCIES = "docs/how-to/dependencies.md"
 RETRIES = "docs/how-to/retries.md"
 TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
+SCHEDULES = "docs/how-to/schedules.md"
 LIMITS = "docs/how-to/limits.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
@@ -36,6 +37,7 @@ RUN = {
     (RESULTS, "sh"): (1, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
+    (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),

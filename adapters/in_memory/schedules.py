@@ -1,0 +1,78 @@
+"""What a platform in memory decides about schedules. They fire when told to; nobody watches the clock there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+from adapters.in_memory.event_log import MemoryLog
+from domain import events as e
+from domain import schedule
+from domain.commands import (
+    BackfillSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    PutSchedule,
+    ResumeSchedule,
+    ScheduleCommand,
+    TriggerSchedule,
+)
+from domain.errors import NotFound
+from domain.firing import due
+from domain.folding import schedule_of
+from domain.messages import Cause
+from domain.schedule import Fire, Schedule, schedule_stream, task_stream
+from domain.timetable import MOMENT
+from domain.work import Reply, TaskOutcome
+
+Append: TypeAlias = Callable[[UUID, Sequence[e.Event], str, Cause], bool]
+MOST_FIRES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Schedules:
+    """`append` adds events to a stream."""
+
+    log: MemoryLog
+    append: Append
+
+    def decide(self, command: ScheduleCommand, accepted: Reply, cause: Cause) -> Reply:
+        """Record what follows from the command. Raises Rejected."""
+        stream, now = schedule_stream(command.namespace, command.schedule_id), self.log.clock.now()
+        accepted = accepted.model_copy(update={"schedule_id": command.schedule_id, "id": stream})
+        state = schedule_of(self.log.load([stream]).get(stream, ()))
+        if isinstance(command, PutSchedule):
+            events = schedule.put(state, command.schedule_id, command.spec(), now)
+            self.append(stream, events, command.namespace, cause)
+            return accepted
+        if state is None or state.deleted:
+            raise NotFound(f"schedule_id: no schedule {command.schedule_id} in namespace {command.namespace}")
+        match command:
+            case PauseSchedule():
+                self.append(stream, schedule.pause(state, cause.actor), command.namespace, cause)
+            case ResumeSchedule():
+                self.append(stream, schedule.resume(state, cause.actor), command.namespace, cause)
+            case DeleteSchedule():
+                self.append(stream, schedule.delete(state, cause.actor), command.namespace, cause)
+            case TriggerSchedule(as_if=as_if):
+                task = self._fire(Fire(state, as_if or now, "trigger"), command.namespace, cause)
+                return accepted.model_copy(update={"id": task, "task_id": str(task)})
+            case BackfillSchedule():
+                return accepted.model_copy(update={"tasks": self._backfill(command, state, cause)})
+        return accepted
+
+    def _backfill(self, command: BackfillSchedule, state: Schedule, cause: Cause) -> tuple[TaskOutcome, ...]:
+        nominals = due(state.rule, command.from_ - MOMENT, command.to, MOST_FIRES)
+        fired = [self._fire(Fire(state, one, "backfill"), command.namespace, cause) for one in nominals]
+        return tuple(TaskOutcome(task_id=str(task), id=task, outcome="accepted") for task in fired)
+
+    def _fire(self, fire: Fire, namespace: str, cause: Cause) -> UUID:
+        before = [recorded.event() for recorded in self.log.load([fire.stream]).get(fire.stream, ())]
+        for event in before:
+            if isinstance(event, e.ScheduleFired):
+                return event.task_id
+        task = task_stream(fire.stream, self.log.clock.now())
+        fired, events = fire.events(task, (), "base")
+        self.append(fire.stream, [fired], namespace, cause)
+        self.append(task, events, namespace, cause)
+        return task

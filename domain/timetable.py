@@ -1,0 +1,87 @@
+"""What a schedule does next of what is due: fire, skip, or rest. Pure.
+
+One step concerns the first time that is due, alone or with those right after it; whoever takes it asks for the next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from domain import events as e
+from domain.firing import Rule, due, latest, times
+from domain.schedule import Schedule
+
+GRACE = timedelta(minutes=1)
+"""A time that is due no longer than this is fired late, not missed."""
+MOST_COUNTED = 500
+MOST_OPEN = 50
+"""How many open tasks a fire waits for; with more it is skipped."""
+MOMENT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Fire for this time."""
+
+    nominal: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Do not fire for this time, nor for those after it up to and with `to`. `count`: how many these are; None: more
+    than are counted."""
+
+    nominal: datetime
+    reason: e.SkipReason
+    to: datetime
+    count: int | None = 1
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing is due until then (None: ever, unless the schedule changes)."""
+
+    until: datetime | None
+
+
+Step: TypeAlias = Go | Leave | Rest
+
+
+def step(schedule: Schedule, cursor: datetime, now: datetime, running: int) -> Step:
+    """`cursor`: the last time dealt with. `running`: how many of its tasks have not ended."""
+    rule, after = schedule.rule, max(cursor, schedule.since)
+    first = next(times(rule, after), None)
+    if schedule.paused or schedule.deleted or first is None:
+        return Rest(None)
+    if first > now:
+        return Rest(first)
+    if schedule.resumed_at is not None and first <= schedule.resumed_at:
+        return _leave(rule, after, schedule.resumed_at, "paused")
+    if first <= now - GRACE and (missed := _missed(schedule, after, first, now)):
+        return missed
+    full = {"skip": running > 0, "queue": running >= MOST_OPEN, "cancel-running": running >= MOST_OPEN}
+    return Leave(first, "overlap", first) if full.get(schedule.spec.overlap) else Go(first)
+
+
+def following(schedule: Schedule, cursor: datetime) -> datetime | None:
+    """When to look next, once all up to `cursor` is dealt with."""
+    return next(times(schedule.rule, max(cursor, schedule.since)), None)
+
+
+def _missed(schedule: Schedule, after: datetime, first: datetime, now: datetime) -> Leave | None:
+    """What is left of missed times, as far as they begin with such; None: the first is made up for."""
+    rule, catch_up, until = schedule.rule, schedule.spec.catch_up, now - GRACE
+    if catch_up.within is not None and first < now - catch_up.within:
+        return _leave(rule, after, min(now - catch_up.within - MOMENT, until), "window")
+    if catch_up.kept == 0:
+        return _leave(rule, after, until, "catch-up")
+    kept = latest(rule, after, until, catch_up.kept)
+    return _leave(rule, after, kept[0] - MOMENT, "catch-up") if kept[0] > first else None
+
+
+def _leave(rule: Rule, after: datetime, until: datetime, reason: e.SkipReason) -> Leave:
+    left = due(rule, after, until, MOST_COUNTED + 1)
+    if len(left) <= MOST_COUNTED:
+        return Leave(left[0], reason, left[-1], len(left))
+    return Leave(left[0], reason, latest(rule, after, until, 1)[0], None)
