@@ -159,7 +159,7 @@ def _nth(now: datetime, n: int) -> datetime:
 def _by_lane(waiting: Sequence[Waiting]) -> dict[Lane, list[Waiting]]:
     """The tasks of each lane, the least last."""
     lanes: dict[Lane, list[Waiting]] = {}
-    for task in sorted(waiting, reverse=True):
+    for task in sorted(waiting, key=lambda one: (one.key, one.position, one.task), reverse=True):
         lanes.setdefault(task.lane, []).append(task)
     return lanes
 

@@ -9,16 +9,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from adapters.verifying import Verified, projected, verify
-from api.client import Client, Retry
+from api.client import Client, Retry, ScheduleSpec, Task
 from api.workflow import Step, Workflow
+from domain.placing import Concurrency
 from domain.views import VIEWS
 from infra import login
 from infra.client import Target, client_of
-from infra.demo_checks import Seen, container_problems, fold_problems, report, task_problems, trace_problems
+from infra.demo_checks import (
+    Seen,
+    container_problems,
+    fold_problems,
+    order_problems,
+    report,
+    task_problems,
+    trace_problems,
+)
 from infra.dev import stack
 from infra.dev.errors import DevError
 from infra.dev.folders import DEV, made
@@ -71,7 +80,8 @@ def _demo(contexts: ExitStack) -> int:
     _print_fold(verified)
     print("\n" + _summary(seen))
     folded = fold_problems(verified, seen.position)
-    return report([*task_problems(seen), *container_problems(seen), *trace_problems(trace), *folded])
+    problems = [*task_problems(seen), *order_problems(seen), *container_problems(seen), *trace_problems(trace), *folded]
+    return report(problems)
 
 
 def _start(servers: stack.Stack, endpoint: str) -> System:
@@ -95,35 +105,49 @@ async def _run(system: System, endpoint: str) -> Seen:
     user = login.Login(system.api_url, system.issuer_url, "admin", secret)
     where = Target("demo", system.api_url, system.addresses.amqp["client"], user)
     async with client_of(settings, where, "default") as client:
+        tide = Task("tide", image=image(), command=["sh", "-c", "echo high water at $TALLY_NOMINAL"])
+        at = datetime.now(UTC) + timedelta(seconds=1)
+        await client.schedule("tide").put(ScheduleSpec(at=at, task=tide.spec()))
         async with client.workflow("harbour") as workflow:
             _describe(workflow)
-        print(f"published task.submit-workflow.v1 to RabbitMQ: workflow {workflow.id}, {len(workflow.steps)} tasks\n")
-        return await _watch(client, Seen(), len(workflow.steps))
+        print(f"published task.submit-workflow.v1 to RabbitMQ: workflow {workflow.id}, {len(workflow.steps)} tasks")
+        print(f"published schedule.put.v1: tide, which fires once, at {at:%H:%M:%S} UTC\n")
+        return await _watch(client, Seen(), len(workflow.steps) + 1)
+
+
+def image() -> str:
+    return os.environ.get("TALLY_IMAGE_BUSYBOX", "tallyport/busybox:dev")
 
 
 def _describe(workflow: Workflow) -> None:
-    """Unload, then inspect, weigh and clear side by side, then load, then report, whatever came of it.
+    """Unload, then weigh, inspect and clear, then load what was unloaded, then report, whatever came of it.
 
-    The scales are out of order: a run fails, another one too, and the last weighs by hand.
+    The scales are out of order: a run fails, another one too, and the last weighs by hand. There is one quay: who
+    inspects and who clears wait for each other.
     """
-    image = os.environ.get("TALLY_IMAGE_BUSYBOX", "tallyport/busybox:dev")
     by_hand = Retry(2, first=timedelta(seconds=0.5), on=["exit:75"], fallback_command=["echo", "weighed by hand"])
 
-    def step(name: str, script: str, retry: Retry | None = None) -> Step:
-        return workflow.task(name, image=image, command=["sh", "-c", script], retry=retry)
+    def step(name: str, script: str, **more: Any) -> Step:
+        return workflow.task(name, image=image(), command=["sh", "-c", script], **more)
 
-    unload = step("unload", "echo 40 containers ashore")
-    weigh = step("weigh", "echo the scales are out of order; exit 75", by_hand).after(unload)
-    beside = [step(name, f"sleep 0.2; echo {name} done").after(unload) for name in ("inspect", "clear-customs")]
-    load = step("load", "echo 40 containers aboard").after(weigh, *beside)
+    count = """echo '{"containers": 40}' > /tally/result.json"""
+    unload = step("unload", count, result="/tally/result.json")
+    weigh = step("weigh", "echo the scales are out of order; exit 75", retry=by_hand).after(unload)
+    quay = Concurrency(key="quay")
+    beside = [
+        step(name, f"sleep 0.2; echo {name} done", concurrency=quay).after(unload)
+        for name in ("inspect", "clear-customs")
+    ]
+    aboard = f'echo {{{{tasks["{unload.id}"].result.containers}}}} containers aboard'
+    load = step("load", aboard).after(unload, weigh, *beside)
     step("report", 'echo "trace $TRACEPARENT"').after(load, when="always")
 
 
 async def _watch(client: Client, seen: Seen, tasks: int) -> Seen:
-    """Read the log as it grows until the workflow has ended."""
+    """Read the log as it grows until the workflow and the task of the schedule have ended."""
     position = 0
     async with asyncio.timeout(WORKFLOW_SECONDS):
-        while not seen.of("workflow.finished.v1"):
+        while not (seen.of("workflow.finished.v1") and seen.ended == tasks):
             for event in await client.reading.events(None, position, [], 500):
                 position = event["position"]
                 seen.events.append(event)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.verifying import Verified
+from domain.events import ENDS
 from infra.dev.otlp_receiver import Tree
 
 
@@ -23,6 +24,11 @@ class Seen:
     def failed(self) -> int:
         """Tasks that did not succeed."""
         return len(self.of("task.submitted.v1")) - len(self.of("task.succeeded.v1"))
+
+    @property
+    def ended(self) -> int:
+        """Tasks that have ended."""
+        return sum(event["type"] in ENDS for event in self.events)
 
     @property
     def trace_id(self) -> str:
@@ -43,6 +49,21 @@ class Seen:
 def task_problems(seen: Seen) -> list[str]:
     """Unless every task succeeded."""
     return [f"{seen.failed} tasks did not succeed"] if seen.failed else []
+
+
+def order_problems(seen: Seen) -> list[str]:
+    """Unless a task got another's result, a schedule has fired, and no two tasks were on the quay at once."""
+    problems = [f"no {kind} was seen" for kind in ("task.filled.v1", "schedule.fired.v1") if not seen.of(kind)]
+    names = {event["stream"]: event["data"]["spec"] for event in seen.of("task.submitted.v1")}
+    keyed = {stream for stream, spec in names.items() if spec.get("concurrency")}
+    held: set[str] = set()
+    for event in seen.events:
+        if event["stream"] in keyed and event["type"] == "task.run-leased.v1":
+            held.add(event["stream"])
+            problems += ["two tasks were on the quay at once"] if len(held) > 1 else []
+        elif event["type"] in ENDS:
+            held.discard(event["stream"])
+    return problems
 
 
 def container_problems(seen: Seen) -> list[str]:

@@ -7,7 +7,9 @@ from tempfile import TemporaryDirectory
 
 from infra.dev import stack
 from infra.dev.folders import DEV, made
-from tests.benchmarks.figures import FIGURES
+from tests.benchmarks import figures, orchestration
+
+FIGURES = {**figures.FIGURES, **orchestration.FIGURES}
 
 
 def main(wanted: list[str]) -> int:

@@ -76,6 +76,10 @@ class Bench:
         """Publish each task in a message of its own, or `many` to a message; returns when all are confirmed."""
         asyncio.run(self._publish(_messages(specs, many)))
 
+    def send(self, command: Message) -> None:
+        """Publish one command; returns when it is confirmed."""
+        asyncio.run(self._publish([_message(command)]))
+
     def look(self) -> None:
         """Count on from where the last look ended: watching must cost next to nothing."""
         row = self.connection.execute(_MORE, (self._read,)).fetchone()
