@@ -150,8 +150,8 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "report.tuesday\ntuesday\n" in again
     assert "Fork of" in again
     assert "transform still fails\n" in again
-    assert "etl.again  default  failed  1 failed 1 skipped\n" in again
-    assert "etl.transform:2" in again
+    assert "freight.again  default  failed  1 failed 1 skipped\n" in again
+    assert "freight.transform:2" in again
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")
 
