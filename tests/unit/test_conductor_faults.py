@@ -21,6 +21,7 @@ from domain.ends import known
 from domain.errors import BadState, TemplateMissingField
 from domain.filling import fill
 from domain.folding import workflow_of
+from domain.placing import Concurrency
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
 from domain.task_states import Ended, Held
@@ -36,6 +37,7 @@ class Trial:
     specs: Sequence[TaskSpec]
     slots: dict[str, int]
     on_failure: OnFailure = "skip-downstream"
+    max_parallel: int | None = None
     world: MemoryWorld = field(default_factory=MemoryWorld)
 
     @property
@@ -45,7 +47,7 @@ class Trial:
     async def begin(self) -> None:
         for worker_id, slots in self.slots.items():
             await self.world.register(worker_id, slots)
-        await self.world.submit_workflow(*self.specs, on_failure=self.on_failure)
+        await self.world.submit_workflow(*self.specs, on_failure=self.on_failure, max_parallel=self.max_parallel)
 
     async def conduct(self, fuse: Fuse) -> None:
         """A new conductor, for as long as its fuse lasts or there is something to do."""
@@ -89,6 +91,9 @@ class Trial:
         assert {(lease.run_id, lease.fence) for lease, _ in rows.values()} == held
         for worker_id, count in Counter(lease.worker_id for lease, _ in rows.values()).items():
             assert count <= self.slots[worker_id]
+        limits = {share.scope: share.limit for lease, _ in rows.values() for share in lease.lane.shares}
+        for scope, count in Counter(share.scope for lease, _ in rows.values() for share in lease.lane.shares).items():
+            assert count <= limits[scope]
 
     async def held(self) -> list[str]:
         return [name for name in self.names if isinstance(await self.world.task(name), Held)]
@@ -198,6 +203,10 @@ WHENS: list[When | None] = [None, None, *MEETS]
 ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
 
 
+CLOSED = Concurrency(key="n", when_full="cancel-newest")
+KEYS = [None, None, Concurrency(key="k"), Concurrency(key="o", when_full="cancel-oldest"), CLOSED]
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> list[TaskSpec]:
     """Tasks that each need some of those before, some of them as sets."""
@@ -218,7 +227,8 @@ def trials(draw: st.DrawFn) -> Trial:
     specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
     if on_failure == "fail-fast":
         specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry, input=one.input) for one in specs]
-    return Trial(specs, draw(SLOTS), on_failure)
+    keyed = [one.model_copy(update={"concurrency": draw(st.sampled_from(KEYS))}) for one in specs]
+    return Trial(keyed, draw(SLOTS), on_failure, draw(st.sampled_from([None, 1, 2])))
 
 
 @st.composite
