@@ -11,8 +11,13 @@ ADD_MEMBERS = """
 WITH members AS (
   INSERT INTO conductor_members (workflow, task) SELECT * FROM unnest(%b::uuid[], %b::uuid[]) ON CONFLICT DO NOTHING
   RETURNING workflow)
-INSERT INTO conductor_workflows (workflow, fail_fast)
-SELECT DISTINCT workflow, workflow = ANY(%b::uuid[]) FROM members ON CONFLICT DO NOTHING
+INSERT INTO conductor_workflows (workflow, fail_fast, open)
+SELECT DISTINCT workflow, workflow = ANY(%b::uuid[]), workflow = ANY(%b::uuid[]) FROM members ON CONFLICT DO NOTHING
+"""
+CLOSE = """
+UPDATE conductor_workflows w SET open = false, complete = NOT EXISTS (
+    SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL)
+WHERE w.workflow = ANY(%b::uuid[]) AND open
 """
 ADD_NEEDS = """
 INSERT INTO conductor_needs (downstream, need, at_least, open)
@@ -101,7 +106,7 @@ WHERE (lost AND fails IS NOT NULL) OR (NOT lost AND met AND meets IS NOT NULL AN
 ON CONFLICT DO NOTHING
 """
 COMPLETE = """
-UPDATE conductor_workflows w SET last = touched.task, complete = NOT EXISTS (
+UPDATE conductor_workflows w SET last = touched.task, complete = NOT open AND NOT EXISTS (
     SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL),
   failed = CASE WHEN fail_fast THEN coalesce(failed, touched.first_failed) END
 FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[]) AS touched (workflow, task, first_failed)

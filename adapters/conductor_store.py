@@ -45,16 +45,14 @@ class ConductorPgTurn(PgTurn):
             shape = (worker.pool, worker.slots, list(worker.executors), json.dumps(worker.labels))
             await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
         if notes.members:
-            await self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast))
+            await self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
         if notes.needs:
             needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
             await self._do(sql.ADD_NEEDS, *_columns(needs))
         if notes.edges:
             edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
             await self._do(sql.ADD_EDGES, *_columns(edges))
-        if notes.timers:
-            timers = [(timer.task, timer.kind, timer.fence, timer.due) for timer in notes.timers]
-            await self._do(sql.ADD_TIMERS, *_columns(timers))
+        await self._set_timers(notes.timers)
         if notes.queued:
             rows = [(one.task, one.lane.id, one.lane.crowd, one.key, one.position) for one in notes.queued]
             await self._do(sql.ADD_QUEUED, *_columns(rows))
@@ -68,6 +66,8 @@ class ConductorPgTurn(PgTurn):
         await self._note_schedules(notes.schedules)
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
         await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
+        if notes.closed:
+            await self._do(sql.CLOSE, list(notes.closed))
         if notes.cancelled:
             await self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
 
@@ -82,6 +82,11 @@ class ConductorPgTurn(PgTurn):
         for query, rows in changes:
             if rows:
                 await self._do(query, list(rows), list(rows.values()))
+
+    async def _set_timers(self, timers: Sequence[Timer]) -> None:
+        if timers:
+            rows = [(timer.task, timer.kind, timer.fence, timer.due) for timer in timers]
+            await self._do(sql.ADD_TIMERS, *_columns(rows))
 
     async def _add_lanes(self, lanes: Iterable[Lane]) -> None:
         rows = [(lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes]
@@ -167,6 +172,7 @@ class ConductorPgTurn(PgTurn):
                 [worker_id for worker_id, _ in dealt.lost],
                 [generation for _, generation in dealt.lost],
             )
+        await self._set_timers(dealt.again)
         if dealt.rested:
             rests = [(one.schedule, one.done_to, one.due) for one in dealt.rested]
             await self._do(schedule_sql.REST, *_columns(rests))

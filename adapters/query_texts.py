@@ -25,9 +25,9 @@ _COUNTS = (
     "WHERE t.workflow = w.id GROUP BY t.status) c) AS counts"
 )
 _WORKFLOW = (
-    f"w.id, w.workflow_id, w.namespace, w.status, w.tasks, w.on_failure, {_COUNTS}, w.created_at, w.completed_at, "
-    "w.updated_at, w.cancelled_by, w.cancel_reason, w.because, w.retry_of, w.trace_id, w.correlation_id, w.version, "
-    "w.position"
+    f"w.id, w.workflow_id, w.namespace, w.status, w.open, w.tasks, w.on_failure, {_COUNTS}, w.created_at, "
+    "w.completed_at, w.updated_at, w.cancelled_by, w.cancel_reason, w.because, w.retry_of, w.trace_id, "
+    "w.correlation_id, w.version, w.position"
 )
 _NODES = (
     "(SELECT coalesce(json_agg(json_build_object('task_id', n.node->>'task_id', 'id', n.node->>'id', "

@@ -47,7 +47,7 @@ async def _named(reader: Reader, kind: Kind, name: str, allowed: Allowed) -> UUI
         where.add("n.schedule_id = %s", name)
         text = f"SELECT n.id, n.namespace FROM schedules n WHERE {where.text()} LIMIT 2"
     else:
-        where.add("n.kind = %s AND n.name = %s", kind, name)
+        where.add("n.kind = %s AND n.name = %s AND n.digest <> ''", kind, name)
         text = f"SELECT n.stream, n.namespace FROM names n WHERE {where.text()} LIMIT 2"
     rows = await reader.rows(text, *where.parameters)
     if len(rows) > 1:

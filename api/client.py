@@ -98,7 +98,7 @@ class Client:
         on_failure: OnFailure = "skip-downstream",
         max_parallel: int | None = None,
     ) -> Workflow:
-        """Tasks that depend on each other, sent as one message at the end of `async with`."""
+        """Tasks that depend on each other, sent at the end of `async with`: up to 1,000 as one message."""
         return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send, on_failure, max_parallel)
 
     def task(self, ref: str) -> "SubmittedTask":

@@ -1,4 +1,4 @@
-"""Tasks that depend on each other, put together in Python and sent as one message."""
+"""Tasks that depend on each other, put together in Python and sent together."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from api.splitting import messages
 from api.task import Task
 from domain.commands import SubmitWorkflow
 from domain.specs import AtLeast, DependsOn, OnFailure, When
@@ -32,7 +33,10 @@ class Step:
 
 @dataclass(slots=True)
 class Workflow:
-    """Collects tasks inside `async with`, and sends them at its end; sends nothing if the block raises."""
+    """Collects tasks inside `async with`, and sends them at its end; sends nothing if the block raises.
+
+    Of the messages that a large one takes, `reply` is the answer to the last.
+    """
 
     id: str
     namespace: str
@@ -49,16 +53,10 @@ class Workflow:
         self.steps.append(step)
         return step
 
-    def command(self) -> SubmitWorkflow:
-        """The message. Raises pydantic's ValidationError."""
-        specs = tuple(replace(step.task, task_id=step.id).spec() for step in self.steps)
-        return SubmitWorkflow(
-            workflow_id=self.id,
-            namespace=self.namespace,
-            on_failure=self.on_failure,
-            max_parallel=self.max_parallel,
-            tasks=specs,
-        )
+    def commands(self) -> list[SubmitWorkflow]:
+        """The messages, one for all but large workflows. Raises pydantic's ValidationError, DependencyCycle."""
+        specs = [replace(step.task, task_id=step.id).spec() for step in self.steps]
+        return messages(self.id, self.namespace, specs, self.on_failure, self.max_parallel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,4 +66,5 @@ class Workflow:
     ) -> None:
         """Send, and wait for the platform's answer. Raises Refused, Unavailable."""
         if kind is None:
-            _, self.reply = await self.send(self.command(), reply=True)
+            for command in self.commands():
+                _, self.reply = await self.send(command, reply=True)

@@ -34,7 +34,8 @@ class Given:
 class Batch:
     """Decisions are made one after the other; each sees the ones before it. Nothing is stored before all are made.
 
-    `patient`: what names something unknown may still wait for it.
+    `patient`: what names something unknown may still wait for it. `unseen`: None while no promised name was found, so
+    that no stored task waits for one of this batch; else what such tasks wait for was looked up, but for these streams.
     """
 
     given: Given
@@ -42,6 +43,7 @@ class Batch:
     names: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
     streams: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict[UUID, Sequence[Recorded]])
     alive: frozenset[str] = frozenset()
+    unseen: frozenset[UUID] | None = None
     claimed: dict[NameKey, Named] = field(default_factory=dict[NameKey, Named])
     events: list[NewEvent] = field(default_factory=list[NewEvent])
     closed: list[tuple[UUID, int]] = field(default_factory=list[tuple[UUID, int]])
@@ -68,6 +70,11 @@ class Batch:
     def claim(self, key: NameKey, named: Named) -> None:
         """Take a name with this batch."""
         self.claimed[key] = named
+
+    def promise(self, key: NameKey, stream: UUID) -> None:
+        """Have a name stay promised to a stream. One that this batch has taken, as it seemed free, is left so: the
+        store says so, and the batch is decided again."""
+        self.claimed.setdefault(key, Named(stream, b""))
 
     def task(self, stream: UUID) -> Task | None:
         """A task as committed, and as this batch has changed it."""

@@ -19,7 +19,7 @@ from consumers.timekeeper import Overdue, Probes
 from domain.dispatching import Waiting
 from domain.errors import StreamsMoved
 from domain.events import RunLeased
-from domain.ports.conducting import ConductorTurn, Dealt, Survey
+from domain.ports.conducting import ConductorTurn, Dealt, Survey, Timer
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
 from domain.task import Cancel
@@ -114,8 +114,9 @@ class Conductor:
         needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
         loaded = dict(await turn.load(sorted(needs)))
         readings = saga.reading(survey.agenda, loaded)
-        if read := {stream for one in readings.values() for stream in one.values()} - loaded.keys():
-            loaded |= await turn.load(sorted(read))
+        further = {stream for one in readings.values() for stream in one.values()}
+        if further := (further | timekeeper.awaited(survey.agenda, loaded)) - loaded.keys():
+            loaded |= await turn.load(sorted(further))
         plans = await scheduling.look(turn, survey.agenda, loaded, now)
         draft = Draft(loaded, left, now, self.traces)
         fired = scheduling.carry_out(draft, plans, self.base_image)
@@ -156,7 +157,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
     settled = _dealt(draft, ((one, saga.settlement(one, loaded, chosen.readings)) for one in agenda.settled))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
     failing = _dealt(draft, ((one, saga.failure(*one, loaded)) for one in agenda.failing))
-    timed = _dealt(draft, ((one, timekeeper.due(one, loaded)) for one in agenda.due))
+    due = [(one, timekeeper.due(one, loaded, draft.now)) for one in agenda.due]
+    timed = _dealt(draft, ((one, wish) for one, wish in due if isinstance(wish, Wish)))
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
     crowded_out = [task for task, wish in dispatcher.crowding(chosen.out, loaded) if draft.decide(wish)]
@@ -166,7 +168,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
         cancelled=[task for task, _ in cancelled],
         complete=[one.workflow for one in complete],
         failing=[workflow for workflow, _ in failing],
-        timed=timed,
+        timed=[*timed, *(one for one, wish in due if wish is None)],
+        again=[wish for _, wish in due if isinstance(wish, Timer)],
         closed=[one.run_id for one in closed],
         lost=[(one.worker_id, one.generation) for one in lost],
         unqueued=granted.unqueued,

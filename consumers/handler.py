@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 from consumers.batches import Batch, Given
 from consumers.dead_letters import dead_letter
 from consumers.items import Item, Lookups
+from consumers.promising import look_upstream
 from domain.errors import IdReused, NotFound, Rejected, Unavailable, UnknownDependency, Unreadable, Unroutable
 from domain.letters import Letter
 from domain.messages import Cause
@@ -174,7 +176,10 @@ class Pass:
         if more := [item.further(batch) for item in items if item.further]:
             await self._load_further(batch, more)
         alive = {item.worker for item in items if item.worker and await store.alive(item.worker)}
-        return replace(batch, alive=frozenset(alive))
+        batch.alive = frozenset(alive)
+        if any(found.promised for found in batch.names.values()):
+            batch.unseen = await self._look_upstream(batch, [*lookups, *more])
+        return batch
 
     async def _load_further(self, batch: Batch, lookups: Sequence[Lookups]) -> None:
         names = {name for names, _ in lookups for name in names} - batch.names.keys()
@@ -182,6 +187,14 @@ class Pass:
         batch.names |= await self.handler.store.named(sorted(names))
         if streams:
             batch.streams = {**batch.streams, **await self.handler.store.load(sorted(streams))}
+
+    async def _look_upstream(self, batch: Batch, lookups: Sequence[Lookups]) -> frozenset[UUID]:
+        named = batch.names
+        starts = [{named[name].stream for name in names if name in named} | ids for names, ids in lookups]
+        loaded = {stream: list(events) for stream, events in batch.streams.items()}
+        unseen = await look_upstream(self.handler.store, loaded, starts)
+        batch.streams = loaded
+        return unseen
 
     def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
         queue = self.handler.queue

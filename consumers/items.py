@@ -17,10 +17,11 @@ from domain.messages import Cause, Message
 from domain.ports.handling import CommandKey, NameKey
 from domain.principals import EVERY, Principal, Senders
 from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, StartReport
+from domain.workflow import MOST_TASKS
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
 Decode: TypeAlias = Callable[[Letter, Mapping[str, type[Message]]], Message]
-MANY = 1000
+MANY = MOST_TASKS
 """Tasks that a workflow may have whose size nobody has looked up yet."""
 PLATFORM, WORKERS = "task.", "task.work."
 """How the names of the platform's queues begin, and of those that workers are answered on."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from uuid import UUID
 
 from consumers import judging_schedules
 from consumers.batches import Batch, Verdict
+from consumers.judging_workflows import digest_of, judge_workflow, workflow_verdict
+from consumers.promising import claim, needed
 from domain import limit, task, workflow
 from domain.commands import (
     CancelTask,
@@ -23,12 +24,13 @@ from domain.commands import (
     SubmitWorkflow,
 )
 from domain.dependencies import named
-from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, WorkflowIdTaken
+from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency
+from domain.forwarding import with_deadlines
 from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
-from domain.submitting import Again, Whole, submit_task, submit_workflow
+from domain.submitting import Again, submit_task
 from domain.task_states import Task
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Workflow
@@ -57,7 +59,7 @@ def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             return names_in(namespace, tasks, careful)
         case SubmitWorkflow(tasks=tasks, workflow_id=workflow_id):
             names, streams = names_in(namespace, tasks, careful)
-            if careful and workflow_id is not None:
+            if (careful or command.more) and workflow_id is not None:
                 names.add(NameKey(namespace, "workflow", workflow_id))
             return names, streams
         case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
@@ -79,7 +81,7 @@ def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdi
         case SubmitTasks():
             return _submit_tasks(batch, command, command_id, cause)
         case SubmitWorkflow():
-            return _submit_workflow(batch, command, command_id, cause)
+            return judge_workflow(batch, command, command_id, cause)
         case CancelTask() | PauseTask() | ResumeTask() | SetPriority():
             return _change_task(batch, command, command_id, cause)
         case CancelWorkflow():
@@ -98,32 +100,23 @@ def names_in(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[
     return names_of(namespace, "task", sorted(upstream | own if careful else upstream))
 
 
-def _upstream(batch: Batch, namespace: str, specs: Sequence[TaskSpec]) -> dict[str, UUID]:
-    """The streams of the tasks that `specs` depend on, as far as they are known."""
-    found: dict[str, UUID] = {}
-    for name in {name for spec in specs for name in named(spec.depends_on)}:
-        try:
-            found[name] = batch.stream_of(namespace, "task", name)
-        except NotFound:
-            continue
-    return found
-
-
 def submit(
     batch: Batch, namespace: str, spec: TaskSpec, cause: Cause, origin: Origin | None = None
 ) -> tuple[UUID, str, int | None]:
     """Stream, name and version of the task; version None when the very same submission was accepted before."""
-    stream, of = batch.given.new_id(), origin.of if origin else None
+    taken = batch.named(namespace, "task", spec.task_id) if spec.task_id is not None else None
+    digest = b"" if spec.task_id is None else origin.digest if origin else digest_of(spec)
+    if taken and not taken.promised:
+        if taken.digest != digest:
+            raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
+        return taken.stream, spec.task_id or "", None
+    stream = taken.stream if taken else batch.given.new_id()
+    upstream = needed(batch, namespace, [spec])
+    events = submit_task(spec, stream, upstream.streams, batch.given.base_image, origin.of if origin else None)
+    events = with_deadlines(events, upstream.promised, batch.now)
+    claim(batch, namespace, upstream, {stream: events}, [stream] if taken else ())
     if spec.task_id is not None:
-        digest = origin.digest if origin else _digest(spec)
-        if taken := batch.named(namespace, "task", spec.task_id):
-            if taken.digest != digest:
-                raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
-            return taken.stream, spec.task_id, None
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, of)
         batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
-    else:
-        events = submit_task(spec, stream, _upstream(batch, namespace, [spec]), batch.given.base_image, of)
     return stream, spec.task_id or str(stream), batch.add(stream, namespace, events, cause)
 
 
@@ -142,35 +135,10 @@ def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: C
 
 def _wait_for_upstream(batch: Batch, command: SubmitTasks) -> None:
     """Raises UnknownDependency while a task is named that nobody has submitted, here or before."""
-    known = {spec.task_id for spec in command.tasks} | set(_upstream(batch, command.namespace, command.tasks))
+    known = {spec.task_id for spec in command.tasks} | set(needed(batch, command.namespace, command.tasks).streams)
     for name in (name for spec in command.tasks for name in named(spec.depends_on)):
         if name not in known:
             raise UnknownDependency(f"depends_on: no task {name} in this namespace; submit it first")
-
-
-def _submit_workflow(batch: Batch, command: SubmitWorkflow, command_id: UUID, cause: Cause) -> Verdict:
-    namespace, stream = command.namespace, batch.given.new_id()
-    name, digest = command.workflow_id or str(stream), _digest(command)
-    if taken := batch.named(namespace, "workflow", name):
-        if taken.digest != digest:
-            raise WorkflowIdTaken(f"workflow_id: {name} names another workflow in {namespace}; choose another id")
-        return workflow_verdict(command_id, name, taken.stream, None)
-    for spec in command.tasks:
-        if spec.task_id is not None and batch.named(namespace, "task", spec.task_id):
-            raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
-    tasks = [(spec, batch.given.new_id()) for spec in command.tasks]
-    upstream = _upstream(batch, namespace, command.tasks)
-    whole = Whole(name, stream, command.on_failure, command.max_parallel)
-    submitted, firsts = submit_workflow(whole, tasks, upstream, batch.given.base_image)
-    if command.workflow_id is not None:
-        batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
-    for spec, task_stream in tasks:
-        if spec.task_id is not None:
-            batch.claim(NameKey(namespace, "task", spec.task_id), Named(task_stream, _digest(spec)))
-    version = batch.add(stream, namespace, [submitted], cause)
-    for task_stream, events in firsts.items():
-        batch.add(task_stream, namespace, events, cause)
-    return workflow_verdict(command_id, name, stream, version)
 
 
 def _change_task(batch: Batch, command: ChangeTask, command_id: UUID, cause: Cause) -> Verdict:
@@ -218,19 +186,3 @@ def accepted_task(command_id: UUID, stream: UUID, name: str, version: int | None
         version=version,
         links={"task": f"/v1/tasks/{stream}"},
     )
-
-
-def workflow_verdict(command_id: UUID, name: str, stream: UUID, version: int | None) -> Verdict:
-    reply = Reply(
-        command_id=command_id,
-        outcome="accepted",
-        workflow_id=name,
-        id=stream,
-        version=version,
-        links={"workflow": f"/v1/workflows/{stream}"},
-    )
-    return Verdict(reply, stream, version)
-
-
-def _digest(submission: TaskSpec | SubmitWorkflow) -> bytes:
-    return sha256(submission.model_dump_json().encode()).digest()

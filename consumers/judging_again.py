@@ -1,19 +1,23 @@
 """What the commands do that make a new task, or workflow, of an old one; every other is `judging`'s."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from uuid import UUID
 
 from consumers import judging, judging_schedules
 from consumers.batches import Batch, Verdict
-from consumers.judging import Origin, accepted_task, names_in, names_of, submit, task_named, workflow_verdict
+from consumers.judging import Origin, accepted_task, names_in, names_of, submit, task_named
+from consumers.judging_workflows import workflow_verdict
+from consumers.promising import Needed, claim
 from domain import events as e
 from domain.commands import BackfillSchedule, Command, ForkTask, RetryTask, RetryWorkflow
 from domain.errors import Rejected, WorkflowIdTaken
 from domain.forking import Fork, forked
+from domain.forwarding import with_deadlines
 from domain.messages import Cause
 from domain.ports.handling import Named, NameKey
-from domain.rerunning import numbered, renewed, resubmitted, to_rerun
+from domain.rerunning import Renewed, numbered, renewed, resubmitted, to_rerun
 from domain.specs import TaskSpec
 from domain.submitting import Again, Whole, once_more
 from domain.task_states import Task
@@ -43,7 +47,8 @@ def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
             case RetryWorkflow():
                 old = _workflow(batch, command)
                 names = {name for some in numbered(old) for name in some.values()}
-                streams = {node.stream for node in old.submitted.tasks}
+                names |= {name for node in old.tasks for name in node.depends_on} - {node.task_id for node in old.tasks}
+                streams = {node.stream for node in old.tasks}
                 return {NameKey(command.namespace, "task", name) for name in names}, streams
             case BackfillSchedule():
                 return set(), judging_schedules.further(command, batch.streams)
@@ -95,6 +100,9 @@ def _retry_workflow(batch: Batch, command: RetryWorkflow, command_id: UUID, caus
     again = renewed(old, tasks, lambda new: batch.named(namespace, "task", new) is not None)
     whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
     submitted, firsts = resubmitted(old, again, whole, batch.given.base_image, batch.now)
+    promised = _promised(batch, namespace, again)
+    firsts = {stream: with_deadlines(events, promised, batch.now) for stream, events in firsts.items()}
+    claim(batch, namespace, Needed({}, promised), firsts, ())
     if command.new_workflow_id is not None:
         batch.claim(NameKey(namespace, "workflow", name), Named(stream, digest))
     for one in again:
@@ -106,12 +114,19 @@ def _retry_workflow(batch: Batch, command: RetryWorkflow, command_id: UUID, caus
     return workflow_verdict(command_id, name, stream, version)
 
 
+def _promised(batch: Batch, namespace: str, again: Sequence[Renewed]) -> dict[str, UUID]:
+    """What the new tasks wait for as the old ones did, and nobody has submitted yet."""
+    needs = {need.task_id: need.stream for one in again for need in one.old.facts.submitted.depends_on}
+    there = {name: batch.named(namespace, "task", name) for name in needs}
+    return {name: stream for name, stream in needs.items() if (one := there[name]) and one.promised}
+
+
 def _workflow(batch: Batch, command: RetryWorkflow) -> Workflow:
     return judging.workflow_named(batch, command.namespace, command.workflow_id)
 
 
 def _members(batch: Batch, old: Workflow) -> dict[UUID, Task]:
-    found = {node.stream: batch.task(node.stream) for node in old.submitted.tasks}
+    found = {node.stream: batch.task(node.stream) for node in old.tasks}
     return {stream: state for stream, state in found.items() if state is not None}
 
 

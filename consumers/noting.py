@@ -9,6 +9,7 @@ from consumers import scheduling
 from domain import events as e
 from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, moved, queue_key
+from domain.forwarding import deadlines
 from domain.lanes import lane_of
 from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
 from domain.recorded import Recorded
@@ -24,6 +25,7 @@ TYPES = [
     e.TaskPaused.TYPE,
     *sorted(e.ENDS),
     e.WorkflowSubmitted.TYPE,
+    e.WorkflowExtended.TYPE,
     e.WorkflowCancelled.TYPE,
     e.WorkerRegistered.TYPE,
     *scheduling.TYPES,
@@ -58,6 +60,8 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         members=tuple(seen.members),
         cancelled=tuple(seen.cancelled),
         fail_fast=tuple(seen.fail_fast),
+        opened=tuple(seen.opened),
+        closed=tuple(seen.closed),
         workers=tuple(seen.workers.values()),
         schedules=seen.schedules.notes(),
         limits=tuple(seen.limits.values()),
@@ -76,6 +80,8 @@ class _Seen:
         self.members: list[tuple[UUID, UUID]] = []
         self.cancelled: list[UUID] = []
         self.fail_fast: list[UUID] = []
+        self.opened: list[UUID] = []
+        self.closed: list[UUID] = []
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
         self.schedules = scheduling.Seen()
         self.limits: dict[str, e.LimitChanged] = {}
@@ -124,11 +130,8 @@ class _Seen:
                 self.stages[stream] = (event, recorded)
             case e.RunFailed() | e.RunLost() if event.retry_at is not None:
                 self.stages[stream] = (event, recorded)
-            case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
-                self.members += [(stream, node.stream) for node in tasks]
-                self.fail_fast += [stream] if on_failure == "fail-fast" else []
-            case e.WorkflowCancelled():
-                self.cancelled.append(stream)
+            case e.WorkflowSubmitted() | e.WorkflowExtended() | e.WorkflowCancelled():
+                self._whole(stream, event)
             case e.WorkerRegistered(worker_id=worker_id):
                 self.workers[worker_id] = (stream, event)
             case (
@@ -144,6 +147,19 @@ class _Seen:
                 self.limits[scope] = event
             case _:
                 pass
+
+    def _whole(self, stream: UUID, event: e.WorkflowSubmitted | e.WorkflowExtended | e.WorkflowCancelled) -> None:
+        match event:
+            case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
+                self.members += [(stream, node.stream) for node in tasks]
+                self.fail_fast += [stream] if on_failure == "fail-fast" else []
+                self.opened += [stream] if event.open else []
+            case e.WorkflowExtended(tasks=tasks):
+                self.members += [(stream, node.stream) for node in tasks]
+                self.closed += [] if event.open else [stream]
+            case e.WorkflowCancelled():
+                self.cancelled.append(stream)
+                self.closed.append(stream)
 
     def _first(self, recorded: Recorded) -> None:
         if recorded.version == 2:
@@ -178,8 +194,9 @@ def _timers(stream: UUID, event: e.Event, recorded: Recorded, submitted: e.TaskS
     expires_at = submitted.spec.expires_at
     expires = [Timer(stream, "expire", 0, expires_at)] if expires_at else []
     if isinstance(event, e.TaskBlocked):
-        until = _until(event.by)
-        return [*expires, Timer(stream, "wake", 0, until)] if until else expires
+        until, waits = _until(event.by), deadlines(event)
+        forward = [Timer(stream, "forward", 0, min(waits.values()))] if waits else []
+        return [*expires, *forward, *([Timer(stream, "wake", 0, until)] if until else [])]
     assert isinstance(event, e.RunFailed | e.RunLost), "the stages that time matters in"
     assert event.retry_at is not None
     return [*expires, Timer(stream, "wake", event.fence, event.retry_at)]

@@ -1,18 +1,24 @@
 """What is due by time: runs past their time, leases that ran out, workers not heard; and the clock leases age on."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from consumers.deciding import Streams, Wish
 from domain.errors import Unavailable
+from domain.events import TaskBlocked
+from domain.folding import task_of
+from domain.forwarding import deadlines
 from domain.lease_clock import LeaseClock, tick
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.conducting import Agenda, ConductorTurn, Expired, Silent, Timer
 from domain.ports.log import NewId
+from domain.recorded import Recorded
 from domain.reports import Probe
 from domain.task import CloseLease, Expire, TimeOut, Wake
+from domain.task_states import Blocked
 from domain.worker import Lose
 
 ACTOR = "timekeeper"
@@ -49,9 +55,37 @@ def needs(agenda: Agenda, overdue: Overdue) -> set[UUID]:
     }
 
 
-def due(timer: Timer, loaded: Streams) -> Wish:
-    """A run past its time is stopped; a task that waited for the time is queued; one that waited too long ends."""
-    return Wish(timer.task, _command(timer), loaded[timer.task][-1].following(ACTOR))
+def awaited(agenda: Agenda, loaded: Streams) -> set[UUID]:
+    """The streams of the tasks that those due by their forward references wait for."""
+    due = (timer.task for timer in agenda.due if timer.kind == "forward")
+    return {one for task in due for one, _, _ in _waits(loaded.get(task, ()))}
+
+
+def due(timer: Timer, loaded: Streams, now: datetime) -> Wish | Timer | None:
+    """A run past its time is stopped; a task that waited for the time is queued; one that waited too long ends.
+
+    A Timer: nothing before that time. None: nothing at all.
+    """
+    cause = loaded[timer.task][-1].following(ACTOR)
+    if timer.kind != "forward":
+        return Wish(timer.task, _command(timer), cause)
+    to_come = sorted((until, name) for stream, name, until in _waits(loaded[timer.task]) if not loaded.get(stream))
+    if not to_come:
+        return None
+    until, name = to_come[0]
+    if until > now:
+        return replace(timer, due=until)
+    return Wish(timer.task, Expire("forward-deadline", because=name), cause)
+
+
+def _waits(events: Sequence[Recorded]) -> Iterator[tuple[UUID, str, datetime]]:
+    """The stream and name of each task that was not there when a still blocked one was submitted, and its time."""
+    if not events or not isinstance(state := task_of(events), Blocked):
+        return
+    streams = {need.task_id: need.stream for need in state.facts.submitted.depends_on}
+    for blocked in (event for one in events if isinstance(event := one.event(), TaskBlocked)):
+        for name, until in deadlines(blocked).items():
+            yield streams[name], name, until
 
 
 def _command(timer: Timer) -> TimeOut | Wake | Expire:
@@ -62,7 +96,7 @@ def _command(timer: Timer) -> TimeOut | Wake | Expire:
             return Wake(timer.fence)
         case "queue":
             return Expire("queue-timeout", timer.fence)
-        case "expire":
+        case _:
             return Expire("expires-at")
 
 

@@ -5,7 +5,7 @@
 - `commands`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
-- `submitting`, `dependencies`, `task_type`: a command becomes a task's first events
+- `submitting`, `dependencies`, `forwarding`, `task_type`: a command becomes a task's first events
 - `forking`, `rerunning`: a new task, or workflow, of an old one
 - `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
   may be decided

@@ -11,6 +11,9 @@ from domain.placing import Rate
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import OnFailure, Priority, TaskSpec
 
+MOST_AT_ONCE = 1000
+"""Tasks of one message."""
+
 
 class SubmitTask(TaskSpec, Message):
     """Run one task. `task_id` is the caller's own name for it; without one the platform's id is the name."""
@@ -28,18 +31,28 @@ class SubmitTasks(Message):
 
     TYPE = "task.submit-tasks.v1"
     namespace: Namespace = "default"
-    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 class SubmitWorkflow(Message):
-    """Run tasks that depend on each other: accepted or refused as a whole."""
+    """Run tasks that depend on each other: accepted or refused as a whole.
+
+    `more`: another message of the same `workflow_id` brings further tasks; the last one says it no longer.
+    """
 
     TYPE = "task.submit-workflow.v1"
     namespace: Namespace = "default"
     workflow_id: Name | None = None
     on_failure: OnFailure = "skip-downstream"
     max_parallel: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=1000)]
+    more: bool = False
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+    @model_validator(mode="after")
+    def _more_of_what_has_a_name(self) -> Self:
+        if self.more and self.workflow_id is None:
+            raise ValueError("more needs a workflow_id, by which the next message is known to belong to this workflow")
+        return self
 
 
 class CancelTask(Message):

@@ -1,13 +1,15 @@
 """Which tasks a task needs, whether that can ever be, and what the ends of some mean for the others. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
 from domain.errors import DependencyCycle, FailFastCondition, SelfDependency
 from domain.specs import AtLeast, DependsOn, TaskSpec, When
 from domain.task import Free, Skip
 
+K = TypeVar("K", bound=Hashable)
 MEETS: Mapping[When, tuple[str, ...]] = {
     "succeeded": ("succeeded",),
     "failed": ("failed",),
@@ -83,12 +85,15 @@ def carrying_on(spec: TaskSpec, members: Collection[str]) -> TaskSpec:
     return spec.model_copy(update={"depends_on": (*alone, *sets)})
 
 
-def check_fail_fast(tasks: Mapping[str, TaskSpec]) -> None:
-    """Refuse what fail-fast would cancel at the very moment it is meant for. Raises FailFastCondition."""
+def check_fail_fast(tasks: Mapping[str, TaskSpec], members: Collection[str]) -> None:
+    """Refuse what fail-fast would cancel at the very moment it is meant for. `members`: of the whole workflow.
+
+    Raises FailFastCondition.
+    """
     for name, spec in tasks.items():
         for one in requirements(spec.depends_on):
             for needed, when in one.of.items():
-                if needed in tasks and when != "succeeded":
+                if needed in members and when != "succeeded":
                     raise FailFastCondition(
                         f"tasks: {name} needs {needed} ({when}), but fail-fast cancels {name} when {needed} fails; "
                         "need its success, or choose another on_failure"
@@ -103,10 +108,15 @@ def check_graph(needs: Mapping[str, Sequence[str]]) -> None:
     for task, upstream in needs.items():
         if task in upstream:
             raise SelfDependency(f"depends_on: {task} depends on itself; remove {task} from its own depends_on")
+    check_cycle(needs, str)
+
+
+def check_cycle(needs: Mapping[K, Iterable[K]], name: Callable[[K], str]) -> None:
+    """Refuse tasks that wait for each other. Raises DependencyCycle, which names the path."""
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as cycle:
-        path = " -> ".join(reversed(cycle.args[1]))
+        path = " -> ".join(map(name, reversed(cycle.args[1])))
         raise DependencyCycle(f"{path}; remove one of these dependencies") from None
 
 

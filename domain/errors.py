@@ -4,7 +4,7 @@ TallyportError
 ├── Rejected            final: the sender is told; nothing is recorded but the outcome
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
-│   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition
+│   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition, TooManyTasks
 │   └── BadTemplate, TemplateNotADependency, Unfilled
 ├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
@@ -121,6 +121,10 @@ class SelfDependency(Rejected):
 
 class DependencyCycle(Rejected):
     code, title = "dependency-cycle", "Dependency cycle"
+
+
+class TooManyTasks(Rejected):
+    code, title = "too-many-tasks", "Too many tasks"
 
 
 class FailFastCondition(Rejected):

@@ -66,11 +66,13 @@ class TaskSubmitted(Message):
 
 
 class Blocker(Value):
-    """A task that a task waits for, and how it must end."""
+    """A task that a task waits for, and how it must end. `forward_until`: there is none of that name yet, and the
+    wait is over if there is none then."""
 
     kind: Literal["dependency"] = "dependency"
     task_id: str
     needs: When = "succeeded"
+    forward_until: datetime | None = None
 
 
 class BlockerSet(Value):
@@ -326,12 +328,14 @@ class TaskPriorityChanged(Message):
 
 
 class TaskExpired(Message):
-    """A task ended because it waited too long: in the queue, or until no run of it was to begin any more."""
+    """A task ended because it waited too long: in the queue, until no run of it was to begin any more, or for a task
+    that nobody submitted in time, `because`."""
 
     TYPE = "task.expired.v1"
     task_id: str
-    reason: Literal["queue-timeout", "expires-at"]
+    reason: Literal["queue-timeout", "expires-at", "forward-deadline"]
     runs: int = 0
+    because: str | None = None
 
 
 class TaskPaused(Message):
@@ -378,7 +382,7 @@ class FormerWorkflow(Value):
 
 
 class WorkflowSubmitted(Message):
-    """Tasks that depend on each other were accepted as a whole.
+    """Tasks that depend on each other were accepted as a whole. `open`: further ones are to come.
 
     `retry_of`: the finished workflow whose failed tasks, and what depends on them, these are once more.
     """
@@ -389,6 +393,16 @@ class WorkflowSubmitted(Message):
     on_failure: OnFailure = "skip-downstream"
     max_parallel: int | None = None
     retry_of: FormerWorkflow | None = None
+    open: bool | None = None
+
+
+class WorkflowExtended(Message):
+    """Further tasks of a workflow were accepted. `open`: still others are to come; absent: these were the last."""
+
+    TYPE = "workflow.extended.v1"
+    workflow_id: str
+    tasks: tuple[Node, ...]
+    open: bool | None = None
 
 
 class WorkflowCancelled(Message):
@@ -548,7 +562,7 @@ TaskEvent: TypeAlias = (
     | TaskResumed
     | LateResultIgnored
 )
-WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowCancelled | WorkflowFinished
+WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowExtended | WorkflowCancelled | WorkflowFinished
 WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
 ScheduleEvent: TypeAlias = ScheduleDefined | SchedulePaused | ScheduleResumed | ScheduleDeleted
 FireEvent: TypeAlias = ScheduleFired | FireSkipped
@@ -582,6 +596,7 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskResumed,
         LateResultIgnored,
         WorkflowSubmitted,
+        WorkflowExtended,
         WorkflowCancelled,
         WorkflowFinished,
         WorkerRegistered,

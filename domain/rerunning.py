@@ -41,7 +41,7 @@ def to_rerun(old: Workflow, tasks: Mapping[UUID, Task]) -> list[Task]:
     name = old.submitted.workflow_id
     if old.status != "finished":
         raise BadState(f"workflow {name} has not finished: cancel it first, or wait for its end")
-    states = {node.task_id: tasks[node.stream] for node in old.submitted.tasks}
+    states = {node.task_id: tasks[node.stream] for node in old.tasks}
     order = [one for one in _sorted(old) if one in states]
     again: set[str] = set()
     for one in order:
@@ -52,7 +52,7 @@ def to_rerun(old: Workflow, tasks: Mapping[UUID, Task]) -> list[Task]:
         raise BadState(f"workflow {name}: all of its tasks have succeeded; nothing is left to run again")
     if again == (skipped := _skipped_again(order, states, again)):
         raise BadState(f"workflow {name}: {min(skipped)} would be skipped again, and nothing else is left to run again")
-    return [states[node.task_id] for node in old.submitted.tasks if node.task_id in again]
+    return [states[node.task_id] for node in old.tasks if node.task_id in again]
 
 
 def resubmitted(
@@ -81,7 +81,7 @@ def resubmitted(
 
 def numbered(old: Workflow) -> list[dict[str, str]]:
     """New names for its tasks, to choose from: `extract` becomes `extract:2`, each with the same number."""
-    split = {node.task_id: _split(node.task_id) for node in old.submitted.tasks}
+    split = {node.task_id: _split(node.task_id) for node in old.tasks}
     first = 1 + max((number for _, number in split.values()), default=1)
     return [
         {name: _short(stem, f":{number}") for name, (stem, _) in split.items()}
@@ -104,7 +104,7 @@ def renewed(old: Workflow, again: Sequence[tuple[Task, UUID]], taken: Callable[[
 
 
 def _sorted(old: Workflow) -> Iterable[str]:
-    return TopologicalSorter({node.task_id: node.depends_on for node in old.submitted.tasks}).static_order()
+    return TopologicalSorter({node.task_id: node.depends_on for node in old.tasks}).static_order()
 
 
 def _status(state: Task) -> str | None:

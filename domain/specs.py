@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from domain.messages import Json, Name, Text, Value, compact, depth
+from domain.messages import Json, Name, Text, Value, compact, depth, is_uuid
 from domain.moments import Moment
 from domain.placing import Concurrency, Label, Requires
 
@@ -149,11 +149,19 @@ or quarantined."""
 class DependsOn(Value):
     """A task that must have ended so first: its id, or the name it was given, in the same namespace.
 
-    `when` left out: in success, unless its workflow says otherwise.
+    `when` left out: in success, unless its workflow says otherwise. `forward`: how long to wait for a task of that name
+    if there is none yet; left out, it must be there.
     """
 
     task_id: Name
     when: When | None = None
+    forward: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] | None = None
+
+    @model_validator(mode="after")
+    def _a_name_is_waited_for(self) -> Self:
+        if self.forward is not None and is_uuid(self.task_id):
+            raise ValueError("forward waits for a name, and this is an id; leave forward out, or name the task")
+        return self
 
     @property
     def condition(self) -> When:
@@ -192,11 +200,14 @@ def _kind_of_need(given: object) -> str:
 
 
 def _check_each_once(needs: Iterable[DependsOn]) -> None:
-    """The same task twice is once, but not with two conditions."""
-    seen: dict[str, When] = {}
+    """The same task twice is once, but not with two conditions, or two times to wait for it."""
+    seen: dict[str, DependsOn] = {}
     for need in needs:
-        if seen.setdefault(need.task_id, need.condition) != need.condition:
+        first = seen.setdefault(need.task_id, need)
+        if first.condition != need.condition:
             raise ValueError(f"{need.task_id} is named with two conditions; give one")
+        if first.forward != need.forward:
+            raise ValueError(f"{need.task_id} is named with two values of forward; give one")
 
 
 Need = Annotated[Annotated[DependsOn, Tag("<task>")] | Annotated[AtLeast, Tag("<set>")], Discriminator(_kind_of_need)]

@@ -1,6 +1,6 @@
 """A submission: one task, or the tasks of a workflow, into their first events. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -84,12 +84,14 @@ def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A workflow to be: its name, its stream, and what holds for all of its tasks. `max_parallel`: so many at once."""
+    """A workflow to be: its name, its stream, and what holds for all of its tasks. `max_parallel`: so many at once.
+    `earlier`: what its tasks of earlier messages are called."""
 
     workflow_id: str
     stream: UUID
     on_failure: OnFailure = "skip-downstream"
     max_parallel: int | None = None
+    earlier: Collection[str] = ()
 
 
 def submit_workflow(
@@ -106,10 +108,11 @@ def submit_workflow(
         raise DuplicateTaskId(f"tasks: {twice} is given twice; each task of a workflow needs its own task_id")
     needs = {name: named(spec.depends_on) for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
+    members = {*needs, *workflow.earlier}
     if workflow.on_failure == "fail-fast":
-        check_fail_fast(dict(zip(names, (spec for spec, _ in tasks), strict=True)))
+        check_fail_fast(dict(zip(names, (spec for spec, _ in tasks), strict=True)), members)
     if workflow.on_failure == "continue":
-        tasks = [(carrying_on(spec, needs), stream) for spec, stream in tasks]
+        tasks = [(carrying_on(spec, members), stream) for spec, stream in tasks]
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
     events: dict[UUID, list[e.TaskEvent]] = {}
     for spec, stream in tasks:
@@ -125,13 +128,15 @@ def submit_workflow(
     return submitted, events
 
 
-def check(command: SubmitTask | SubmitTasks | SubmitWorkflow) -> None:
-    """Raises what the platform would refuse it for, as far as that can be told without what was submitted before."""
+def check(command: SubmitTask | SubmitTasks | SubmitWorkflow, earlier: Collection[str] = ()) -> None:
+    """Raises what the platform would refuse it for, as far as that can be told without what was submitted before.
+    `earlier`: tasks of the same workflow in messages that are checked already."""
     specs = [command.spec()] if isinstance(command, SubmitTask) else command.tasks
     streams = {name: derived_id(UUID(int=0), name) for spec in specs for name in named(spec.depends_on)}
     tasks = [(spec, derived_id(UUID(int=1), str(number))) for number, spec in enumerate(specs)]
     if isinstance(command, SubmitWorkflow):
-        submit_workflow(Whole(command.workflow_id or "", UUID(int=0), command.on_failure), tasks, streams, "image")
+        whole = Whole(command.workflow_id or "", UUID(int=0), command.on_failure, earlier=earlier)
+        submit_workflow(whole, tasks, streams, "image")
         return
     for spec, stream in tasks:
         submit_task(spec, stream, streams, "image")

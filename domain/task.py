@@ -81,10 +81,12 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The task has waited too long: in the queue since its version `since`, or for whatever."""
+    """The task has waited too long: in the queue since its version `since`, for a task `because` that nobody has
+    submitted, or for whatever."""
 
-    reason: Literal["queue-timeout", "expires-at"]
+    reason: Literal["queue-timeout", "expires-at", "forward-deadline"]
     since: int = 0
+    because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return [_expired(task, "queue-timeout")]
         case ((Blocked() | Delayed() | Queued() | Paused()), Expire(reason="expires-at")):
             return [_expired(task, "expires-at")]
+        case Blocked(), Expire(reason="forward-deadline", because=because):
+            return [_expired(task, "forward-deadline", because)]
         case ((Blocked() | Delayed() | Queued() | Paused()), Pause(by=by, reason=reason)):
             return [] if task.facts.paused else [e.TaskPaused(task_id=task.task_id, by=by, reason=reason)]
         case _, Pause():
@@ -225,8 +229,10 @@ def _is_over(task: Task, now: datetime) -> bool:
     return expires_at is not None and expires_at <= now
 
 
-def _expired(task: Task, reason: Literal["queue-timeout", "expires-at"]) -> e.TaskExpired:
-    return e.TaskExpired(task_id=task.task_id, reason=reason, runs=task.facts.run)
+def _expired(
+    task: Task, reason: Literal["queue-timeout", "expires-at", "forward-deadline"], because: str | None = None
+) -> e.TaskExpired:
+    return e.TaskExpired(task_id=task.task_id, reason=reason, runs=task.facts.run, because=because)
 
 
 def _prioritised(task: Task, priority: int) -> e.TaskPriorityChanged:

@@ -196,7 +196,7 @@ def _skipped(row: TaskView, at: datetime, event: e.TaskSkipped) -> Changes:
 
 def _expired(row: TaskView, at: datetime, event: e.TaskExpired) -> Changes:
     end = {"status": "expired", "completed_at": at, "reason": event.reason}
-    return {**end, "waits_until": None, "verified": True}
+    return {**end, "because": event.because, "waits_until": None, "verified": True}
 
 
 def _quarantined(row: TaskView, at: datetime, event: e.TaskQuarantined) -> Changes:

@@ -38,6 +38,8 @@ class ConductorMemoryTurn(MemoryTurn):
             rows.workers[registered.worker_id] = WorkerRow(stream, registered, rows.clock.seconds)
         rows.members |= {task: (workflow, None) for workflow, task in notes.members}
         rows.fail_fast |= dict.fromkeys(notes.fail_fast)
+        rows.open |= dict.fromkeys(notes.opened)
+        _drop(rows.open, notes.closed)
         for edge in notes.edges:
             rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
         rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
@@ -148,7 +150,7 @@ class ConductorMemoryTurn(MemoryTurn):
 
     def _agenda(self, limit: int) -> Agenda:
         rows = self._rows
-        open_workflows = {workflow for workflow, end in rows.members.values() if end is None}
+        open_workflows = {workflow for workflow, end in rows.members.values() if end is None} | rows.open.keys()
         due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self._now)[:limit]
         return Agenda(
             cancels=list(rows.cancels.items())[:limit],
@@ -221,6 +223,7 @@ class ConductorMemoryTurn(MemoryTurn):
             _drop(rows.members, [task for task, (one, _) in rows.members.items() if one == workflow])
         _drop(rows.fail_fast, dealt.failing)
         _drop(rows.timers, [(timer.task, timer.kind) for timer in dealt.timed])
+        rows.timers |= {(timer.task, timer.kind): timer for timer in dealt.again}
         _drop(rows.leases, dealt.closed)
         rest_schedules(rows, dealt)
         _drop(rows.queue, dealt.unqueued)

@@ -37,8 +37,9 @@ class WorkerRow:
 class Rows:
     """All rows. `leases`: by run, with whether a beat has listed it. `edges`: by (downstream, need, upstream), with the
     end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end. `fail_fast`:
-    workflow -> the task for which it is to be cancelled. `limits`: by scope. `starts`: (scope, when). `schedules`: what
-    is dealt with, and when to look again. `schedule_tasks`: their open tasks -> schedule."""
+    workflow -> the task for which it is to be cancelled. `open`: workflows that further tasks are to come to.
+    `limits`: by scope. `starts`: (scope, when). `schedules`: what is dealt with, and when to look again.
+    `schedule_tasks`: their open tasks -> schedule."""
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
@@ -55,6 +56,7 @@ class Rows:
     last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     fail_fast: dict[UUID, UUID | None] = field(default_factory=dict[UUID, UUID | None])
+    open: dict[UUID, None] = field(default_factory=dict[UUID, None])
     schedules: dict[UUID, tuple[datetime, datetime | None]] = field(
         default_factory=dict[UUID, "tuple[datetime, datetime | None]"]
     )
@@ -79,5 +81,5 @@ class Rows:
 
 _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
-    "fail_fast", "limits", "schedules", "schedule_tasks",
+    "fail_fast", "open", "limits", "schedules", "schedule_tasks",
 )  # fmt: skip

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from hashlib import sha256
 from uuid import UUID
 
+from adapters.in_memory.endings import Ending, run
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.schedules import Schedules
 from domain import events as e
@@ -31,38 +31,22 @@ from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import limit_of, task_of, workflow_of
 from domain.forking import Fork, forked
+from domain.forwarding import forwards, with_deadlines
 from domain.limit import limit_stream
-from domain.messages import Cause, Json, is_uuid
+from domain.messages import Cause, is_uuid
 from domain.ports.log import NewId
 from domain.recorded import new_events
-from domain.reports import Artifact, LogEnd, RunError, RunFinish, RunStart
 from domain.rerunning import renewed, resubmitted, to_rerun
 from domain.specs import TaskSpec
 from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
-from domain.task_states import Blocked, Cancelling, Delayed, Ended, Held, Leased, Queued, Task
+from domain.task_states import Blocked, Delayed, Ended, Held, Queued, Task
 from domain.templates import Known
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
-from domain.workflow import Finish, Workflow, due
+from domain.workflow import Extend, Finish, Workflow, due
 from domain.workflow import decide as decide_workflow
 
 GRANT = task.Grant("memory", 1, 1, timedelta(0))
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a container ends, and what it prints. `error`: the code of what kept it from starting.
-
-    `truncated`: it prints more than is kept.
-    """
-
-    exit_code: int | None = 0
-    stdout: bytes = b""
-    stderr: bytes = b""
-    result: Json = None
-    artifacts: tuple[Artifact, ...] = ()
-    error: str | None = None
-    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +123,46 @@ class Decisions:
         return TaskOutcome(task_id=spec.task_id or str(stream), id=stream, outcome="accepted")
 
     def _submit(self, spec: TaskSpec, namespace: str, cause: Cause, again: Again | None = None) -> UUID:
-        stream = self.new_id()
+        stream, upstream = self._stream(namespace, spec), self._upstream(namespace, [spec])
+        events = submit_task(spec, stream, upstream, "base", again)
         self._claim(namespace, spec.task_id or str(stream), stream)
-        self._append(stream, submit_task(spec, stream, self._upstream(namespace), "base", again), namespace, cause)
+        self._append(stream, self._promise(namespace, events, upstream), namespace, cause)
         return stream
 
     def _submit_workflow(self, command: SubmitWorkflow, cause: Cause) -> dict[str, object]:
         stream, namespace = self.new_id(), command.namespace
         name = command.workflow_id or str(stream)
-        tasks = [(spec, self.new_id()) for spec in command.tasks]
+        before = self.names.get((namespace, f"workflow {name}")) if command.workflow_id else None
+        tasks = [(spec, self._stream(namespace, spec)) for spec in command.tasks]
+        upstream = self._upstream(namespace, command.tasks)
         whole = Whole(name, stream, command.on_failure, command.max_parallel)
-        first, rest = submit_workflow(whole, tasks, self._upstream(namespace), "base")
-        self._claim(namespace, f"workflow {name}", stream)
+        if before is not None:
+            whole = self._going_on(before)
+        first, rest = submit_workflow(whole, tasks, upstream, "base")
+        if before is None:
+            self._claim(namespace, f"workflow {name}", stream)
         for spec, one in tasks:
             self._claim(namespace, spec.task_id or str(one), one)
-        self._append(stream, [first], namespace, cause)
+        if before is None:
+            self._append(stream, [first.model_copy(update={"open": command.more or None})], namespace, cause)
+        else:
+            stream = before
+            state = workflow_of(self.log.load([stream])[stream])
+            self._append(stream, decide_workflow(state, Extend(first.tasks, command.more)), namespace, cause)
         for one, events in rest.items():
-            self._append(one, events, namespace, cause)
+            self._append(one, self._promise(namespace, events, upstream), namespace, cause)
         return {"workflow_id": name, "id": stream}
+
+    def _going_on(self, stream: UUID) -> Whole:
+        before = workflow_of(self.log.load([stream])[stream])
+        begun, earlier = before.submitted, {node.task_id for node in before.tasks}
+        return Whole(begun.workflow_id, stream, begun.on_failure, begun.max_parallel, earlier)
 
     def _retry_workflow(self, command: RetryWorkflow, cause: Cause) -> dict[str, object]:
         stream, namespace = self.new_id(), command.namespace
         old = self._workflow(namespace, command.workflow_id)
         name = command.new_workflow_id or str(stream)
-        states = to_rerun(old, {node.stream: self._task(node.stream) for node in old.submitted.tasks})
+        states = to_rerun(old, {node.stream: self._task(node.stream) for node in old.tasks})
         again = renewed(old, [(one, self.new_id()) for one in states], lambda new: (namespace, new) in self.names)
         whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
         first, rest = resubmitted(old, again, whole, "base", self.log.clock.now())
@@ -170,8 +170,9 @@ class Decisions:
         for one in again:
             self._claim(namespace, one.name or str(one.stream), one.stream)
         self._append(stream, [first], namespace, cause)
+        upstream = {need.task_id: need.stream for one in again for need in one.old.facts.submitted.depends_on}
         for task_stream, events in rest.items():
-            self._append(task_stream, events, namespace, cause)
+            self._append(task_stream, self._promise(namespace, events, upstream), namespace, cause)
         return {"workflow_id": name, "id": stream}
 
     def _step(self, stream: UUID, cause: Cause) -> bool:
@@ -185,7 +186,7 @@ class Decisions:
         return decision is not None and self._change(stream, decision, cause)
 
     def _step_workflow(self, state: Workflow, cause: Cause) -> bool:
-        states = {node.task_id: self._task(node.stream) for node in state.submitted.tasks}
+        states = {node.task_id: self._task(node.stream) for node in state.tasks}
         ends = {name: one.status for name, one in states.items() if isinstance(one, Ended)}
         decision = due(state, ends)
         return decision is not None and self._change_workflow(state, decision, cause)
@@ -195,7 +196,7 @@ class Decisions:
         changed = self._append(state.id, decide_workflow(state, decision), namespace, cause)
         if isinstance(decision, CancelWhole):
             cancel = task.Cancel(decision.by, decision.reason)
-            for node in state.submitted.tasks:
+            for node in state.tasks:
                 if not isinstance(self._task(node.stream), Ended):
                     self._change(node.stream, cancel, cause)
         return changed
@@ -210,19 +211,20 @@ class Decisions:
             case Delayed():
                 return task.Wake(facts.fence)
             case Held():
-                return _run(state, self.endings.get(facts.submitted.task_id, Ending()))
+                return run(state, self.endings.get(facts.submitted.task_id, Ending()))
             case _:
                 return None
 
     def _freed(self, submitted: e.TaskSubmitted) -> task.Free | task.Skip | None:
-        states = {need.task_id: self._task(need.stream) for need in submitted.depends_on}
+        there = [need for need in submitted.depends_on if self.log.load([need.stream])]
+        states = {need.task_id: self._task(need.stream) for need in there}
         ends = {name: state.status for name, state in states.items() if isinstance(state, Ended)}
         fate = settle([standing(one, ends) for one in requirements(submitted.spec.depends_on)])
         return task.Free(self._known(submitted)) if submitted.reads and isinstance(fate, task.Free) else fate
 
     def _known(self, submitted: e.TaskSubmitted) -> dict[str, Known]:
         """The ends of the tasks before it."""
-        last = {one.task_id: self.log.load([one.stream])[one.stream] for one in submitted.depends_on}
+        last = {one.task_id: self.log.load([one.stream]).get(one.stream, ()) for one in submitted.depends_on}
         ends = {name: row.event() for name, rows in last.items() for row in rows if row.type in e.ENDS}
         return {name: known(end) for name, end in ends.items()}
 
@@ -246,7 +248,7 @@ class Decisions:
         return workflow_of(rows)
 
     def _claim(self, namespace: str, name: str, stream: UUID) -> None:
-        if (namespace, name) in self.names:
+        if self.names.get((namespace, name), stream) != stream or self.log.load([stream]):
             raise TaskIdTaken(f"task_id: {name} names another task in {namespace}; choose another id")
         self.names[namespace, name] = stream
 
@@ -256,31 +258,21 @@ class Decisions:
             raise NotFound(f"task_id: no {name} in namespace {namespace}; check the id and the namespace")
         return stream
 
-    def _upstream(self, namespace: str) -> dict[str, UUID]:
-        return {name: stream for (space, name), stream in self.names.items() if space == namespace}
+    def _stream(self, namespace: str, spec: TaskSpec) -> UUID:
+        """A new one, unless the name is promised to one."""
+        promised = self.names.get((namespace, spec.task_id or ""))
+        return self.new_id() if promised is None or self.log.load([promised]) else promised
 
+    def _upstream(self, namespace: str, specs: Sequence[TaskSpec]) -> dict[str, UUID]:
+        """All tasks that are there, and those that `specs` may wait for."""
+        own = {name: stream for (space, name), stream in self.names.items() if space == namespace}
+        there = {name: stream for name, stream in own.items() if self.log.load([stream])}
+        known = there.keys() | {spec.task_id for spec in specs}
+        to_come = [name for name, span in forwards(specs).items() if span is not None and name not in known]
+        return there | {name: own.get(name) or self.new_id() for name in to_come}
 
-def _log(ending: Ending) -> LogEnd:
-    printed = ending.stdout + ending.stderr
-    return LogEnd(bytes=len(printed), sha256=sha256(printed).hexdigest(), truncated=ending.truncated or None)
-
-
-def _run(state: Held, ending: Ending | None) -> RunStart | RunFinish | None:
-    task_id, run_id, fence = state.id, state.lease.run_id, state.lease.fence
-    if isinstance(state, Leased) and (ending is None or ending.error is None):
-        return RunStart(task_id=task_id, run_id=run_id, fence=fence, container_id=run_id.hex)
-    if ending is not None:
-        finish = RunFinish(task_id=task_id, run_id=run_id, fence=fence)
-        if ending.error is not None:
-            return finish.model_copy(update={"error": RunError(code=ending.error)})
-        log = _log(ending) if ending.exit_code is not None else None
-        told = {
-            "exit_code": ending.exit_code,
-            "result": ending.result,
-            "artifacts": ending.artifacts or None,
-            "log": log,
-        }
-        return finish.model_copy(update=told)
-    if isinstance(state, Cancelling):
-        return RunFinish(task_id=task_id, run_id=run_id, fence=fence, exit_code=143, signal="TERM")
-    return None
+    def _promise(self, namespace: str, events: Sequence[e.TaskEvent], streams: Mapping[str, UUID]) -> list[e.TaskEvent]:
+        promised = [name for name, stream in streams.items() if not self.log.load([stream])]
+        for name in promised:
+            self.names.setdefault((namespace, name), streams[name])
+        return with_deadlines(events, promised, self.log.clock.now())

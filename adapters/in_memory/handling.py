@@ -119,8 +119,8 @@ class MemoryHandlerStore:
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all, or nothing. The events' positions; None if something that was decided on has changed."""
         keys = [outcome.key for outcome in writes.outcomes]
-        taken = any(key in self.inbox for key in keys) or any(key in self.names for key in writes.names)
-        if taken or self._moved(writes.events):
+        taken = any(key in self.inbox for key in keys)
+        if taken or not all(self._free(*name) for name in writes.names.items()) or self._moved(writes.events):
             return None
         self.inbox |= {outcome.key: outcome for outcome in writes.outcomes}
         self.names |= writes.names
@@ -133,6 +133,10 @@ class MemoryHandlerStore:
         positions = self.log.append(writes.events).positions
         self._place(writes, positions)
         return positions
+
+    def _free(self, key: NameKey, wanted: Named) -> bool:
+        there = self.names.get(key)
+        return there is None or (there.promised and there.stream == wanted.stream)
 
     def _moved(self, events: Sequence[NewEvent]) -> bool:
         return bool(MemoryLog(self.log.clock, list(self.log.events)).append(events).moved)

@@ -13,7 +13,8 @@ from uuid import UUID
 import orjson
 from uuid_utils.compat import uuid7
 
-from adapters.in_memory.deciding import Decisions, Ending
+from adapters.in_memory.deciding import Decisions
+from adapters.in_memory.endings import Ending
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.queries import MemoryQueries
 from adapters.in_memory.views import MemoryViews

@@ -3,25 +3,31 @@
 import json
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, time
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from api.cli.exits import FAILED, NOT_FOUND, REFUSED, USAGE, Exit, well_formed
-from domain.commands import PutSchedule, SubmitTask, SubmitTasks, SubmitWorkflow
+from api.splitting import messages
+from domain.commands import MOST_AT_ONCE, PutSchedule, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.errors import Rejected
 from domain.messages import Json
+from domain.specs import TaskSpec
 
 Submission = SubmitTask | SubmitTasks | SubmitWorkflow
 TYPES = {cls.TYPE: cls for cls in (SubmitTask, SubmitTasks, SubmitWorkflow)}
 STDIN = "-"
 
 
-def command_of(file: str, namespace: str | None) -> Submission:
+def commands_of(file: str, namespace: str | None) -> list[Submission]:
     """What a file submits: a task; with `tasks` a workflow, or what its `type` says. Raises Exit.
 
-    `namespace` is for a file that names none; a file that names another is refused.
+    Several messages: the parts of a large workflow, in their order. `namespace` is for a file that names none; a file
+    that names another is refused.
     """
     data = _read(file)
     kind = data.pop("type", SubmitWorkflow.TYPE if "tasks" in data else SubmitTask.TYPE)
@@ -29,17 +35,36 @@ def command_of(file: str, namespace: str | None) -> Submission:
     if cls is None:
         raise Exit(REFUSED, f"{file}: type: {kind} submits nothing; one of {', '.join(sorted(TYPES))}")
     _set_namespace(data, file, namespace)
+    tasks = data.get("tasks")
     with well_formed(f"{file} is no {kind}"):
-        return cls.model_validate_json(json.dumps(data), strict=True)
+        if cls is SubmitWorkflow and isinstance(tasks, list) and len(cast("list[object]", tasks)) > MOST_AT_ONCE:
+            return [*_parts(data, cast("list[object]", tasks))]
+        return [cls.model_validate_json(json.dumps(data), strict=True)]
 
 
-def check(command: Submission) -> None:
-    """Raises Refused for what the platform would refuse, whatever was submitted before."""
-    from domain.errors import Refused, Rejected
+def _parts(data: dict[str, Any], tasks: list[object]) -> list[SubmitWorkflow]:
+    """A workflow that is too large for one message. Raises ValidationError, Exit."""
+    first = SubmitWorkflow.model_validate_json(json.dumps({**data, "tasks": tasks[:1]}), strict=True)
+    specs = TypeAdapter(list[TaskSpec]).validate_json(json.dumps(tasks), strict=True)
+    if first.workflow_id is None or first.more:
+        raise Exit(REFUSED, f"more than {MOST_AT_ONCE} tasks are sent in several messages; give a workflow_id, no more")
+    try:
+        return messages(first.workflow_id, first.namespace, specs, first.on_failure, first.max_parallel)
+    except Rejected as rejected:
+        raise Exit(REFUSED, f"{rejected.code}: {rejected.detail}") from None
+
+
+def check(commands: Sequence[Submission]) -> None:
+    """Raises Refused for what the platform would refuse, whatever was submitted before. `commands`: of one file."""
+    from domain.errors import Refused
     from domain.submitting import check
 
+    earlier: set[str] = set()
     try:
-        check(command)
+        for command in commands:
+            check(command, earlier)
+            if isinstance(command, SubmitWorkflow):
+                earlier |= {spec.task_id for spec in command.tasks if spec.task_id is not None}
     except Rejected as rejected:
         raise Refused(rejected.problem()) from None
 

@@ -142,7 +142,8 @@ class SubmitCommands:
         Parameters
         ----------
         file
-            The file; - is stdin, as JSON or YAML. A file with `tasks` is a workflow.
+            The file; - is stdin, as JSON or YAML. A file with `tasks` is a workflow; one of more than 1,000 tasks is
+            sent in several messages.
         dry_run
             Check it here and show what would be sent.
         wait
@@ -150,16 +151,17 @@ class SubmitCommands:
         within
             Seconds to wait at most.
         """
-        from api.cli.documents import check, command_of
+        from api.cli.documents import check, commands_of
         from api.cli.following import container_code
 
-        command = command_of(file, common.namespace)
+        commands = commands_of(file, common.namespace)
         if dry_run:
-            check(command)
-            document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
+            check(commands)
+            for command in commands:
+                document({"type": command.TYPE, "data": command.model_dump(mode="json", exclude_none=True)}, common)
             return 0
-        async with self.connect(command.namespace) as client:
-            _, reply = await client.send(command, reply=True)
+        async with self.connect(commands[0].namespace) as client:
+            reply = [(await client.send(command, reply=True))[1] for command in commands][-1]
             assert reply is not None, "a reply was asked for"
             code = _said(reply, common)
             if not wait:

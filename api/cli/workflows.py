@@ -40,7 +40,8 @@ class WorkflowCommands:
             document(view, common, name="workflow_id")
             return 0
         counts = " ".join(f"{count} {status}" for status, count in sorted(view["counts"].items()))
-        write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}\n\n")
+        more = "  open: further tasks are to come" if view["open"] else ""
+        write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}{more}\n\n")
         rows(view["nodes"], NODES, common)
         return 0
 

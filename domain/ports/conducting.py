@@ -37,14 +37,15 @@ class Need:
     size: int
 
 
-TimerKind: TypeAlias = Literal["run", "wake", "queue", "expire"]
+TimerKind: TypeAlias = Literal["run", "wake", "queue", "expire", "forward"]
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
     """From `due` on the run under lease `fence` of `task` is over time (`run`), the task may be queued (`wake`), has
-    been in the queue too long (`queue`: `fence` is the version at which it came there), or expires if it still waits
-    (`expire`). One that is over when its stage is over too is without power."""
+    been in the queue too long (`queue`: `fence` is the version at which it came there), expires if it still waits
+    (`expire`), or if it still waits for a task that nobody has submitted (`forward`). One that is over when its stage
+    is over too is without power."""
 
     task: UUID
     kind: TimerKind
@@ -69,8 +70,9 @@ class Notes:
 
     `left`: tasks that were queued before and are not now. `moved`: by how much the keys of those in the queue change.
     `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
-    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `workers`: (stream, registration), the
-    last of each worker. `limits`: the last change of each.
+    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `opened`, `closed`: those to which
+    further tasks are to come, and those to which none are any more. `workers`: (stream, registration), the last of each
+    worker. `limits`: the last change of each.
     """
 
     queued: Sequence[Waiting] = ()
@@ -84,6 +86,8 @@ class Notes:
     members: Sequence[tuple[UUID, UUID]] = ()
     cancelled: Sequence[UUID] = ()
     fail_fast: Sequence[UUID] = ()
+    opened: Sequence[UUID] = ()
+    closed: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
     schedules: ScheduleNotes = ScheduleNotes()
     limits: Sequence[LimitChanged] = ()
@@ -192,7 +196,8 @@ class NewLease:
 class Dealt:
     """Rows that are dealt with: what they called for is decided in this turn, or no longer called for.
 
-    `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such. `complete`, `failing`: workflows; these need not
+    `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such; `again`: those that stay, with another time.
+    `complete`, `failing`: workflows; these need not
     fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
     given its last lease. `crowded_out`: tasks that are cancelled for others. `starts`: (scope, when), once for each
     lease that the rate of the scope counts. `rested`: schedules, `opened`: the tasks they have submitted -> schedule.
@@ -203,6 +208,7 @@ class Dealt:
     complete: Sequence[UUID] = ()
     failing: Sequence[UUID] = ()
     timed: Sequence[Timer] = ()
+    again: Sequence[Timer] = ()
     closed: Sequence[UUID] = ()
     lost: Sequence[tuple[str, int]] = ()
     unqueued: Sequence[UUID] = ()
@@ -216,8 +222,8 @@ class Dealt:
     @property
     def grants_alone(self) -> bool:
         """Whether nothing is dealt with but tasks that leave the queue."""
-        others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.closed, self.lost)
-        return not any(others) and not self.crowded_out and not self.rested
+        others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.again, self.closed)
+        return not any(others) and not self.lost and not self.crowded_out and not self.rested
 
     @property
     def nothing(self) -> bool:
@@ -235,7 +241,7 @@ class ConductorTurn(AppendingTurn, Protocol):
     async def note(self, notes: Notes) -> None:
         """Bring the rows up to the page. An edge whose upstream has ended, in the page or ever before, is ended;
         a task is settled once all its needs are met, or one can no longer be; a workflow complete once all its tasks
-        are.
+        have ended and no further ones are to come.
 
         A task that ended leaves the queue, the timers and its own edges.
         """

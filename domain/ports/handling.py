@@ -41,10 +41,16 @@ class NameKey:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Whose name it is. `digest`: SHA-256 of what was submitted under it."""
+    """Whose name it is. `digest`: SHA-256 of what was submitted under it; empty, nothing was: it is promised to the
+    task that will be, which tasks wait for already."""
 
     stream: UUID
     digest: bytes
+
+    @property
+    def promised(self) -> bool:
+        """Whether the task of this name is still to come."""
+        return not self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,8 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """All that one batch changes. `closed`: leases that end with it, as (run id, fence)."""
+    """All that one batch changes. `names`: taken, promised, or promised as before and to be so still. `closed`: leases
+    that end with it, as (run id, fence)."""
 
     outcomes: Sequence[Outcome] = ()
     names: Mapping[NameKey, Named] = field(default_factory=dict[NameKey, Named])
@@ -114,7 +121,8 @@ class HandlerStore(Protocol):
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions.
 
         None, and nothing is stored, if an outcome or name was there already or a stream has moved: load and decide
-        again. Raises Unavailable if it is not known whether it is stored: look the outcomes up before deciding again.
+        again. A name that was promised to the same stream is not there yet: it is taken, or promised again. Raises
+        Unavailable if it is not known whether it is stored: look the outcomes up before deciding again.
         """
         ...
 

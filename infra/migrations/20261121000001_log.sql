@@ -171,6 +171,7 @@ BEGIN
 END $$;
 
 -- The names that users chose, and the commands that were decided: both written in the transaction of their events.
+-- A name with an empty digest is promised: tasks wait for the task that will have this name, and this stream.
 CREATE TABLE names (
   namespace text NOT NULL,
   kind text NOT NULL,
@@ -217,6 +218,7 @@ INSERT INTO installation DEFAULT VALUES;
 GRANT SELECT, INSERT ON events, names, inbox, dead_letters TO tally_app;
 GRANT SELECT, INSERT, UPDATE ON consumers, redeliveries TO tally_app;
 GRANT DELETE ON redeliveries TO tally_app;
+GRANT UPDATE (digest) ON names TO tally_app;
 GRANT SELECT ON installation TO tally_app;
 REVOKE ALL ON FUNCTION make_event_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_event_partitions TO tally_app;

@@ -66,7 +66,7 @@ CREATE TABLE conductor_settled (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 
 -- What is due for a task by time: its run is over time (run), it may be queued (wake), it has been in the queue too long
--- (queue), it expires if it still waits (expire).
+-- (queue), it expires if it still waits (expire), or waits for a task that nobody has submitted (forward).
 CREATE TABLE conductor_timers (
   task uuid NOT NULL,
   kind text NOT NULL,
@@ -77,13 +77,14 @@ CREATE TABLE conductor_timers (
 CREATE INDEX conductor_timers_due_idx ON conductor_timers (due);
 
 -- Workflows not yet finished, and their tasks. `last`: the last task that ended. `complete`: all have. `failed`: the task
--- for which one that fails fast is to be cancelled.
+-- for which one that fails fast is to be cancelled. `open`: further tasks are to come.
 CREATE TABLE conductor_workflows (
   workflow uuid PRIMARY KEY,
   last uuid,
   complete boolean NOT NULL DEFAULT false,
   fail_fast boolean NOT NULL,
-  failed uuid
+  failed uuid,
+  open boolean NOT NULL
 );
 CREATE INDEX conductor_workflows_complete_idx ON conductor_workflows (workflow) WHERE complete;
 CREATE INDEX conductor_workflows_failed_idx ON conductor_workflows (workflow) WHERE failed IS NOT NULL;

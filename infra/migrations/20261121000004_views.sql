@@ -101,7 +101,8 @@ CREATE TABLE workflows (
   cancelled_by text,
   cancel_reason text,
   because text,
-  retry_of uuid
+  retry_of uuid,
+  open boolean NOT NULL
 );
 CREATE INDEX ON workflows (namespace, id);
 

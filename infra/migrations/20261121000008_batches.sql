@@ -21,8 +21,12 @@ BEGIN
     RAISE EXCEPTION 'a command has an outcome already' USING ERRCODE = 'serialization_failure';
   END IF;
   IF cardinality(name_words) > 0 THEN
-    INSERT INTO names (namespace, kind, name, stream, digest)
-    SELECT * FROM unnest(name_namespaces, name_kinds, name_words, name_streams, name_digests) ON CONFLICT DO NOTHING;
+    -- A name that is promised is taken by the task of its stream. Promised again it is written too, for the lock: who
+    -- decided on it as promised, and who takes it, must not both be stored.
+    INSERT INTO names AS n (namespace, kind, name, stream, digest)
+    SELECT * FROM unnest(name_namespaces, name_kinds, name_words, name_streams, name_digests)
+    ON CONFLICT (namespace, kind, name) DO UPDATE SET digest = excluded.digest
+      WHERE n.digest = '' AND n.stream = excluded.stream;
     GET DIAGNOSTICS stored = ROW_COUNT;
     IF stored < cardinality(name_words) THEN
       RAISE EXCEPTION 'a name is taken' USING ERRCODE = 'serialization_failure';

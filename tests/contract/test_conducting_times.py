@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from domain.events import TaskExpired
 from domain.folding import worker_of
-from domain.specs import DependsOn, Retry, TaskSpec
-from domain.task import Cancel
+from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.task import Cancel, Free
 from domain.task_states import Delayed, Leased, Queued
 from tests.support.conducting import conductor, settle, spec, stream, worker_stream
 from tests.support.conducting_place import Place, place
@@ -198,3 +199,73 @@ async def test_a_task_that_was_given_to_a_worker_in_time_does_not_expire(place: 
 
     assert (await place.world.types("a"))[-1] == "succeeded"
     assert await place.world.left_over() == 0
+
+
+def waiting(name: str, **spans: timedelta) -> TaskSpec:
+    return spec(name, *(DependsOn(task_id=one, forward=span) for one, span in spans.items()))
+
+
+HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
+
+
+async def test_a_task_waits_for_one_that_is_submitted_later_as_for_any_other(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(waiting("b", a=YEAR), now=FUTURE)
+    await place.settle()
+    assert await place.world.types("b") == ["submitted", "blocked"]
+
+    await place.world.submit(spec("a"))
+    await place.settle()
+    await place.world.finish("a")
+    await place.settle()
+
+    assert await place.world.types("b") == ["submitted", "blocked", "queued", "run-leased"]
+    await place.world.finish("b")
+    await place.settle()
+    assert await place.world.left_over() == 0
+
+
+async def test_a_task_expires_when_nobody_has_submitted_in_time_what_it_waits_for(place: Place) -> None:
+    await place.world.submit(waiting("b", a=HOUR), waiting("c", a=YEAR), now=PAST)
+    await place.world.submit(spec("after", "b"), spec("anyway", DependsOn(task_id="b", when="always")))
+    await place.settle()
+
+    rows = (await place.world.load([stream("b")]))[stream("b")]
+    assert rows[-1].event() == TaskExpired(task_id="b", reason="forward-deadline", because="a")
+    assert rows[-1].cause.actor == "timekeeper"
+    assert await place.world.types("after") == ["submitted", "blocked", "skipped"]
+    assert await place.world.types("anyway") == ["submitted", "blocked", "queued"]
+
+    await place.world.submit(spec("a"))
+    await place.settle()
+    assert await place.world.types("a") == ["submitted", "queued"]
+
+
+async def test_a_task_that_was_submitted_in_time_keeps_no_one_from_waiting_on(place: Place) -> None:
+    await place.world.submit(waiting("b", a=HOUR), now=PAST)
+    await place.world.submit(spec("a"))
+    await place.settle()
+
+    assert await place.world.types("b") == ["submitted", "blocked"]
+
+
+async def test_each_of_several_tasks_that_are_to_come_has_its_own_time(place: Place) -> None:
+    either = AtLeast(at_least=1, of=(DependsOn(task_id="c", forward=YEAR), DependsOn(task_id="d", forward=YEAR)))
+    needs: list[DependsOn | AtLeast] = [DependsOn(task_id="a", forward=HOUR), either]
+    await place.world.submit(spec("early", *needs), now=FUTURE - YEAR)
+    await place.world.submit(spec("late", *needs), now=PAST)
+    await place.world.submit(spec("a"))
+    await place.settle()
+
+    late = (await place.world.load([stream("late")]))[stream("late")]
+    assert late[-1].event() == TaskExpired(task_id="late", reason="forward-deadline", because="c")
+    assert await place.world.types("early") == ["submitted", "blocked"]
+
+
+async def test_the_time_of_a_forward_reference_has_no_power_once_the_task_waits_no_more(place: Place) -> None:
+    await place.world.submit(waiting("b", a=HOUR), now=PAST)
+    await place.world.decide("b", Free())
+
+    await place.settle()
+
+    assert await place.world.types("b") == ["submitted", "blocked", "queued"]

@@ -94,6 +94,35 @@ async def test_a_commit_that_clashes_stores_nothing(store: HandlerStore, clash: 
     assert {stream: len(rows) for stream, rows in (await store.load([TASK, TASK_2])).items()} == {TASK: 1}
 
 
+PROMISED = Named(TASK, b"")
+
+
+@pytest.mark.parametrize("after", [NAMED, PROMISED], ids=["taken", "promised again"])
+async def test_a_promised_name_is_taken_by_its_stream_or_promised_again(store: HandlerStore, after: Named) -> None:
+    assert await store.commit(Writes(names={NAME: PROMISED})) is not None
+
+    assert await store.commit(Writes(names={NAME: after})) is not None
+
+    assert await store.named([NAME]) == {NAME: after}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [(PROMISED, Named(TASK_2, b"e" * 32)), (PROMISED, Named(TASK_2, b"")), (NAMED, PROMISED), (NAMED, NAMED)],
+    ids=["taken by another", "promised to another", "promised once taken", "taken twice"],
+)
+async def test_a_name_is_neither_taken_nor_promised_against_what_is_there(
+    store: HandlerStore, there: Named, wanted: Named
+) -> None:
+    other = NameKey("default", "task", "T2")
+    await store.commit(Writes(names={NAME: there}))
+
+    assert await store.commit(Writes([outcome(KEY, None)], {NAME: wanted, other: Named(TASK_2, b"d" * 32)})) is None
+
+    assert await store.named([NAME, other]) == {NAME: there}
+    assert await store.outcomes([KEY]) == {}
+
+
 async def test_a_stream_goes_on_from_its_head(store: HandlerStore) -> None:
     first = await store.commit(Writes(events=SUBMITTED))
     second = await store.commit(Writes(events=SKIPPED))

@@ -123,7 +123,8 @@ async def _fill(dsn: str) -> None:
         await Project(seat)(await seat.page(1000))
     with psycopg.connect(dsn) as writer:
         for name in NAMES:
-            writer.execute("INSERT INTO names VALUES (%s, %s, %s, %s, '')", name)
+            writer.execute("INSERT INTO names VALUES (%s, %s, %s, %s, 'digest')", name)
+        writer.execute("INSERT INTO names VALUES ('other', 'task', 'T2', gen_random_uuid(), '')")
         writer.execute(
             "INSERT INTO inbox (command_id, principal, digest, type, reply, stream, version) "
             "VALUES (%s, 'alice', '', 'task.submit.v1', %s, %s, 1)",

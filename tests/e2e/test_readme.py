@@ -128,6 +128,9 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert [f"nightly.{name} " in graph for name in ("extract", "load", "tell", "clean")] == [True] * 4
     assert "1 failed 1 skipped 2 succeeded" in graph
     assert "release  default  failed  2 cancelled 1 failed\n" in graph
+    assert "task.expired.v1" in graph
+    assert "open: further tasks are to come" in graph
+    assert "2 succeeded\n" in graph
     assert votes.count("status='succeeded'") == 2
     assert tries.count("try\n") == 3
     assert "ended with 3" in tries

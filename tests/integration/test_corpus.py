@@ -10,6 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
+from domain.events import TaskSubmitted
+from domain.specs import TaskSpec
 from domain.work import Reply
 from infra.topology import COMMANDS, REPORTS
 from tests.support.corpus import Case, cases
@@ -95,6 +97,48 @@ def test_each_bad_message_gets_its_reaction_and_the_next_good_one_is_handled(cli
     else:
         assert refused == []
         assert client.dead() == [*dead, (case.expected["q"],)]
+
+
+def needing(*needs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"executor": "noop", "depends_on": needs, **more}
+
+
+def test_what_needs_an_unknown_task_and_what_needs_one_of_another_namespace_are_refused_alike(client: Client) -> None:
+    ask, unknown, foreign = client.platform.ask, str(uuid7()), str(uuid7())
+    submitted = TaskSubmitted(task_id=foreign, spec=TaskSpec(executor="noop")).body()
+    client.platform.connection.execute(
+        "INSERT INTO events VALUES (%s, 1, 'task.submitted.v1', %s, DEFAULT, gen_random_uuid(), now(), 'analytics', "
+        "'chain', 'command', 'bob', NULL, NULL)",
+        (foreign, submitted),
+    )
+
+    told = [ask("task.submit.v1", needing({"task_id": one}))["problem"] for one in (unknown, foreign)]
+
+    assert [problem["code"] for problem in told] == ["unknown-dependency", "unknown-dependency"]
+    assert told[0]["detail"].replace(unknown, foreign) == told[1]["detail"]
+
+
+def test_a_cycle_of_two_commands_is_refused_with_its_path(client: Client) -> None:
+    first = client.platform.ask("task.submit.v1", needing({"task_id": "C2", "forward": "PT1H"}, task_id="C1"))
+    events = len(client.platform.events())
+
+    second = client.platform.ask("task.submit.v1", needing({"task_id": "C1"}, task_id="C2"))
+
+    assert first["outcome"] == "accepted"
+    assert second["problem"]["code"] == "dependency-cycle"
+    assert "C2 -> C1 -> C2" in second["problem"]["detail"]
+    assert len(client.platform.events()) == events
+
+
+def test_the_same_parent_twice_is_stored_once(client: Client) -> None:
+    client.platform.ask("task.submit.v1", {"executor": "noop", "task_id": "P1"})
+
+    reply = client.platform.ask("task.submit.v1", needing({"task_id": "P1"}, {"task_id": "P1"}, task_id="P2"))
+
+    assert reply["outcome"] == "accepted"
+    submitted, blocked = client.platform.events("P2")
+    assert [need["task_id"] for need in submitted.data["depends_on"]] == ["P1"]
+    assert [one["task_id"] for one in blocked.data["by"]] == ["P1"]
 
 
 def test_the_handler_that_saw_all_this_still_runs_and_left_nothing_in_its_queue(client: Client) -> None:

@@ -50,6 +50,17 @@ def submit(data: Mapping[str, Any], id: UUID = COMMAND, **changes: Any) -> Deliv
     return command("task.submit.v1", {**NOOP, **data}, id, **changes)
 
 
+def needing(name: str, *needs: str) -> dict[str, Any]:
+    """A task that needs others, those whose names begin with ~ also if they are still to come."""
+    depends_on = [{"task_id": one.lstrip("~"), **({"forward": "PT1H"} if one[0] == "~" else {})} for one in needs]
+    return {**NOOP, "task_id": name, "depends_on": depends_on}
+
+
+def task(name: str, *needs: str) -> Delivery:
+    """The submission of a task that is `needing`, under an id of its own."""
+    return submit(needing(name, *needs), derived_id(COMMAND, " ".join((name, *needs))))
+
+
 class Ids:
     """Fresh ids that are the same in every run of a test."""
 

@@ -24,6 +24,7 @@ from domain import task as deciding
 from domain import worker, workflow
 from domain.dependencies import named
 from domain.folding import task_of, worker_of, workflow_of
+from domain.forwarding import forwards, with_deadlines
 from domain.ids import derived_id
 from domain.messages import Cause, Json, is_uuid
 from domain.ports.broker import Outgoing
@@ -141,12 +142,15 @@ class World(ABC):
         await self.append(new_events(own, len(rows), "", worker.register(state, command, alive=False), CAUSE))
         await self.beat(worker_id, state.registered.generation + 1 if state else 1)
 
-    async def submit(self, *specs: TaskSpec) -> None:
+    async def submit(self, *specs: TaskSpec, now: datetime = NOW) -> None:
         """Tasks each on its own."""
         for one in specs:
             upstream = {name: stream(name) for name in named(one.depends_on)}
+            there = await self.load(list(upstream.values()))
+            to_come = [name for name, span in forwards([one]).items() if span and upstream[name] not in there]
             own = stream(one.task_id or "")
-            await self.append(new_events(own, 0, "default", submit_task(one, own, upstream, "image"), CAUSE))
+            events = with_deadlines(submit_task(one, own, upstream, "image"), to_come, now)
+            await self.append(new_events(own, 0, "default", events, CAUSE))
 
     async def submit_workflow(
         self,
@@ -154,11 +158,17 @@ class World(ABC):
         upstream: Sequence[str] = (),
         on_failure: OnFailure = "skip-downstream",
         max_parallel: int | None = None,
+        more: bool = False,
     ) -> None:
+        """A workflow, or further tasks of it."""
         tasks = [(one, stream(one.task_id or "")) for one in specs]
         outer = {name: stream(name) for name in upstream}
-        submitted, first = submit_workflow(Whole("W", WORKFLOW, on_failure, max_parallel), tasks, outer, "image")
-        new = new_events(WORKFLOW, 0, "default", [submitted], CAUSE)
+        whole = Whole("W", WORKFLOW, on_failure, max_parallel)
+        submitted, first = submit_workflow(whole, tasks, outer, "image")
+        changes: Sequence[e.WorkflowEvent] = [submitted.model_copy(update={"open": more or None})]
+        if rows := (await self.load([WORKFLOW])).get(WORKFLOW, []):
+            changes = workflow.decide(workflow_of(rows), workflow.Extend(submitted.tasks, more))
+        new = new_events(WORKFLOW, len(rows), "default", changes, CAUSE)
         for own, events in first.items():
             new += new_events(own, 0, "default", events, CAUSE)
         await self.append(new)
@@ -270,8 +280,8 @@ class MemoryWorld(World):
     async def left_over(self) -> int:
         rows = self.rows
         waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
-        waiting += len(rows.schedule_tasks)
-        return waiting + len(rows.members) + len(rows.last) + len(rows.cancels) + len(rows.leases) + len(rows.fail_fast)
+        workflows = len(rows.members) + len(rows.last) + len(rows.fail_fast) + len(rows.open)
+        return waiting + workflows + len(rows.cancels) + len(rows.leases) + len(rows.schedule_tasks)
 
 
 @dataclass(slots=True)

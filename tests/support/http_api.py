@@ -92,7 +92,7 @@ class Running:
         """What the handler writes beside the events of a task that was given a name."""
         async with await connect(self.database.app, "test") as connection:
             await connection.execute(
-                "INSERT INTO names (namespace, kind, name, stream, digest) VALUES (%s, 'task', %s, %s, '')",
+                "INSERT INTO names (namespace, kind, name, stream, digest) VALUES (%s, 'task', %s, %s, 'digest')",
                 (namespace, name, stream),
             )
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from adapters.in_memory.deciding import Ending
+from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
 from api.client import Client

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.in_memory.deciding import Ending
+from adapters.in_memory.endings import Ending
 from api.cli.app import with_command_apart
 from domain.errors import NotAllowed, Refused, Unavailable
 from domain.reports import Artifact

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.in_memory.deciding import Ending
+from adapters.in_memory.endings import Ending
 from adapters.task_listing import STATUSES
 from api.cli import each
 from api.cli.changing import patch

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.in_memory.deciding import Ending
+from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from api.cli import following
 from api.cli.output import Common, span

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.in_memory.deciding import Ending
+from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
 from api.client import Client, Outcome, Retry, ScheduleSpec, Task

@@ -26,27 +26,31 @@ from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
 from domain.task_states import Ended, Held
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
+from tests.support.ended_tasks import NOW
 from tests.support.faults import Fuse, FusedSeat, Killed
 from tests.support.run_order import check_runs
 
 
 @dataclass(slots=True)
 class Trial:
-    """A workflow on some workers, and what must hold after every commit."""
+    """A workflow on some workers, and what must hold after every commit. `early`: tasks that wait for some of it before
+    it is there, and that expire if they wait for another too."""
 
     specs: Sequence[TaskSpec]
     slots: dict[str, int]
     on_failure: OnFailure = "skip-downstream"
     max_parallel: int | None = None
+    early: Sequence[TaskSpec] = ()
     world: MemoryWorld = field(default_factory=MemoryWorld)
 
     @property
     def names(self) -> list[str]:
-        return [one.task_id or "" for one in self.specs]
+        return [one.task_id or "" for one in (*self.specs, *self.early)]
 
     async def begin(self) -> None:
         for worker_id, slots in self.slots.items():
             await self.world.register(worker_id, slots)
+        await self.world.submit(*self.early, now=NOW - timedelta(hours=2))
         await self.world.submit_workflow(*self.specs, on_failure=self.on_failure, max_parallel=self.max_parallel)
 
     async def conduct(self, fuse: Fuse) -> None:
@@ -64,7 +68,7 @@ class Trial:
 
     async def check_fail_fast(self) -> None:
         """Where nothing is left to do at once, a failure has cancelled what was open."""
-        states = [await self.world.task(name) for name in self.names]
+        states = [await self.world.task(one.task_id or "") for one in self.specs]
         failed = any(isinstance(state, Ended) and state.status == "failed" for state in states)
         if self.on_failure == "fail-fast" and failed:
             rows = (await self.world.load([WORKFLOW]))[WORKFLOW]
@@ -126,7 +130,7 @@ class Trial:
         exit_code = 1
         for name in self.names:
             await self.resume(name)
-        for _ in range(len(self.specs) * 2 + 2):
+        for _ in range(len(self.names) * 2 + 2):
             await self.conduct(Fuse())
             for name in (await self.held())[:1] if exit_code else await self.held():
                 await self.world.finish(name, exit_code)
@@ -146,7 +150,10 @@ class Trial:
             assert isinstance(submitted, e.TaskSubmitted)
             self.check_order(submitted.spec, rows, ended)
             self.check_filled(submitted, rows, ended)
-        await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items()})
+        members = {one.task_id for one in self.specs}
+        await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items() if name in members})
+        for one in self.early:
+            assert (GHOST in named(one.depends_on)) >= (ended[one.task_id or ""].type == e.TaskExpired.TYPE)
 
     def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
         leased = [row.position for row in rows if row.type == e.RunLeased.TYPE]
@@ -183,8 +190,9 @@ class Trial:
         self, position: int, one: TaskSpec, ended: dict[str, Any]
     ) -> list[tuple[Requirement, dict[str, str]]]:
         """Each requirement of a task, with how those of it had ended that had."""
+        over = {name: row for name, row in ended.items() if row.position < position}
         return [
-            (each, {name: ended[name].type.split(".")[1] for name in each.of if ended[name].position < position})
+            (each, {name: over[name].type.split(".")[1] for name in each.of if name in over})
             for each in requirements(one.depends_on)
         ]
 
@@ -198,6 +206,7 @@ class Trial:
 
 
 ASKED = ["result.n", "result.n", "status", "exit_code"]
+GHOST = "never_submitted"
 SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
 WHENS: list[When | None] = [None, None, *MEETS]
 ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
@@ -228,7 +237,20 @@ def trials(draw: st.DrawFn) -> Trial:
     if on_failure == "fail-fast":
         specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry, input=one.input) for one in specs]
     keyed = [one.model_copy(update={"concurrency": draw(st.sampled_from(KEYS))}) for one in specs]
-    return Trial(keyed, draw(SLOTS), on_failure, draw(st.sampled_from([None, 1, 2])))
+    early = st.lists(_early(len(specs)), max_size=2, unique_by=lambda one: one.task_id)
+    return Trial(keyed, draw(SLOTS), on_failure, draw(st.sampled_from([None, 1, 2])), draw(early))
+
+
+@st.composite
+def _early(draw: st.DrawFn, size: int) -> TaskSpec:
+    names = [*(f"t{n}" for n in range(size)), GHOST]
+    needs = draw(st.sets(st.sampled_from(names), min_size=1, max_size=3))
+    reads = sorted(draw(st.sets(st.sampled_from(sorted(needs)))))
+    asks = {name: f"{{{{tasks.{name}.{draw(st.sampled_from(ASKED))}}}}}" for name in reads}
+    hour = timedelta(hours=1)
+    number = draw(st.integers(1, 1000))
+    forward = (DependsOn(task_id=need, forward=hour) for need in sorted(needs))
+    return spec(f"early-{number}", *forward, input=asks or None)
 
 
 @st.composite

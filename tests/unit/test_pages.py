@@ -40,7 +40,7 @@ RUN = {
     (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
-    (DEPENDENCIES, "sh"): (2, "tests/e2e/test_readme.py"),
+    (DEPENDENCIES, "sh"): (4, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),
     (NOTIFICATIONS, "toml"): (1, "tests/unit/test_pages.py"),

@@ -60,6 +60,7 @@ PAUSED = e.TaskPaused(task_id="T1", by="bob", reason="audit")
 RESUMED = e.TaskResumed(task_id="T1", by="bob")
 HELD_BACK = e.TaskBlocked(task_id="T1", by=(e.BlockerPause(),))
 EXPIRED_TASK = e.TaskExpired(task_id="T1", reason="expires-at")
+FORWARD = e.TaskExpired(task_id="T1", reason="forward-deadline", because="T0")
 SKIPPED = e.TaskSkipped(task_id="T1", because="T0")
 BLOCKED = e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),))
 LATE = e.LateResultIgnored(task_id="T1", run_id=run_id(7), fence=9, report="run.finish.v1", exit_code=0)
@@ -71,6 +72,7 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     ([submitted(), EARLY], {"status": "blocked", "reason": "time", "waits_until": at(60)}),
     ([submitted(), EARLY, queued(after="time")], {"status": "queued", "reason": None, "waits_until": None}),
     ([submitted(), queued(), EXPIRED_TASK], {"status": "expired", "reason": "expires-at", "completed_at": at(3)}),
+    ([submitted(), BLOCKED, FORWARD], {"status": "expired", "reason": "forward-deadline", "because": "T0"}),
     ([submitted(), BLOCKED, SKIPPED], {"status": "skipped", "because": "T0", "completed_at": at(3)}),
     ([submitted(), BLOCKED, queued(after="dependencies")], {"status": "queued", "reason": None, "queued_at": at(3)}),
     ([submitted(), queued()], {"status": "queued", "queued_at": at(2), "worker_id": None}),
