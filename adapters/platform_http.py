@@ -145,6 +145,14 @@ class HttpPlatform:
         """The limits that were set."""
         return cast("list[View]", await self.api.get("/v1/limits", {}))
 
+    async def task_types(self, namespace: str | None) -> Sequence[View]:
+        """The task types that were put, in a namespace or in all that may be seen."""
+        return cast("list[View]", await self.api.get("/v1/task-types", {"namespace": namespace} if namespace else {}))
+
+    async def task_type(self, name: str, namespace: str) -> View:
+        """One task type of a namespace."""
+        return cast("View", await self.api.get(_path("task-types", name), {"namespace": namespace}))
+
     async def projections(self) -> Sequence[View]:
         """The followers of the log and how far behind they are."""
         return cast("list[View]", await self.api.get("/v1/projections", {}))

@@ -171,6 +171,17 @@ class PgQueries:
         )
         return await self._all(query_texts.limits(condition), *where.parameters)
 
+    async def task_types(self, allowed: Allowed) -> Listed:
+        """The task types that were put in these namespaces, by name."""
+        where = Where()
+        where.within("y.namespace", allowed)
+        return await self._all(query_texts.task_types(where.text()), *where.parameters)
+
+    async def task_type(self, id: UUID, allowed: Allowed) -> Found | None:
+        """One task type, by the id of its stream."""
+        where = _where("y", id, allowed)
+        return await self._one(query_texts.task_types(where.text()), *where.parameters)
+
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`."""
         for reply, position, namespace, sender in await self._rows(query_texts.OUTCOME, command_id, principal):

@@ -145,6 +145,13 @@ def limits(where: str) -> str:
     return f"SELECT {_json(columns)}, l.version, l.position, {HEAD} FROM limits l WHERE {which} ORDER BY l.scope"
 
 
+def task_types(where: str) -> str:
+    """(JSON, version, position, head) of each task type for which `where` holds, unless it is removed."""
+    columns = "y.name, y.namespace, y.number, y.definition::json, y.by, y.updated_at, y.version, y.position"
+    rows = f"task_types y WHERE y.definition IS NOT NULL AND {where} ORDER BY y.name, y.namespace"
+    return f"SELECT {_json(columns)}, y.version, y.position, {HEAD} FROM {rows}"
+
+
 OUTCOME = (
     "SELECT i.reply, e.notification_id, f.namespace, i.principal FROM inbox i "
     "LEFT JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version "

@@ -21,6 +21,8 @@ from domain.commands import (
     Command,
     ForkTask,
     PauseTask,
+    PutTaskType,
+    RemoveTaskType,
     ResumeTask,
     RetryTask,
     RetryWorkflow,
@@ -35,11 +37,13 @@ from domain.ports.platform import Reading, Sending, View
 from domain.ports.tracing import Traces, messaging
 from domain.reports import Artifact
 from domain.specs import OnFailure, TaskSpec
+from domain.type_specs import Definition
 from domain.work import Reply
 
 __all__ = [
     "Artifact",
     "Client",
+    "Definition",
     "Outcome",
     "Retry",
     "Schedule",
@@ -100,6 +104,15 @@ class Client:
     ) -> Workflow:
         """Tasks that depend on each other, sent at the end of `async with`: up to 1,000 as one message."""
         return Workflow(workflow_id or str(self.new_id()), self.namespace, self.send, on_failure, max_parallel)
+
+    async def put_task_type(self, task_type: str, definition: Definition) -> None:
+        """Register a task type, or its next version. Raises Refused."""
+        fields = {name: getattr(definition, name) for name in Definition.model_fields}
+        await self.send(PutTaskType(**fields, task_type=task_type, namespace=self.namespace), reply=True)
+
+    async def remove_task_type(self, task_type: str) -> None:
+        """Let no new task have a type. Raises Refused where there is none."""
+        await self.send(RemoveTaskType(task_type=task_type, namespace=self.namespace), reply=True)
 
     def task(self, ref: str) -> "SubmittedTask":
         """A task that was submitted before: by its id, its beginning, or its name."""

@@ -1,6 +1,6 @@
 """What the commands of one batch see and add: committed streams and names, and each other's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -8,14 +8,17 @@ from uuid import UUID
 from domain import events as e
 from domain import limit, schedule, worker, workflow
 from domain.errors import NotFound
-from domain.folding import limit_of, schedule_of, task_of, worker_of, workflow_of
+from domain.folding import limit_of, schedule_of, task_of, task_type_of, worker_of, workflow_of
 from domain.limit import Limit
 from domain.messages import Cause, is_uuid
 from domain.ports.handling import Named, NameKey, Outcome, Writes
 from domain.ports.log import NewId
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.schedule import Schedule
+from domain.specs import TaskSpec
 from domain.task_states import Held, Task, evolve
+from domain.task_type import TaskType, Types, type_stream
+from domain.task_type import evolve as evolve_type
 from domain.work import Reply
 from domain.worker import Worker
 from domain.workflow import Workflow
@@ -119,6 +122,19 @@ class Batch:
         for event in self._added(stream):
             state = limit.evolve(state, stream, event)
         return state
+
+    def task_type(self, stream: UUID) -> TaskType | None:
+        """A task type as committed, and as this batch has changed it."""
+        state = task_type_of(self.streams.get(stream, ()))
+        for event in self._added(stream):
+            state = evolve_type(state, stream, event)
+        return state
+
+    def types(self, namespace: str, specs: Iterable[TaskSpec]) -> Types:
+        """The task types that these tasks name, as far as they are known."""
+        names = {spec.task_type for spec in specs if spec.task_type is not None}
+        found = {name: self.task_type(type_stream(namespace, name)) for name in names}
+        return Types(self.given.base_image, {name: one for name, one in found.items() if one is not None})
 
     def namespace(self, stream: UUID) -> str | None:
         """The namespace of a stream that was loaded."""

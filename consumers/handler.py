@@ -13,7 +13,16 @@ from consumers.batches import Batch, Given
 from consumers.dead_letters import dead_letter
 from consumers.items import Item, Lookups
 from consumers.promising import look_upstream
-from domain.errors import IdReused, NotFound, Rejected, Unavailable, UnknownDependency, Unreadable, Unroutable
+from domain.errors import (
+    IdReused,
+    NotFound,
+    Rejected,
+    Unavailable,
+    UnknownDependency,
+    UnknownTaskType,
+    Unreadable,
+    Unroutable,
+)
 from domain.letters import Letter
 from domain.messages import Cause
 from domain.ports.broker import Delivery, Outgoing, Publisher
@@ -202,7 +211,7 @@ class Pass:
         cause = spans.enter_context(self.handler.traces.step(f"process {queue}", item.cause, "consumer", described))
         try:
             verdict = item.judge(batch, cause)
-        except (NotFound, UnknownDependency) as unknown:
+        except (NotFound, UnknownDependency, UnknownTaskType) as unknown:
             if self.patient and item.reply_to is not None:
                 return None
             return _refused(item, unknown)

@@ -8,13 +8,16 @@ from consumers import judging_schedules
 from consumers.batches import Batch, Verdict
 from consumers.judging_workflows import digest_of, judge_workflow, workflow_verdict
 from consumers.promising import claim, needed
-from domain import limit, task, workflow
+from domain import limit, task, task_type, workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
     ChangeTask,
+    ChangeTaskType,
     PauseTask,
     Plain,
+    PutTaskType,
+    RemoveTaskType,
     ResumeTask,
     ScheduleCommand,
     SetLimit,
@@ -24,7 +27,7 @@ from domain.commands import (
     SubmitWorkflow,
 )
 from domain.dependencies import named
-from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency
+from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, UnknownTaskType
 from domain.forwarding import with_deadlines
 from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
@@ -32,6 +35,7 @@ from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
 from domain.submitting import Again, submit_task
 from domain.task_states import Task
+from domain.task_type import BUILT_IN, type_stream
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Workflow
 
@@ -68,6 +72,8 @@ def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             return names_of(namespace, "workflow", [name])
         case SetLimit():
             return set(), {limit_stream(command.whole)}
+        case PutTaskType(task_type=name) | RemoveTaskType(task_type=name):
+            return set(), {type_stream(namespace, name)}
 
 
 def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdict:
@@ -88,6 +94,8 @@ def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdi
             return _cancel_workflow(batch, command, command_id, cause)
         case SetLimit():
             return _set_limit(batch, command, command_id, cause)
+        case PutTaskType() | RemoveTaskType():
+            return _change_type(batch, command, command_id, cause)
 
 
 def names_of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
@@ -97,7 +105,13 @@ def names_of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameK
 def names_in(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:
     own = {spec.task_id for spec in specs if spec.task_id is not None}
     upstream = {name for spec in specs for name in named(spec.depends_on)} - own
-    return names_of(namespace, "task", sorted(upstream | own if careful else upstream))
+    names, streams = names_of(namespace, "task", sorted(upstream | own if careful else upstream))
+    return names, streams | {type_stream(namespace, name) for name in _types(specs)}
+
+
+def _types(specs: Sequence[TaskSpec]) -> set[str]:
+    """The task types that have to be looked up."""
+    return {spec.task_type for spec in specs if spec.task_type is not None} - BUILT_IN
 
 
 def submit(
@@ -110,10 +124,10 @@ def submit(
         if taken.digest != digest:
             raise TaskIdTaken(f"task_id: {spec.task_id} names another task in {namespace}; choose another id")
         return taken.stream, spec.task_id or "", None
-    stream = taken.stream if taken else batch.given.new_id()
+    stream, of = taken.stream if taken else batch.given.new_id(), origin.of if origin else None
+    types = batch.types(namespace, [spec] if of is None or of.typed is None else [])
     upstream = needed(batch, namespace, [spec])
-    events = submit_task(spec, stream, upstream.streams, batch.given.base_image, origin.of if origin else None)
-    events = with_deadlines(events, upstream.promised, batch.now)
+    events = with_deadlines(submit_task(spec, stream, upstream.streams, types, of), upstream.promised, batch.now)
     claim(batch, namespace, upstream, {stream: events}, [stream] if taken else ())
     if spec.task_id is not None:
         batch.claim(NameKey(namespace, "task", spec.task_id), Named(stream, digest))
@@ -134,11 +148,14 @@ def _submit_tasks(batch: Batch, command: SubmitTasks, command_id: UUID, cause: C
 
 
 def _wait_for_upstream(batch: Batch, command: SubmitTasks) -> None:
-    """Raises UnknownDependency while a task is named that nobody has submitted, here or before."""
+    """Raises UnknownDependency, UnknownTaskType while something is named that nobody has submitted, here or before."""
     known = {spec.task_id for spec in command.tasks} | set(needed(batch, command.namespace, command.tasks).streams)
     for name in (name for spec in command.tasks for name in named(spec.depends_on)):
         if name not in known:
             raise UnknownDependency(f"depends_on: no task {name} in this namespace; submit it first")
+    there = batch.types(command.namespace, command.tasks).put or {}
+    if missing := sorted(_types(command.tasks) - set(there)):
+        raise UnknownTaskType(f"task_type: {missing[0]} is not registered in this namespace; put it first")
 
 
 def _change_task(batch: Batch, command: ChangeTask, command_id: UUID, cause: Cause) -> Verdict:
@@ -174,6 +191,13 @@ def _set_limit(batch: Batch, command: SetLimit, command_id: UUID, cause: Cause) 
     stream = limit_stream(command.whole)
     wanted = limit.Set(command.whole, command.max_running, command.rate, by=cause.actor)
     version = batch.add(stream, command.namespace, limit.decide(batch.limit(stream), wanted), cause)
+    return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
+
+
+def _change_type(batch: Batch, command: ChangeTaskType, command_id: UUID, cause: Cause) -> Verdict:
+    stream = type_stream(command.namespace, command.task_type)
+    events = task_type.decide(batch.task_type(stream), task_type.asked(command, cause.actor))
+    version = batch.add(stream, command.namespace, events, cause)
     return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
 
 

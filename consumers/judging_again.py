@@ -99,7 +99,7 @@ def _retry_workflow(batch: Batch, command: RetryWorkflow, command_id: UUID, caus
     tasks = [(task, batch.given.new_id()) for task in to_rerun(old, _members(batch, old))]
     again = renewed(old, tasks, lambda new: batch.named(namespace, "task", new) is not None)
     whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
-    submitted, firsts = resubmitted(old, again, whole, batch.given.base_image, batch.now)
+    submitted, firsts = resubmitted(old, again, whole, batch.now)
     promised = _promised(batch, namespace, again)
     firsts = {stream: with_deadlines(events, promised, batch.now) for stream, events in firsts.items()}
     claim(batch, namespace, Needed({}, promised), firsts, ())

@@ -58,7 +58,7 @@ def _tasks(
         own = {node.stream for node in before.tasks}
         whole = replace(whole, earlier={name for name, stream in upstream.streams.items() if stream in own})
     tasks = [(spec, promised.get(spec.task_id or "") or batch.given.new_id()) for spec in specs]
-    submitted, firsts = submit_workflow(whole, tasks, upstream.streams, batch.given.base_image)
+    submitted, firsts = submit_workflow(whole, tasks, upstream.streams, batch.types(namespace, specs))
     firsts = {stream: with_deadlines(events, upstream.promised, batch.now) for stream, events in firsts.items()}
     claim(batch, namespace, upstream, firsts, promised.values())
     for spec, (_, stream) in zip(command.tasks, tasks, strict=True):

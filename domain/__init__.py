@@ -1,11 +1,11 @@
 """Decisions only: no input or output, no clock, no logging. Read in this order:
 
-- `messages`, `ids`, `moments`, `placing`, `specs`: what every message is, and what users say about a task
+- `messages`, `ids`, `moments`, `placing`, `specs`, `type_specs`: what every message is, and what users say about a task
 - `firing`, `schedule_spec`: when schedules fire, and what users say about them
 - `commands`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
-- `submitting`, `dependencies`, `forwarding`, `task_type`: a command becomes a task's first events
+- `submitting`, `dependencies`, `forwarding`, `task_type`, `input_schema`: a command becomes a task's first events
 - `forking`, `rerunning`: a new task, or workflow, of an old one
 - `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
   may be decided
@@ -15,7 +15,6 @@
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `notifying`: who is told of an end, and when a try is repeated
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
-  `workflow_view`, `worker_view`, `limit_view`,
-  `schedule_view`
+  `workflow_view`, `worker_view`, `limit_view`, `schedule_view`, `task_type_view`
 - `ports`: what the consumers need of the outside
 """

@@ -10,6 +10,7 @@ from domain.moments import Moment
 from domain.placing import Rate
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import OnFailure, Priority, TaskSpec
+from domain.type_specs import Definition
 
 MOST_AT_ONCE = 1000
 """Tasks of one message."""
@@ -223,6 +224,27 @@ class SetLimit(Message):
         return f"key:{self.namespace}/{name}" if kind == "key" else self.scope
 
 
+class PutTaskType(Definition, Message):
+    """Register a task type, or the next version of one. Tasks keep the version that they were submitted with."""
+
+    TYPE = "task-type.put.v1"
+    namespace: Namespace = "default"
+    task_type: Name
+
+    def definition(self) -> Definition:
+        """The type alone, without its name."""
+        return Definition.model_construct(**{name: getattr(self, name) for name in Definition.model_fields})
+
+
+class RemoveTaskType(Message):
+    """Let no new task have a type. Tasks that have it are not touched."""
+
+    TYPE = "task-type.remove.v1"
+    namespace: Namespace = "default"
+    task_type: Name
+
+
+ChangeTaskType: TypeAlias = PutTaskType | RemoveTaskType
 ScheduleCommand: TypeAlias = (
     PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | TriggerSchedule | BackfillSchedule
 )
@@ -231,7 +253,7 @@ ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
 Again: TypeAlias = RetryTask | ForkTask | RetryWorkflow
 """Commands that make a new task, or workflow, of an old one."""
 TaskCommand: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | CancelWorkflow
-Plain: TypeAlias = TaskCommand | SetLimit | ScheduleCommand
+Plain: TypeAlias = TaskCommand | SetLimit | ScheduleCommand | ChangeTaskType
 Command: TypeAlias = Plain | Again
 COMMANDS: dict[str, type[Message]] = by_type(
     (
@@ -253,5 +275,7 @@ COMMANDS: dict[str, type[Message]] = by_type(
         TriggerSchedule,
         BackfillSchedule,
         SetLimit,
+        PutTaskType,
+        RemoveTaskType,
     )
 )

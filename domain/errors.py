@@ -5,6 +5,7 @@ TallyportError
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
 │   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition, TooManyTasks
+│   ├── UnknownTaskType, BadInput, BadSchema, TaskTypeTaken
 │   └── BadTemplate, TemplateNotADependency, Unfilled
 ├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
@@ -141,6 +142,14 @@ class UnknownTaskType(Rejected):
 
 class BadInput(Rejected):
     code, title = "bad-input", "Input does not fit the task type"
+
+
+class BadSchema(Rejected):
+    code, title = "bad-schema", "Not a schema for inputs"
+
+
+class TaskTypeTaken(Rejected):
+    code, title = "task-type-taken", "Task type built in"
 
 
 class BadTemplate(Rejected):

@@ -17,6 +17,7 @@ from domain.placing import Concurrency, Rate
 from domain.reports import Artifact, LogEnd, RunError
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
+from domain.type_specs import Definition
 
 
 class Upstream(Value):
@@ -33,11 +34,13 @@ class ForkPoint(Upstream):
 
 
 class TaskSubmitted(Message):
-    """A task was accepted. `spec` is what its user sent; `container` what will run (None: as `spec` says, or nothing).
+    """A task was accepted. `spec` is what its user sent, and where he left it out what its type says; `container` what
+    will run (None: as `spec` says, or nothing).
 
     `retry_of`: the ended task that this one does once more. `forked_from`: the one that it was made of, with changes.
     `max_parallel`: of its workflow. `schedule_id`, `nominal`: whose fire it is, and for when. `reads`: the tasks that
-    its templates read. `filled`: what its templates became, where that was known already.
+    its templates read. `filled`: what its templates became, where that was known already. `task_type_version`: of the
+    type that it has, unless that is built in; `input_schema`: what its input must fit once its templates are filled.
     """
 
     TYPE = "task.submitted.v1"
@@ -54,6 +57,8 @@ class TaskSubmitted(Message):
     max_parallel: int | None = None
     reads: tuple[str, ...] | None = None
     filled: Work | None = None
+    task_type_version: int | None = None
+    input_schema: dict[str, Json] | None = None
 
     @property
     def work(self) -> Work:
@@ -538,6 +543,25 @@ class LimitChanged(Message):
     by: str
 
 
+class TaskTypeChanged(Message):
+    """A task type was registered, or registered anew: `number` counts that. Tasks keep theirs."""
+
+    TYPE = "task-type.changed.v1"
+    task_type: str
+    number: Annotated[int, Field(ge=1)]
+    definition: Definition
+    by: str
+
+
+class TaskTypeRemoved(Message):
+    """A task type is no more to be had by new tasks. `number`: of its last version."""
+
+    TYPE = "task-type.removed.v1"
+    task_type: str
+    number: int
+    by: str
+
+
 TaskEvent: TypeAlias = (
     TaskSubmitted
     | TaskBlocked
@@ -565,10 +589,18 @@ TaskEvent: TypeAlias = (
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowExtended | WorkflowCancelled | WorkflowFinished
 WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
 ScheduleEvent: TypeAlias = ScheduleDefined | SchedulePaused | ScheduleResumed | ScheduleDeleted
+TaskTypeEvent: TypeAlias = TaskTypeChanged | TaskTypeRemoved
 FireEvent: TypeAlias = ScheduleFired | FireSkipped
 NotificationEvent: TypeAlias = NotificationSent | NotificationFailed
 Event: TypeAlias = (
-    TaskEvent | WorkflowEvent | WorkerEvent | ScheduleEvent | FireEvent | NotificationEvent | LimitChanged
+    TaskEvent
+    | WorkflowEvent
+    | WorkerEvent
+    | ScheduleEvent
+    | FireEvent
+    | NotificationEvent
+    | LimitChanged
+    | TaskTypeEvent
 )
 
 EVENTS: dict[str, type[Event]] = by_type(
@@ -608,6 +640,8 @@ EVENTS: dict[str, type[Event]] = by_type(
         ScheduleFired,
         FireSkipped,
         LimitChanged,
+        TaskTypeChanged,
+        TaskTypeRemoved,
         NotificationSent,
         NotificationFailed,
     )

@@ -1,8 +1,9 @@
 """The present state of a stream, from its events. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from domain import limit, schedule, task_states, worker, workflow
+from domain import limit, schedule, task_states, task_type, worker, workflow
 from domain.recorded import Recorded
 
 
@@ -46,3 +47,11 @@ def limit_of(events: Sequence[Recorded]) -> limit.Limit | None:
     for recorded in events:
         state = limit.evolve(state, recorded.stream, recorded.event())
     return state
+
+
+def task_type_of(events: Sequence[Recorded]) -> task_type.TaskType | None:
+    """The task type whose whole stream `events` is, None without events. Each event says all: only the last is read."""
+    if not events:
+        return None
+    last = events[-1]
+    return replace(task_type.evolve(None, last.stream, last.event()), version=last.version)

@@ -16,6 +16,7 @@ from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.submitting import Whole, submit_workflow
 from domain.task import Skip
 from domain.task_states import Ended, Task
+from domain.task_type import Types, kept
 from domain.workflow import Workflow
 
 LONGEST = 128
@@ -56,7 +57,7 @@ def to_rerun(old: Workflow, tasks: Mapping[UUID, Task]) -> list[Task]:
 
 
 def resubmitted(
-    old: Workflow, again: Sequence[Renewed], workflow: Whole, base_image: str, now: datetime
+    old: Workflow, again: Sequence[Renewed], workflow: Whole, now: datetime
 ) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
     """The new workflow's first event and those of its tasks, by stream.
 
@@ -70,7 +71,8 @@ def resubmitted(
         for need in one.old.facts.submitted.depends_on
         if need.task_id not in names
     }
-    submitted, firsts = submit_workflow(workflow, specs, upstream, base_image)
+    types = Types("", kept={one.stream: kept(one.old.facts.submitted, one.old.facts.submitted.spec) for one in again})
+    submitted, firsts = submit_workflow(workflow, specs, upstream, types)
     for one in again:
         first, *rest = firsts[one.stream]
         origin = e.Upstream(task_id=one.old.task_id, stream=one.old.id)

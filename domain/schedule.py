@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain import events as e
-from domain.errors import BadSchedule
+from domain.errors import BadSchedule, UnknownTaskType
 from domain.firing import Rule, check_cron, check_zone
 from domain.ids import derived_id
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import DependsOn, TaskSpec
 from domain.submitting import submit_task
-from domain.task_type import container_of
+from domain.task_type import BUILT_IN, Types, typed
 
 MOST_ENV = 254
 MILLISECOND = timedelta(milliseconds=1)
@@ -131,7 +131,11 @@ def _check_task(task: TaskSpec) -> None:
             raise BadSchedule(f"task.{name}: {way_out}")
     if task.container is not None and len(task.container.env) > MOST_ENV:
         raise BadSchedule(f"task.container.env: more than {MOST_ENV} variables; a fire adds two of its own")
-    container_of(task, "image")
+    if task.task_type is not None and task.task_type not in BUILT_IN:
+        raise UnknownTaskType(
+            f"task.task_type: {task.task_type} is not built in, and schedules take no others; give its container"
+        )
+    typed(task, Types("image"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Fire:
         nominal = self.nominal.isoformat().replace("+00:00", "Z")
         told = {"TALLY_SCHEDULE": schedule_id, "TALLY_NOMINAL": nominal}
         spec = self._task(told, waits_for)
-        submitted, *rest = submit_task(spec, task, {str(one): one for one in waits_for}, base_image)
+        submitted, *rest = submit_task(spec, task, {str(one): one for one in waits_for}, Types(base_image))
         assert isinstance(submitted, e.TaskSubmitted), "a task begins with its submission"
         update: dict[str, object] = {"schedule_id": schedule_id, "nominal": self.nominal}
         if submitted.container is not None:

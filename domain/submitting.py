@@ -1,7 +1,7 @@
 """A submission: one task, or the tasks of a workflow, into their first events. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from domain import events as e
@@ -22,7 +22,7 @@ from domain.ids import derived_id
 from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.task_states import Ended, Task
-from domain.task_type import container_of
+from domain.task_type import Typed, Types, check_filled, kept, typed
 
 MOST_READ = 64
 """Tasks that the templates of one task may read."""
@@ -30,17 +30,19 @@ MOST_READ = 64
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The task that a new one does once more, and what its templates became; or the point that it is forked from."""
+    """The task that a new one does once more, what its templates became, and its type as it was then; or the point that
+    it is forked from."""
 
     of: e.Upstream
     filled: Work | None = None
+    typed: Typed | None = None
 
 
 def submit_task(
     spec: TaskSpec,
     stream: UUID,
     upstream: Mapping[str, UUID],
-    base_image: str,
+    types: Types,
     origin: Again | None = None,
 ) -> list[e.TaskEvent]:
     """The first events of a task alone. `upstream`: the streams of the tasks that its dependencies name. `origin`: the
@@ -49,10 +51,11 @@ def submit_task(
     Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput, BadTemplate,
     TemplateNotADependency, Unfilled.
     """
+    one = origin.typed if origin and origin.typed else typed(spec, types)
     name = spec.task_id or str(stream)
     if name in named(spec.depends_on):
         raise SelfDependency(f"depends_on: {name} depends on itself; remove {name} from its own depends_on")
-    submitted, *rest = _first_events(spec, stream, upstream, base_image)
+    submitted, *rest = _first_events(one, stream, upstream)
     if origin is None:
         return [_with_templates(submitted), *rest]
     if isinstance(origin.of, e.ForkPoint):
@@ -78,8 +81,9 @@ def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
     spec = submitted.spec
     apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
     anywhere = spec.requires.model_copy(update={"same_worker_as": None})
-    again = Again(e.Upstream(task_id=task.task_id, stream=task.id), filled or submitted.filled)
-    return spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority}), again
+    new = spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority})
+    one = replace(kept(submitted, new), schema=None)
+    return new, Again(e.Upstream(task_id=task.task_id, stream=task.id), filled or submitted.filled, one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Whole:
 
 
 def submit_workflow(
-    workflow: Whole, tasks: Sequence[tuple[TaskSpec, UUID]], upstream: Mapping[str, UUID], base_image: str
+    workflow: Whole, tasks: Sequence[tuple[TaskSpec, UUID]], upstream: Mapping[str, UUID], types: Types
 ) -> tuple[e.WorkflowSubmitted, dict[UUID, list[e.TaskEvent]]]:
     """The workflow's first event and those of its tasks, by stream.
 
@@ -116,7 +120,7 @@ def submit_workflow(
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}
     events: dict[UUID, list[e.TaskEvent]] = {}
     for spec, stream in tasks:
-        task_submitted, *rest = _first_events(spec, stream, streams, base_image, workflow)
+        task_submitted, *rest = _first_events(types.of(spec, stream), stream, streams, workflow)
         events[stream] = [_with_templates(task_submitted), *rest]
     nodes = tuple(e.Node(task_id=name, stream=streams[name], depends_on=tuple(needs[name])) for name in names)
     submitted = e.WorkflowSubmitted(
@@ -134,21 +138,22 @@ def check(command: SubmitTask | SubmitTasks | SubmitWorkflow, earlier: Collectio
     specs = [command.spec()] if isinstance(command, SubmitTask) else command.tasks
     streams = {name: derived_id(UUID(int=0), name) for spec in specs for name in named(spec.depends_on)}
     tasks = [(spec, derived_id(UUID(int=1), str(number))) for number, spec in enumerate(specs)]
+    types = Types("image", put=None)
     if isinstance(command, SubmitWorkflow):
         whole = Whole(command.workflow_id or "", UUID(int=0), command.on_failure, earlier=earlier)
-        submit_workflow(whole, tasks, streams, "image")
+        submit_workflow(whole, tasks, streams, types)
         return
     for spec, stream in tasks:
-        submit_task(spec, stream, streams, "image")
+        submit_task(spec, stream, streams, types)
 
 
 def _first_events(
-    spec: TaskSpec,
+    one: Typed,
     stream: UUID,
     streams: Mapping[str, UUID],
-    base_image: str,
     workflow: Whole | None = None,
 ) -> tuple[e.TaskSubmitted, e.TaskBlocked | e.TaskQueued]:
+    spec = one.spec
     name = spec.task_id or str(stream)
     needs = named(spec.depends_on)
     if unknown := [need for need in needs if need not in streams]:
@@ -159,11 +164,13 @@ def _first_events(
     submitted = e.TaskSubmitted(
         task_id=name,
         spec=spec,
-        container=container_of(spec, base_image) if spec.container is None else None,
+        container=one.container,
         depends_on=tuple(e.Upstream(task_id=need, stream=streams[need]) for need in needs),
         workflow_id=workflow.workflow_id if workflow else None,
         workflow=workflow.stream if workflow else None,
         max_parallel=workflow.max_parallel if workflow else None,
+        task_type_version=one.number,
+        input_schema=one.schema,
     )
     early = [e.BlockerTime(until=spec.not_before)] if spec.not_before else []
     if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
@@ -178,7 +185,9 @@ def _with_templates(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
         if names is None:
             return submitted
         if not names:
-            return submitted.model_copy(update={"filled": fill(submitted.work, {})})
+            filled = fill(submitted.work, {})
+            check_filled(submitted, filled)
+            return submitted.model_copy(update={"filled": filled, "input_schema": None})
     except Rejected as rejected:
         raise type(rejected)(f"{rejected.detail} (task {submitted.task_id})") from None
     needed = {one.task_id for one in submitted.depends_on}

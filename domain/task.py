@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from domain import events as e
 from domain.commands import CancelTask, ChangeTask, PauseTask, ResumeTask, SetPriority
-from domain.errors import BadState, Unfilled
+from domain.errors import BadInput, BadState, Unfilled
 from domain.filling import fill
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
@@ -27,6 +27,7 @@ from domain.task_states import (
     Task,
     TimingOut,
 )
+from domain.task_type import check_filled
 from domain.templates import Known
 
 OFFER_SPAN = timedelta(seconds=10)
@@ -205,9 +206,11 @@ def _freed(task: Blocked, known: Mapping[str, Known], now: datetime) -> list[e.T
     filled: list[e.TaskEvent] = []
     if submitted.reads and task.facts.filled is None:
         try:
-            filled = [e.TaskFilled(task_id=task.task_id, **dict(fill(submitted.work, known)))]
-        except Unfilled as unfilled:
-            return [e.TaskFailed(task_id=task.task_id, reason=unfilled.code, runs=0, detail=unfilled.detail[:1024])]
+            work = fill(submitted.work, known)
+            check_filled(submitted, work)
+        except (Unfilled, BadInput) as unfit:
+            return [e.TaskFailed(task_id=task.task_id, reason=unfit.code, runs=0, detail=unfit.detail[:1024])]
+        filled = [e.TaskFilled(task_id=task.task_id, **dict(work))]
     until = submitted.spec.not_before
     if until is not None and now < until:
         return [*filled, e.TaskBlocked(task_id=task.task_id, by=(e.BlockerTime(until=until),))]

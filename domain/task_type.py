@@ -1,30 +1,209 @@
-"""Registered task types: a name for a container and what its input fills in. Pure."""
+"""Registered task types: a name for a container, for what its input may be, and for how its runs are retried. Pure."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TypeAlias
+from uuid import UUID
 
-from domain.errors import BadInput, UnknownTaskType
-from domain.specs import Container, TaskSpec
+from domain import events as e
+from domain.commands import ChangeTaskType, PutTaskType
+from domain.errors import BadTemplate, NotFound, TaskTypeTaken, UnknownTaskType
+from domain.filling import Work, fill, names_read
+from domain.ids import derived_id
+from domain.input_schema import check_input, check_schema, defaults
+from domain.messages import Json, compact
+from domain.placing import Requires
+from domain.specs import Container, TaskSpec, Timeouts
+from domain.templates import OPEN
+from domain.type_specs import Definition
+
+_NO_MORE = {"type": "object", "additionalProperties": False}
+_SLEEP = {
+    **_NO_MORE,
+    "properties": {
+        "seconds": {"type": "number", "minimum": 0, "maximum": 86_400},
+        "message": {"type": "string", "default": ""},
+    },
+    "required": ["seconds"],
+}
+_SHELL = {**_NO_MORE, "properties": {"command": {"type": "string", "minLength": 1}}, "required": ["command"]}
+_BUILT_IN: Mapping[str, tuple[tuple[str, ...], dict[str, Json]]] = {
+    "sleep": (
+        ("sh", "-c", 'sleep "$1" && echo "$2"', "sleep", "{{input.seconds}}", "{{input.message}}"),
+        _SLEEP,
+    ),
+    "shell": (("sh", "-c", "{{input.command}}"), _SHELL),
+}
+BUILT_IN = frozenset(_BUILT_IN)
 
 
-def container_of(spec: TaskSpec, base_image: str) -> Container | None:
-    """What will run for `spec`: its own container, its type's, or None for executor noop.
+@dataclass(frozen=True, slots=True)
+class TaskType:
+    """As it was put last, for the `number`th time; removed since if `definition` is None."""
 
-    `base_image` is the image of the built-in types. Raises UnknownTaskType, BadInput.
-    """
-    if spec.task_type is None:
-        return spec.container
-    if spec.task_type != "sleep":
-        raise UnknownTaskType(f"task_type: {spec.task_type} is not registered; built in: sleep")
-    return _sleep(spec.input or {}, base_image)
+    id: UUID
+    version: int
+    number: int
+    definition: Definition | None
 
 
-def _sleep(given: dict[str, Any], base_image: str) -> Container:
-    seconds, message = given.get("seconds"), given.get("message", "")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 86_400:
-        raise BadInput("input.seconds: a number from 0 to 86400 is needed")
-    if not isinstance(message, str):
-        raise BadInput("input.message: a text is needed")
-    if unknown := sorted(set(given) - {"seconds", "message"}):
-        raise BadInput(f"input.{unknown[0]}: task type sleep takes seconds and message")
-    script = 'sleep "$1" && echo "$2"'
-    return Container(image=base_image, command=("sh", "-c", script, "sleep", f"{seconds:g}", message))
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What is to hold from now on."""
+
+    task_type: str
+    definition: Definition
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """No new task is to have this type."""
+
+    task_type: str
+    by: str
+
+
+Decision: TypeAlias = Put | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A task with what its type adds: its container, the number of the type's version; the schema that its input must
+    still fit when its templates are filled."""
+
+    spec: TaskSpec
+    container: Container | None = None
+    number: int | None = None
+    schema: dict[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """What a submission may name. `base_image`: of the built-in types. `put`: those of its namespace that it needs;
+    None: any name may be one. `kept`: by stream, new tasks of old ones, which keep the version of these."""
+
+    base_image: str
+    put: Mapping[str, TaskType] | None = field(default_factory=dict[str, TaskType])
+    kept: Mapping[UUID, Typed] = field(default_factory=dict[UUID, Typed])
+
+    def of(self, spec: TaskSpec, stream: UUID) -> Typed:
+        """The task with what its type adds. Raises as `typed`."""
+        return replace(self.kept[stream], spec=spec) if stream in self.kept else typed(spec, self)
+
+
+def asked(command: ChangeTaskType, by: str) -> Decision:
+    """What a command asks of its task type."""
+    if isinstance(command, PutTaskType):
+        return Put(command.task_type, command.definition(), by)
+    return Remove(command.task_type, by)
+
+
+def kept(submitted: e.TaskSubmitted, spec: TaskSpec) -> Typed:
+    """`spec`, which is of a task that was submitted before, with the type as it was for that one."""
+    return Typed(spec, submitted.container, submitted.task_type_version, submitted.input_schema)
+
+
+def type_stream(namespace: str, name: str) -> UUID:
+    """The stream of a task type: derived, so that every change finds it."""
+    return derived_id(UUID(int=0), f"task-type:{namespace}/{name}")
+
+
+def decide(state: TaskType | None, command: Decision) -> list[e.TaskTypeChanged | e.TaskTypeRemoved]:
+    """The change; none when it is already so. Raises TaskTypeTaken, BadSchema, BadTemplate, NotFound."""
+    name = command.task_type
+    if name in BUILT_IN:
+        raise TaskTypeTaken(f"task_type: {name} is built in and stays as it is; choose another name")
+    if isinstance(command, Remove):
+        if state is None:
+            raise NotFound(f"task_type: no task type {name} in this namespace; `tally type ls` shows those there are")
+        return [e.TaskTypeRemoved(task_type=name, number=state.number, by=command.by)] if state.definition else []
+    if state is not None and state.definition == command.definition:
+        return []
+    _check(command.definition)
+    number = state.number + 1 if state else 1
+    return [e.TaskTypeChanged(task_type=name, number=number, definition=command.definition, by=command.by)]
+
+
+def evolve(state: TaskType | None, id: UUID, event: e.Event) -> TaskType:
+    """The state after `event`, the next of the stream `id`. Each event says all."""
+    version = state.version + 1 if state else 1
+    match event:
+        case e.TaskTypeChanged(number=number, definition=definition):
+            return TaskType(id, version, number, definition)
+        case e.TaskTypeRemoved(number=number):
+            return TaskType(id, version, number, None)
+        case _:
+            raise ValueError(f"stream {id}: {event.TYPE} cannot follow here")
+
+
+def typed(spec: TaskSpec, types: Types) -> Typed:
+    """The task with what its type adds. Raises UnknownTaskType, BadInput, Unfilled, BadTemplate."""
+    name = spec.task_type
+    if name is None:
+        return Typed(spec)
+    if name in BUILT_IN:
+        return _typed(spec, _built_in(name, types.base_image), None)
+    found = types.put.get(name) if types.put is not None else None
+    if found is not None and found.definition is not None:
+        return _typed(spec, found.definition, found.number)
+    if types.put is None:
+        return Typed(spec)
+    raise UnknownTaskType(
+        f"task_type: {name} is not registered in this namespace; built in: {', '.join(sorted(BUILT_IN))}; "
+        "`tally type ls` shows the others, `tally type put` registers one"
+    )
+
+
+def check_filled(submitted: e.TaskSubmitted, filled: Work) -> None:
+    """Raises BadInput when what its templates became does not fit its type."""
+    if submitted.input_schema is not None:
+        check_input(submitted.input_schema, filled.input or {}, submitted.spec.task_type or "")
+
+
+@lru_cache(maxsize=16)
+def _built_in(name: str, base_image: str) -> Definition:
+    command, schema = _BUILT_IN[name]
+    return Definition(image=base_image, command=command, input_schema=schema)
+
+
+def _check(definition: Definition) -> None:
+    if definition.input_schema is not None:
+        check_schema(definition.input_schema)
+    fallback = definition.retry.fallback if definition.retry else None
+    if names := names_read(Work(container=definition.container, fallback=fallback)):
+        raise BadTemplate(
+            f"a template of the type reads task {names[0]}; let it read input.FIELD, which tasks then fill"
+        )
+
+
+def _typed(spec: TaskSpec, definition: Definition, number: int | None) -> Typed:
+    schema, given, container = definition.input_schema, spec.input, definition.container
+    if schema is not None:
+        given = {**defaults(schema), **(spec.input or {})}
+        check_input(schema, given, spec.task_type or "", filled=not _templated(given))
+    spec = _with_defaults(spec, definition, given)
+    if _templated(given):
+        return Typed(spec, container, number, schema)
+    filled = fill(Work(container=container, input=given), {}).container
+    plain = filled is not None and not any(OPEN in text for text in (*(filled.command or ()), *filled.env.values()))
+    return Typed(spec, filled if plain else container, number)
+
+
+def _templated(given: dict[str, Json] | None) -> bool:
+    return given is not None and OPEN in compact(given)
+
+
+def _with_defaults(spec: TaskSpec, definition: Definition, given: dict[str, Json] | None) -> TaskSpec:
+    """What the task leaves at the platform's own default is as its type says."""
+    own: dict[str, object] = {"input": given}
+    for name in ("retry", "concurrency"):
+        if getattr(spec, name) is None:
+            own[name] = getattr(definition, name)
+    for name, plain in (("timeouts", Timeouts()), ("requires", Requires())):
+        mine, its = getattr(spec, name), getattr(definition, name)
+        if its is not None:
+            left = {one for one in type(plain).model_fields if getattr(mine, one) == getattr(plain, one)}
+            own[name] = mine.model_copy(update={one: getattr(its, one) for one in left})
+    return spec.model_copy(update=own)

@@ -126,7 +126,7 @@ class Template:
         pieces, size = list[str](), 0
         for part in self.parts:
             value = part.value(values) if isinstance(part, Expression) else part
-            pieces.append(value if isinstance(value, str) else compact(value))
+            pieces.append(_as_text(value))
             size += len(pieces[-1].encode())
             if size > TEXT_LIMIT:
                 raise TemplateTooLarge(f"more than {TEXT_LIMIT} bytes when it is filled; pass large data by reference")
@@ -198,6 +198,13 @@ def _step(found: re.Match[str], field: str) -> Step:
 def _index(step: Step) -> int | None:
     """The place in a list that a step may mean: no more digits than any list needs."""
     return int(step) if isinstance(step, int) or re.fullmatch("[0-9]{1,9}", step) else None
+
+
+def _as_text(value: Json) -> str:
+    """A whole number is written as one, whatever its JSON was: programs that take 5 may not take 5.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return str(int(value))
+    return value if isinstance(value, str) else compact(value)
 
 
 def _shown(text: str) -> str:

@@ -18,11 +18,12 @@ from domain.schedule_view import (
     project_schedule,
     schedule_key,
 )
+from domain.task_type_view import TASK_TYPE_TYPES, TaskTypeView, project_task_type, task_type_key
 from domain.task_view import TASK_TYPES, TaskView, project_task, task_key
 from domain.worker_view import WORKER_TYPES, WorkerView, project_worker, worker_key
 from domain.workflow_view import WORKFLOW_TYPES, WorkflowView, project_workflow, workflow_key
 
-Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView | LimitView | ScheduleView | FireView
+Row: TypeAlias = TaskView | RunView | WorkflowView | WorkerView | LimitView | ScheduleView | FireView | TaskTypeView
 Rows: TypeAlias = dict[UUID, Row]
 Fact: TypeAlias = tuple[Recorded, Event]
 
@@ -46,6 +47,7 @@ VIEWS: Mapping[str, View] = {
     "schedules": View("schedules", ScheduleView, SCHEDULE_TYPES, schedule_key, project_schedule),
     "fires": View("fires", FireView, FIRE_TYPES, schedule_key, project_fire),
     "limits": View("limits", LimitView, LIMIT_TYPES, limit_key, project_limit),
+    "task_types": View("task_types", TaskTypeView, TASK_TYPE_TYPES, task_type_key, project_task_type),
 }
 _UNVIEWED = frozenset(EVENTS) - frozenset[str]().union(*(view.types for view in VIEWS.values()))
 

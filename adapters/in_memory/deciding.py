@@ -9,13 +9,15 @@ from adapters.in_memory.endings import Ending, run
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.schedules import Schedules
 from domain import events as e
-from domain import limit, task
+from domain import limit, task, task_type
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
     Command,
     ForkTask,
     PauseTask,
+    PutTaskType,
+    RemoveTaskType,
     ResumeTask,
     RetryTask,
     RetryWorkflow,
@@ -29,7 +31,7 @@ from domain.commands import (
 from domain.dependencies import requirements, settle, standing
 from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
-from domain.folding import limit_of, task_of, workflow_of
+from domain.folding import limit_of, task_of, task_type_of, workflow_of
 from domain.forking import Fork, forked
 from domain.forwarding import forwards, with_deadlines
 from domain.limit import limit_stream
@@ -40,6 +42,7 @@ from domain.rerunning import renewed, resubmitted, to_rerun
 from domain.specs import TaskSpec
 from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
 from domain.task_states import Blocked, Delayed, Ended, Held, Queued, Task
+from domain.task_type import TaskType, Types, type_stream
 from domain.templates import Known
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
@@ -109,6 +112,11 @@ class Decisions:
                 return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
             case RetryWorkflow():
                 return accepted.model_copy(update=self._retry_workflow(command, cause))
+            case PutTaskType() | RemoveTaskType():
+                stream = type_stream(command.namespace, command.task_type)
+                events = task_type.decide(self._type(stream), task_type.asked(command, cause.actor))
+                self._append(stream, events, command.namespace, cause)
+                return accepted.model_copy(update={"id": stream})
             case CancelWorkflow(workflow_id=workflow_id):
                 whole = self._workflow(command.namespace, workflow_id)
                 stream = whole.id
@@ -124,10 +132,18 @@ class Decisions:
 
     def _submit(self, spec: TaskSpec, namespace: str, cause: Cause, again: Again | None = None) -> UUID:
         stream, upstream = self._stream(namespace, spec), self._upstream(namespace, [spec])
-        events = submit_task(spec, stream, upstream, "base", again)
+        events = submit_task(spec, stream, upstream, self._types(namespace, [spec]), again)
         self._claim(namespace, spec.task_id or str(stream), stream)
         self._append(stream, self._promise(namespace, events, upstream), namespace, cause)
         return stream
+
+    def _types(self, namespace: str, specs: Sequence[TaskSpec]) -> Types:
+        names = {spec.task_type for spec in specs if spec.task_type is not None}
+        found = {name: self._type(type_stream(namespace, name)) for name in names}
+        return Types("base", {name: one for name, one in found.items() if one is not None})
+
+    def _type(self, stream: UUID) -> TaskType | None:
+        return task_type_of(self.log.load([stream]).get(stream, ()))
 
     def _submit_workflow(self, command: SubmitWorkflow, cause: Cause) -> dict[str, object]:
         stream, namespace = self.new_id(), command.namespace
@@ -138,7 +154,7 @@ class Decisions:
         whole = Whole(name, stream, command.on_failure, command.max_parallel)
         if before is not None:
             whole = self._going_on(before)
-        first, rest = submit_workflow(whole, tasks, upstream, "base")
+        first, rest = submit_workflow(whole, tasks, upstream, self._types(namespace, command.tasks))
         if before is None:
             self._claim(namespace, f"workflow {name}", stream)
         for spec, one in tasks:
@@ -165,7 +181,7 @@ class Decisions:
         states = to_rerun(old, {node.stream: self._task(node.stream) for node in old.tasks})
         again = renewed(old, [(one, self.new_id()) for one in states], lambda new: (namespace, new) in self.names)
         whole = Whole(name, stream, old.submitted.on_failure, old.submitted.max_parallel)
-        first, rest = resubmitted(old, again, whole, "base", self.log.clock.now())
+        first, rest = resubmitted(old, again, whole, self.log.clock.now())
         self._claim(namespace, f"workflow {name}", stream)
         for one in again:
             self._claim(namespace, one.name or str(one.stream), one.stream)

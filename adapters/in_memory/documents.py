@@ -8,11 +8,12 @@ from domain.limit_view import LimitView
 from domain.recorded import Recorded
 from domain.run_view import RunView
 from domain.schedule_view import FireView
+from domain.task_type_view import TaskTypeView
 from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
 
-_TEXTS = ("depends_on", "result", "artifacts", "spec", "error", "nodes", "executors")
+_TEXTS = ("depends_on", "result", "artifacts", "spec", "error", "nodes", "executors", "definition")
 
 
 def plain(row: Row) -> dict[str, Any]:
@@ -46,6 +47,15 @@ def worker(row: WorkerView) -> dict[str, Any]:
 
 def limit(row: LimitView) -> dict[str, Any]:
     """A limit."""
+    return _unnamed(row)
+
+
+def task_type(row: TaskTypeView) -> dict[str, Any]:
+    """A task type."""
+    return _unnamed(row)
+
+
+def _unnamed(row: Row) -> dict[str, Any]:
     return {name: value for name, value in plain(row).items() if name != "id"}
 
 

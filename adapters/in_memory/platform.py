@@ -26,6 +26,7 @@ from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View
 from domain.ports.querying import MAX_TASKS, Allowed, EventFilter, Kind, TaskFilter
 from domain.schedule_spec import ScheduleSpec
+from domain.task_type import type_stream
 from domain.views import VIEWS, by_row, facts, fold
 from domain.work import Reply
 
@@ -131,6 +132,15 @@ class MemoryPlatform:
 
     async def limits(self) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.limits(None)).body))
+
+    async def task_types(self, namespace: str | None) -> Sequence[View]:
+        return cast("list[View]", orjson.loads((await self.queries.task_types(_only(namespace))).body))
+
+    async def task_type(self, name: str, namespace: str) -> View:
+        found = await self.queries.task_type(type_stream(namespace, name), None)
+        if found is None:
+            raise Refused(NotFound(f"no task type {name}").problem())
+        return cast("View", orjson.loads(found.body))
 
     async def projections(self) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.projections()).body))

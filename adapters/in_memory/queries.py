@@ -29,6 +29,7 @@ from domain.ports.querying import (
 from domain.recorded import Recorded
 from domain.run_view import RunView
 from domain.schedule_view import FireView, ScheduleView
+from domain.task_type_view import TaskTypeView
 from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
@@ -159,6 +160,19 @@ class MemoryQueries:
         shown = [row for row in rows if (row.max_running, row.starts) != (None, None)]
         near = [row for row in shown if allowed is None or row.namespace in allowed or row.scope.startswith("pool:")]
         return self._listed([documents.limit(row) for row in sorted(near, key=lambda row: row.scope)])
+
+    async def task_types(self, allowed: Allowed) -> Listed:
+        """The task types that were put in these namespaces, by name."""
+        rows = sorted(self._types(allowed), key=lambda row: (row.name, row.namespace))
+        return self._listed([documents.task_type(row) for row in rows])
+
+    async def task_type(self, id: UUID, allowed: Allowed) -> Found | None:
+        """One task type, by the id of its stream."""
+        return self._found(self._types(allowed), id, lambda row: documents.task_type(cast("TaskTypeView", row)))
+
+    def _types(self, allowed: Allowed) -> list[TaskTypeView]:
+        rows = [cast("TaskTypeView", row) for row in self._seen("task_types", allowed)]
+        return [row for row in rows if row.definition is not None]
 
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`."""

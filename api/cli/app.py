@@ -12,6 +12,7 @@ from api.cli.parameters import Connect
 from api.cli.schedules import ScheduleCommands
 from api.cli.submitting import SubmitCommands
 from api.cli.tasks import TaskCommands
+from api.cli.types import TypeCommands
 from api.cli.workflows import WorkflowCommands
 
 VALUELESS = frozenset({"--wait", "--quiet", "-q", "--no-color", "--help", "-h"})
@@ -60,10 +61,20 @@ def client_app(connect: Connect, version: str) -> App:
     limit.command(limits.set_limit, name="set")
     limit.command(limits.limits, name="ls")
     app.command(limit)
+    app.command(_types(TypeCommands(connect)))
     projection = App(name="projection", help="The views and their followers of the log.")
     projection.command(operations.projections, name="ls")
     app.command(worker)
     app.command(projection)
+    return app
+
+
+def _types(commands: TypeCommands) -> App:
+    app = App(name="type", help="Task types: containers that tasks name, and what their input may be.")
+    app.command(commands.put)
+    app.command(commands.types, name="ls")
+    app.command(commands.show)
+    app.command(commands.remove, name="rm")
     return app
 
 

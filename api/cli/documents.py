@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from api.cli.exits import FAILED, NOT_FOUND, REFUSED, USAGE, Exit, well_formed
 from api.splitting import messages
-from domain.commands import MOST_AT_ONCE, PutSchedule, SubmitTask, SubmitTasks, SubmitWorkflow
+from domain.commands import MOST_AT_ONCE, PutSchedule, PutTaskType, SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.errors import Rejected
 from domain.messages import Json
 from domain.specs import TaskSpec
@@ -54,6 +54,18 @@ def _parts(data: dict[str, Any], tasks: list[object]) -> list[SubmitWorkflow]:
         raise Exit(REFUSED, f"{rejected.code}: {rejected.detail}") from None
 
 
+def task_type_of(file: str, namespace: str) -> PutTaskType:
+    """The task type that a file describes. Raises Exit.
+
+    `namespace`: of this client; a file that names another is refused.
+    """
+    data = _read(file)
+    if data.setdefault("namespace", namespace) != namespace:
+        raise Exit(REFUSED, f"{file}: namespace: {data['namespace']} in the file, {namespace} asked for; leave one out")
+    with well_formed(f"{file} is no {PutTaskType.TYPE}"):
+        return PutTaskType.model_validate_json(json.dumps(data), strict=True)
+
+
 def check(commands: Sequence[Submission]) -> None:
     """Raises Refused for what the platform would refuse, whatever was submitted before. `commands`: of one file."""
     from domain.errors import Refused
@@ -92,7 +104,7 @@ def _read(file: str) -> dict[str, Any]:
     except ValueError as error:
         raise Exit(REFUSED, f"{file}: cannot be read: {error}") from None
     if not isinstance(data, dict):
-        raise Exit(REFUSED, f"{file}: an object is needed, with the fields of {SubmitTask.TYPE}")
+        raise Exit(REFUSED, f"{file}: an object is needed, with the fields of a message")
     return cast("dict[str, Any]", data)
 
 

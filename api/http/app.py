@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
-from api.http import about, commands, log, operations, problems, run_logs, schedules, tasks
+from api.http import about, commands, log, operations, problems, run_logs, schedules, task_types, tasks
 from api.http.access import Rates
 from api.http.context import Api
 from api.http.edge import Edge
@@ -66,7 +66,7 @@ def create_app(api: Api) -> FastAPI:
     )
     app.state.api, app.state.rates = api, Rates(api.bounds)
     app.state.published, app.state.waiting, app.state.started = commands.Published(), Waiting(), False
-    known = (tasks, run_logs, schedules, log, commands, operations, about)
+    known = (tasks, run_logs, schedules, task_types, log, commands, operations, about)
     routers = [module.router for module in known]
     for router in routers if api.desk is None else [*routers, commands.posting]:
         app.include_router(router)

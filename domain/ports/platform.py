@@ -94,6 +94,14 @@ class Reading(Protocol):
         """The limits that were set."""
         ...
 
+    async def task_types(self, namespace: str | None) -> Sequence[View]:
+        """The task types that were put, in a namespace or in all that may be seen."""
+        ...
+
+    async def task_type(self, name: str, namespace: str) -> View:
+        """One task type of a namespace. Raises Refused where there is none."""
+        ...
+
     async def projections(self) -> Sequence[View]:
         """The followers of the log and how far behind they are."""
         ...

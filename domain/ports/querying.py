@@ -163,6 +163,14 @@ class Queries(Protocol):
         """The limits that were set in these namespaces, and those of pools."""
         ...
 
+    async def task_types(self, allowed: Allowed) -> Listed:
+        """The task types that were put in these namespaces, by name."""
+        ...
+
+    async def task_type(self, id: UUID, allowed: Allowed) -> Found | None:
+        """One task type, by the id of its stream."""
+        ...
+
     async def outcome(self, command_id: UUID, allowed: Allowed, principal: str) -> str | None:
         """The reply to a command that `principal` sent, or whose stream lies in `allowed`; None while there is none."""
         ...

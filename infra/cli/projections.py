@@ -19,7 +19,7 @@ def rebuild(name: str, /) -> int:
     Parameters
     ----------
     name
-        tasks, runs, workflows, workers, limits, or all.
+        tasks, runs, workflows, workers, limits, task_types, or all.
     """
     from infra.projections import rebuild_views
 
@@ -36,7 +36,7 @@ def verify(name: str = "all", /) -> int:
     Parameters
     ----------
     name
-        tasks, runs, workflows, workers, limits, or all.
+        tasks, runs, workflows, workers, limits, task_types, or all.
     """
     from infra.projections import verify_views
 

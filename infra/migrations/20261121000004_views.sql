@@ -172,14 +172,26 @@ CREATE TABLE fires (
 );
 CREATE INDEX ON fires (schedule, nominal);
 
-GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers, limits, schedules, fires TO tally_app;
-GRANT SELECT ON tasks, runs, workflows, workers, limits, schedules, fires TO tally_read;
+CREATE TABLE task_types (
+  id uuid PRIMARY KEY,
+  name text NOT NULL,
+  namespace text NOT NULL,
+  number bigint NOT NULL,
+  definition text,
+  by text NOT NULL,
+  updated_at timestamptz NOT NULL,
+  version bigint NOT NULL,
+  position bigint NOT NULL
+);
+
+GRANT SELECT, INSERT, UPDATE ON tasks, runs, workflows, workers, limits, schedules, fires, task_types TO tally_app;
+GRANT SELECT ON tasks, runs, workflows, workers, limits, schedules, fires, task_types TO tally_read;
 
 -- An empty table of the view's shape, in the schema `rebuild`; what an abandoned rebuild left is dropped.
 CREATE FUNCTION begin_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires', 'task_types']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE IF EXISTS rebuild.%I', view);
@@ -194,7 +206,7 @@ END $$;
 CREATE FUNCTION finish_rebuild(view text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires']) THEN
+  IF view <> ALL (ARRAY['tasks', 'runs', 'workflows', 'workers', 'limits', 'schedules', 'fires', 'task_types']) THEN
     RAISE EXCEPTION 'no view is named %', view USING ERRCODE = 'invalid_parameter_value';
   END IF;
   EXECUTE format('DROP TABLE public.%I', view);
@@ -214,6 +226,6 @@ RESET ROLE;
 -- migrate:down
 SET ROLE tally_owner;
 DROP FUNCTION begin_rebuild, finish_rebuild, drop_rebuild;
-DROP TABLE tasks, runs, workflows, workers, limits, schedules, fires;
+DROP TABLE tasks, runs, workflows, workers, limits, schedules, fires, task_types;
 RESET ROLE;
 DROP SCHEMA rebuild CASCADE;

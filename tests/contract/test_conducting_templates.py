@@ -162,3 +162,24 @@ async def test_more_readers_than_a_round_fills_are_filled_in_the_next_ones(
         )
     assert isinstance(await place.world.task("plain"), Leased)
     assert isinstance(await place.world.task("a"), Ended)
+
+
+async def test_input_that_does_not_fit_its_type_when_it_is_filled_fails_the_task(place: Place) -> None:
+    await place.world.register("w1")
+    typed = {"executor": "docker", "task_type": "shell"}
+    await place.world.submit(
+        spec("a"),
+        spec("b", "a", input={"command": "{{tasks.a.result.rows}}"}).model_copy(update=typed),
+        spec("c", "a", input={"command": "{{tasks.a.result.say}}"}).model_copy(update=typed),
+    )
+    await place.settle()
+
+    await place.world.finish("a", result={"rows": 7, "say": "echo {{tasks.a.result}}"})
+    await place.settle()
+
+    detail = 'input.command: 7 is not of type "string"; change it to fit task type shell, which takes command'
+    assert (await place.world.events("b"))[2:] == [e.TaskFailed(task_id="b", reason="bad-input", runs=0, detail=detail)]
+    filled = (await place.world.events("c"))[2]
+    assert isinstance(filled, e.TaskFilled)
+    assert filled.container is not None
+    assert filled.container.command == ("sh", "-c", "echo {{tasks.a.result}}")

@@ -26,7 +26,9 @@ from domain.recorded import NewEvent, new_events
 from domain.schedule import fire_stream
 from domain.specs import Container, TaskSpec
 from domain.submitting import submit_task
+from domain.task_type import Types, type_stream
 from domain.task_view import TaskView
+from domain.type_specs import Definition
 from domain.views import VIEWS, Rows
 from tests.support.ended_tasks import Hands
 from tests.support.histories import (
@@ -94,6 +96,12 @@ LIMITS: list[e.Event] = [
     e.LimitChanged(scope="namespace:default", max_running=5, by="alice"),
     e.LimitChanged(scope="namespace:default", rate=Rate(starts=9, per=timedelta(seconds=90)), by="bob"),
 ]
+TYPE = type_stream("default", "bake")
+TYPED: list[e.Event] = [
+    e.TaskTypeChanged(task_type="bake", number=1, definition=Definition(image="busybox"), by="alice"),
+    e.TaskTypeRemoved(task_type="bake", number=1, by="bob"),
+    e.TaskTypeChanged(task_type="bake", number=2, definition=Definition(image="busybox:2"), by="bob"),
+]
 MIXED: list[NewEvent] = [
     *whole(TASK),
     *new_events(WORKFLOW, 0, "default", [GRAPH], CAUSE),
@@ -101,6 +109,7 @@ MIXED: list[NewEvent] = [
     *new_events(WORKER, 0, "_", [registered()], CAUSE),
     *scheduled(),
     *new_events(LIMIT, 0, "default", LIMITS, CAUSE),
+    *new_events(TYPE, 0, "default", TYPED, CAUSE),
 ]
 EXPECTED_IDS = {
     "tasks": [TASK, TASK_2, TASK_3],
@@ -110,6 +119,7 @@ EXPECTED_IDS = {
     "schedules": [S1],
     "fires": [fire_stream(S1, NOMINAL), fire_stream(S1, NOMINAL + HOUR)],
     "limits": [LIMIT],
+    "task_types": [TYPE],
 }
 
 
@@ -220,7 +230,7 @@ async def test_large_tasks_are_projected_and_rebuilt_a_few_megabytes_at_a_time_a
     large = TaskSpec(container=Container(image="busybox", command=("x" * 60_000,) * 4))
     tasks = [derived_id(TASK, f"{n}") for n in range(150)]
     for task in tasks:
-        await place.append(new_events(task, 0, "default", submit_task(large, task, {}, "image"), CAUSE))
+        await place.append(new_events(task, 0, "default", submit_task(large, task, {}, Types("image")), CAUSE))
     projected = await place.seat.page(1000)
     await place.project()
 

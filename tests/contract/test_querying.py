@@ -23,11 +23,14 @@ from consumers.projector import Project
 from domain import events as e
 from domain.errors import AmbiguousId, BadQuery
 from domain.limit import limit_stream
+from domain.messages import Json
 from domain.placing import Rate
 from domain.ports.handling import CommandKey, Outcome
 from domain.ports.querying import SORTS, Allowed, EventFilter, Listed, Queries, Read, TaskFilter
 from domain.recorded import NewEvent, new_events
 from domain.specs import DependsOn, TaskSpec
+from domain.task_type import type_stream
+from domain.type_specs import Definition
 from domain.work import Reply
 from tests.support import database
 from tests.support.ended_tasks import Hands
@@ -74,11 +77,21 @@ GRAPH = e.WorkflowSubmitted(
     workflow_id="F1",
     tasks=(e.Node(task_id="T1", stream=TASK), e.Node(task_id="T2", stream=TASK_2, depends_on=("T1",))),
 )
+SCHEMA: dict[str, Json] = {"properties": {"b": {"const": None}, "a": {"default": "\0"}}}
 NINE = Rate(starts=9, per=timedelta(seconds=90))
 
 
 def limit(scope: str, most: int | None = None, rate: Rate | None = None, by: str = "alice") -> e.LimitChanged:
     return e.LimitChanged(scope=scope, max_running=most, rate=rate, by=by)
+
+
+def types(namespace: str, name: str, *versions: Definition | None) -> list[NewEvent]:
+    """A type that was put, or removed, so often."""
+    events: list[e.Event] = []
+    for number, one in enumerate(versions, start=1):
+        put = one and e.TaskTypeChanged(task_type=name, number=number, definition=one, by="alice")
+        events.append(put or e.TaskTypeRemoved(task_type=name, number=number - 1, by="bob"))
+    return new_events(type_stream(namespace, name), 0, namespace, events, CAUSE)
 
 
 def limits(namespace: str, *events: e.LimitChanged) -> list[NewEvent]:
@@ -96,6 +109,9 @@ HISTORY: list[NewEvent] = [
     *limits("default", limit("pool:gpu", 2)),
     *limits("other", limit("key:other/k", 3)),
     *limits("analytics", limit("key:analytics/gone", 1), limit("key:analytics/gone")),
+    *types("analytics", "bake", Definition(image="busybox:1"), Definition(image="busybox:2", input_schema=SCHEMA)),
+    *types("analytics", "gone", Definition(image="busybox"), None),
+    *types("other", "bake", Definition(image="other")),
 ]
 NAMES = [
     ("analytics", "task", "T1", TASK),
@@ -341,16 +357,16 @@ async def test_an_event_is_shown_with_its_data_and_its_cause(queries: Queries) -
 @pytest.mark.parametrize(
     ("asked", "positions", "up_to"),
     [
-        ({}, [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 16, 17, 20, 21], 21),
-        ({"allowed": None}, list(range(1, 22)), 21),
-        ({"after": 8}, [9, 13, 14, 16, 17, 20, 21], 21),
+        ({}, [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 16, 17, 20, 21, 22, 23, 24, 25], 26),
+        ({"allowed": None}, list(range(1, 27)), 26),
+        ({"after": 8}, [9, 13, 14, 16, 17, 20, 21, 22, 23, 24, 25], 26),
         ({"after": 8, "limit": 2}, [9, 13], 13),
-        ({"after": 21}, [], 21),
-        ({"types": ["task.queued.v1"], "allowed": BOTH}, [2, 11, 14], 21),
-        ({"correlation": "other-chain", "allowed": BOTH}, [10, 11, 12], 21),
+        ({"after": 26}, [], 26),
+        ({"types": ["task.queued.v1"], "allowed": BOTH}, [2, 11, 14], 26),
+        ({"correlation": "other-chain", "allowed": BOTH}, [10, 11, 12], 26),
         ({"actor": "carol", "allowed": BOTH, "limit": 1}, [10], 10),
-        ({"since": NOW - timedelta(days=9000), "after": 13}, [14, 16, 17, 20, 21], 21),
-        ({"until": NOW - timedelta(days=9000)}, [], 21),
+        ({"since": NOW - timedelta(days=9000), "after": 13}, [14, 16, 17, 20, 21, 22, 23, 24, 25], 26),
+        ({"until": NOW - timedelta(days=9000)}, [], 26),
     ],
 )
 async def test_the_feed_is_the_log_after_a_position(
@@ -404,6 +420,21 @@ async def test_limits_are_shown_where_they_hold_and_while_they_do(queries: Queri
         "namespace:analytics",
         "pool:gpu",
     ]
+
+
+async def test_task_types_are_shown_where_they_are_until_they_are_removed(queries: Queries) -> None:
+    shown = json.loads((await queries.task_types(OURS)).body)
+
+    assert [(row["name"], row["number"], row["by"]) for row in shown] == [("bake", 2, "alice")]
+    assert shown[0]["definition"] == {"image": "busybox:2", "env": {}, "network": "none", "input_schema": SCHEMA}
+    assert [*shown[0]["definition"]["input_schema"]["properties"]] == ["b", "a"]
+    everywhere = json.loads((await queries.task_types(None)).body)
+    assert [(row["name"], row["namespace"]) for row in everywhere] == [("bake", "analytics"), ("bake", "other")]
+    one = await queries.task_type(type_stream("analytics", "bake"), OURS)
+    assert one is not None
+    assert (json.loads(one.body), one.version) == (shown[0], 2)
+    for namespace, name in (("other", "bake"), ("analytics", "gone"), ("analytics", "boil")):
+        assert await queries.task_type(type_stream(namespace, name), OURS) is None
 
 
 async def test_an_outcome_is_shown_to_its_sender_and_to_who_may_see_its_stream(queries: Queries) -> None:

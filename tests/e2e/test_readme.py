@@ -27,6 +27,7 @@ TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 SCHEDULES = "docs/how-to/schedules.md"
 LIMITS = "docs/how-to/limits.md"
+TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 
@@ -112,6 +113,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         tries = typed(tmp_path, environment, *shell, script(RETRIES))
         times = typed(tmp_path, environment, *shell, script(TIMES))
         limited = typed(tmp_path, environment, *shell, script(LIMITS))
+        of_types = typed(tmp_path, environment, *shell, script(TYPES))
         paused = typed(tmp_path, environment, *shell, script(PAUSING))
         left = typed(tmp_path, environment, *shell, script(RESULTS))
         again = typed(tmp_path, environment, *shell, script(RUN_AGAIN))
@@ -142,6 +144,8 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "reports  default  succeeded  3 succeeded\n" in limited
     assert "key:default/database" in limited
     assert "1000/PT60S" in limited
+    assert "hello ada\nhello ada\nhello ada\n" in of_types
+    assert '"task_type": "greet"' in of_types
     assert "Paused for wait for the audit\n" in paused
     assert [name in paused for name in ("paused", "resumed", "succeeded")] == [True] * 3
     assert "Monday has 3 rows\n" in left

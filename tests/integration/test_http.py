@@ -14,6 +14,8 @@ from domain.ids import derived_id
 from domain.recorded import new_events
 from domain.reports import Artifact
 from domain.specs import TaskSpec
+from domain.task_type import type_stream
+from domain.type_specs import Definition
 from infra.dev.otlp_receiver import otlp_receiver, tree
 from infra.setting_groups import Otel
 from infra.telemetry import tracing
@@ -119,6 +121,20 @@ async def test_a_result_comes_with_the_end_and_not_before(api: Running) -> None:
         "result": {"rows": 3},
         "artifacts": [{"name": "m", "uri": "s3://b/m", "sha256": "ab" * 32, "bytes": 7}],
     }
+
+
+async def test_task_types_are_listed_and_shown_by_name_and_namespace(api: Running) -> None:
+    put = e.TaskTypeChanged(task_type="bake", number=1, definition=Definition(image="busybox"), by="alice")
+    for namespace in ("default", "analytics"):
+        there = await api.append(*new_events(type_stream(namespace, "bake"), 0, namespace, [put], CAUSE))
+
+    listed = await api.get(f"/v1/task-types?after_position={there}")
+    shown = [(row["name"], row["namespace"], row["number"]) for row in json.loads(listed.text)]
+    assert shown == [("bake", "analytics", 1), ("bake", "default", 1)]
+    one = await api.get("/v1/task-types/bake?namespace=analytics")
+    assert (one.status_code, one.headers["etag"], in_one(one.text)["namespace"]) == (200, '"v1"', "analytics")
+    assert in_one((await api.get("/v1/task-types/bake")).text)["namespace"] == "default"
+    assert (await api.get("/v1/task-types/boil")).status_code == 404
 
 
 async def test_a_cursor_leads_through_all_tasks_once(api: Running) -> None:

@@ -35,6 +35,7 @@ from domain.reports import RegisterWorker, RunFinish, RunStart
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec
 from domain.submitting import Whole, submit_task, submit_workflow
 from domain.task_states import Held, Task
+from domain.task_type import Types
 from tests.support.ended_tasks import NOW, Hands
 
 EPOCH = UUID("0193f2a1-5c7e-7000-8000-000000000000")
@@ -149,7 +150,7 @@ class World(ABC):
             there = await self.load(list(upstream.values()))
             to_come = [name for name, span in forwards([one]).items() if span and upstream[name] not in there]
             own = stream(one.task_id or "")
-            events = with_deadlines(submit_task(one, own, upstream, "image"), to_come, now)
+            events = with_deadlines(submit_task(one, own, upstream, Types("image")), to_come, now)
             await self.append(new_events(own, 0, "default", events, CAUSE))
 
     async def submit_workflow(
@@ -164,7 +165,7 @@ class World(ABC):
         tasks = [(one, stream(one.task_id or "")) for one in specs]
         outer = {name: stream(name) for name in upstream}
         whole = Whole("W", WORKFLOW, on_failure, max_parallel)
-        submitted, first = submit_workflow(whole, tasks, outer, "image")
+        submitted, first = submit_workflow(whole, tasks, outer, Types("image"))
         changes: Sequence[e.WorkflowEvent] = [submitted.model_copy(update={"open": more or None})]
         if rows := (await self.load([WORKFLOW])).get(WORKFLOW, []):
             changes = workflow.decide(workflow_of(rows), workflow.Extend(submitted.tasks, more))

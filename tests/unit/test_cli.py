@@ -347,6 +347,32 @@ def test_limits_are_set_listed_and_lifted(tally: Terminal) -> None:
     assert tally("limit", "set", "everything") == 5
 
 
+def test_task_types_are_put_listed_shown_and_removed(tally: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "bake.yaml"
+    file.write_text("task_type: bake\nimage: busybox\ncommand: [bake, '{{input.recipe}}']\nmemory: 64Mi\n")
+    assert tally("type", "put", str(file)) == 0
+    assert "bake is registered" in tally.err
+    assert tally("type", "ls") == 0
+    assert re.search(r"bake +1 +busybox +", tally.out)
+    assert tally("type", "show", "bake", "-o", "json") == 0
+    shown = tally.out
+    assert json.loads(shown)["command"] == ["bake", "{{input.recipe}}"]
+    (tmp_path / "again.json").write_text(shown)
+    assert tally("type", "put", str(tmp_path / "again.json")) == 0
+    assert tally("type", "ls", "-o", "json") == 0
+    assert [row["number"] for row in json.loads(tally.out)] == [1]
+    assert tally("type", "rm", "bake") == 0
+    assert tally("type", "show", "bake") == 3
+    assert tally("type", "rm", "boil") == 3
+    assert "`tally type ls` shows those there are" in tally.err
+    file.write_text("task_type: sleep\nimage: busybox\n")
+    assert tally("type", "put", str(file)) == 5
+    assert "sleep is built in" in tally.err
+    file.write_text("task_type: bake\nimage: busybox\ncolour: red\n")
+    assert tally("type", "put", str(file)) == 5
+    assert "colour" in tally.err
+
+
 def test_a_task_that_has_not_ended_is_not_run_once_more(tally: Terminal) -> None:
     tally.endings["T1"] = None
     tally("run", "--task-id", "T1", "busybox")

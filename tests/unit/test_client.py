@@ -9,7 +9,7 @@ import pytest
 from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
-from api.client import Client, Outcome, Retry, ScheduleSpec, Task
+from api.client import Client, Definition, Outcome, Retry, ScheduleSpec, Task
 from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused, Unavailable
@@ -191,6 +191,17 @@ async def test_a_task_that_has_not_ended_can_be_given_another_priority() -> None
     await task.cancel()
     with pytest.raises(Refused, match="been cancelled"):
         await task.set_priority(1)
+
+
+async def test_a_task_type_is_put_used_and_removed() -> None:
+    tally, _ = client()
+    await tally.put_task_type("bake", Definition(image="busybox", command=("bake", "{{input.recipe}}")))
+    task = await tally.submit(Task("rye", task_type="bake", input={"recipe": "rye"}), reply=True)
+    assert (await task.wait()).status == "succeeded"
+    assert (await task.view())["task_type"] == "bake"
+    await tally.remove_task_type("bake")
+    with pytest.raises(Refused, match="bake is not registered"):
+        await tally.submit(Task("rye", task_type="bake", input={"recipe": "rye"}), reply=True)
 
 
 async def test_a_task_without_an_id_gets_one_that_it_can_be_found_by() -> None:

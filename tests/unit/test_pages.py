@@ -25,6 +25,7 @@ TIMES = "docs/how-to/times.md"
 PAUSING = "docs/how-to/pausing.md"
 SCHEDULES = "docs/how-to/schedules.md"
 LIMITS = "docs/how-to/limits.md"
+TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 RUN = {
@@ -40,6 +41,7 @@ RUN = {
     (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
+    (TYPES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (4, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),

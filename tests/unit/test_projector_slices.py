@@ -11,6 +11,7 @@ from domain.ids import derived_id
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.specs import Container, TaskSpec
 from domain.submitting import submit_task
+from domain.task_type import Types
 from domain.views import VIEWS, Rows
 from tests.support.ended_tasks import CAUSE, TASK, Hands
 from tests.support.histories import folded, whole
@@ -46,7 +47,7 @@ def logged(*streams: list[NewEvent]) -> list[Recorded]:
 
 def submitted(count: int, spec: TaskSpec) -> list[list[NewEvent]]:
     tasks = [derived_id(TASK, f"{n}") for n in range(count)]
-    return [new_events(task, 0, "default", submit_task(spec, task, {}, "image"), CAUSE) for task in tasks]
+    return [new_events(task, 0, "default", submit_task(spec, task, {}, Types("image")), CAUSE) for task in tasks]
 
 
 async def test_many_tasks_are_folded_in_parts_each_with_all_that_happened_to_it() -> None:
@@ -70,7 +71,7 @@ async def test_large_tasks_are_folded_a_few_megabytes_at_once() -> None:
 
 
 def test_what_one_stream_says_stays_together_even_if_it_is_too_much() -> None:
-    large = new_events(TASK, 0, "default", submit_task(FAT, TASK, {}, "image") * 50, CAUSE)
+    large = new_events(TASK, 0, "default", submit_task(FAT, TASK, {}, Types("image")) * 50, CAUSE)
     events = logged(*submitted(2, THIN), large)
 
     parts = list(slices(events))

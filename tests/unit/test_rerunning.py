@@ -18,6 +18,7 @@ from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.submitting import Whole, submit_workflow
 from domain.task import Skip
 from domain.task_states import Ended, Facts, Task
+from domain.task_type import Types
 from domain.workflow import Workflow
 from tests.support.ended_tasks import NOW
 
@@ -53,7 +54,7 @@ def finished(
     """A workflow whose tasks have ended. `run`: name -> how its run ends."""
     streams = {derived_id(F1, spec.task_id or ""): spec.task_id or "" for spec in specs}
     tasks = list(zip(specs, streams, strict=True))
-    submitted, firsts = submit_workflow(Whole("F1", F1, on_failure), tasks, {"outside": OUTSIDE}, "base")
+    submitted, firsts = submit_workflow(Whole("F1", F1, on_failure), tasks, {"outside": OUTSIDE}, Types("base"))
     over = fates(firsts, {OUTSIDE: "succeeded"}, lambda stream: run[streams[stream]])
     states = {stream: Ended(Facts(stream, 3, of(firsts[stream][0])), over[stream]) for stream in streams}
     return Workflow(F1, 3, submitted, "finished"), dict(states), firsts
@@ -62,7 +63,7 @@ def finished(
 def again(old: Workflow, tasks: Mapping[UUID, Task]) -> tuple[e.WorkflowSubmitted, Firsts]:
     chosen = [(task, derived_id(F2, task.task_id)) for task in to_rerun(old, tasks)]
     whole = Whole("F2", F2, old.submitted.on_failure)
-    return resubmitted(old, renewed(old, chosen, lambda name: False), whole, "base", NOW)
+    return resubmitted(old, renewed(old, chosen, lambda name: False), whole, NOW)
 
 
 def spec(name: str, *needs: Any, **more: Any) -> TaskSpec:
@@ -201,7 +202,7 @@ def test_new_names_are_numbered_alike_and_free(names: list[str], taken: list[str
 def test_a_task_that_had_no_name_has_none_again() -> None:
     bare = TaskSpec.model_validate({"executor": "noop"})
     stream = derived_id(F1, "bare")
-    submitted, firsts = submit_workflow(Whole("F1", F1), [(bare, stream)], {}, "base")
+    submitted, firsts = submit_workflow(Whole("F1", F1), [(bare, stream)], {}, Types("base"))
     old = Workflow(F1, 3, submitted, "finished")
     tasks: dict[UUID, Task] = {stream: Ended(Facts(stream, 3, of(firsts[stream][0])), "failed")}
 

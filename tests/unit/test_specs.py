@@ -10,7 +10,7 @@ from domain.messages import Message, by_type, is_uuid
 from domain.reports import RunError, RunFinish
 from domain.retrying import reason_of
 from domain.specs import Container, TaskSpec, memory_bytes
-from domain.task_type import container_of
+from domain.task_type import Typed, Types, typed
 from tests.support.commands import COMMAND
 from tests.support.task_states import DONE
 
@@ -59,17 +59,17 @@ def test_a_task_runs_exactly_one_thing(spec: dict[str, Any], says: str) -> None:
 )
 def test_input_that_does_not_fit_its_type_is_refused_by_field(given: dict[str, Any], field: str) -> None:
     with pytest.raises(BadInput, match=field):
-        container_of(TaskSpec(task_type="sleep", input=given), "base")
+        typed(TaskSpec(task_type="sleep", input=given), Types("base"))
 
 
 def test_a_type_that_is_not_registered_is_refused_with_those_that_are() -> None:
-    with pytest.raises(UnknownTaskType, match="built in: sleep"):
-        container_of(TaskSpec(task_type="bake"), "base")
+    with pytest.raises(UnknownTaskType, match="built in: shell, sleep"):
+        typed(TaskSpec(task_type="bake"), Types("base"))
 
 
 def test_a_task_of_its_own_container_runs_that() -> None:
-    assert container_of(TaskSpec(container=Container(image="busybox")), "base") == Container(image="busybox")
-    assert container_of(TaskSpec(executor="noop"), "base") is None
+    for spec in (TaskSpec(container=Container(image="busybox")), TaskSpec(executor="noop")):
+        assert typed(spec, Types("base")) == Typed(spec)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 
 from domain import events as e
-from domain.filling import Work
+from domain.filling import Work, fill
 from domain.messages import Cause
 from domain.recorded import new_events
 from domain.specs import Container
+from domain.templates import Known
 from tests.support.commands import COMMAND_2, COMMAND_3, Desk, command, submit
 
 READER: dict[str, Any] = {
@@ -63,8 +64,9 @@ async def test_a_registered_type_takes_templates_where_it_takes_text() -> None:
     data = {"executor": "docker", "task_type": "sleep", "input": given, "depends_on": READER["depends_on"]}
     first = await submitted(desk, data)
     assert first.reads == ("T0",)
-    assert first.work.container is not None
-    assert "{{tasks.T0.result}}" in (first.work.container.command or ())
+    filled = fill(first.work, {"T0": Known("succeeded", result="{{tasks.T9.result}}")}).container
+    assert filled is not None
+    assert (filled.command or ())[-2:] == ("1", "{{tasks.T9.result}}")
 
 
 DOCKER: dict[str, Any] = {"executor": "docker", "input": {"day": "Monday"}}

@@ -11,6 +11,7 @@ from domain.specs import Retry, TaskSpec
 from domain.submitting import submit_task
 from domain.task import CloseLease, Expire, Free, Wake, decide
 from domain.task_states import Blocked, Delayed, Queued, Task
+from domain.task_type import Types
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.task_states import FAILED, GRANT, START, after, fold
 
@@ -20,7 +21,7 @@ T0 = {"task_id": "T0"}
 
 def submitted(**given: Any) -> Task:
     spec = TaskSpec.model_validate({"task_id": "T1", "executor": "noop", **given})
-    return fold(*submit_task(spec, TASK, {"T0": TASK}, "base"))
+    return fold(*submit_task(spec, TASK, {"T0": TASK}, Types("base")))
 
 
 def test_a_task_that_is_too_early_is_blocked_until_its_time() -> None:
