@@ -122,8 +122,8 @@ class ConductorPgTurn(PgTurn):
         )
         found = await standing.fetchall()
         *seconds, next_due = found[0][:7]
-        clock, hosts = LeaseClock(*seconds), _hosts(found)
-        load, queued, next_start = _load(await lanes.fetchall(), await quotas.fetchall())
+        clock, hosts = LeaseClock(*seconds), read_hosts(found)
+        load, queued, next_start = read_load(await lanes.fetchall(), await quotas.fetchall())
         most = allowances(queued, hosts, load, clock.seconds)
         return Survey(
             _agenda(await agenda.fetchall()),
@@ -234,7 +234,8 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     return Agenda(cancels, settled, complete, failing, due, planned)
 
 
-def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
+def read_hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
+    """The workers in what STANDING answers."""
     return [
         Host(worker_id, generation, pool, frozenset(executors), *rest)
         for worker_id, generation, pool, executors, *rest in (row[7:] for row in rows)
@@ -242,7 +243,7 @@ def _hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
     ]
 
 
-def _load(
+def read_load(
     lanes: Sequence[tuple[Any, ...]], quotas: Sequence[tuple[Any, ...]]
 ) -> tuple[Load, list[Lane], datetime | None]:
     """What counts for limits, the lanes that have tasks in the queue, and when the next rate that is used up lets one

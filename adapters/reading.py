@@ -3,9 +3,9 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -15,6 +15,7 @@ from domain.errors import BadQuery, Unavailable
 
 STATEMENT_SECONDS = 2
 SILENT_SECONDS = 4
+T = TypeVar("T")
 _OPTIONS = f"-c statement_timeout={STATEMENT_SECONDS}s -c default_transaction_read_only=on -c timezone=UTC"
 
 
@@ -51,11 +52,28 @@ class Reader:
 
     async def rows(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
         """All rows; connections that were lost meanwhile are passed over."""
+
+        async def asked(connection: Connection) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(text.encode(), parameters)).fetchall()
+
+        return await self._answered(asked)
+
+    async def at_once(self, read: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `read` reads, all its statements as of the same moment; it may be called again."""
+
+        async def asked(connection: Connection) -> T:
+            async with connection.transaction():
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                return await read(connection)
+
+        return await self._answered(asked)
+
+    async def _answered(self, asked: Callable[[Connection], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time
         last = clock() + STATEMENT_SECONDS
         while True:
             try:
-                return await self._rows(text, parameters)
+                return await self._once(asked)
             except psycopg.errors.DataError:
                 raise BadQuery("cursor or filter: a value in it is not of the kind that is compared") from None
             except psycopg.errors.QueryCanceled:
@@ -66,12 +84,11 @@ class Reader:
             except psycopg.OperationalError as error:
                 raise Unavailable("the database does not answer") from error
 
-    async def _rows(self, text: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    async def _once(self, asked: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._pool.connection() as connection:
             cut = asyncio.get_running_loop().call_later(SILENT_SECONDS, _cut, connection.fileno())
             try:
-                cursor = await connection.execute(text.encode(), parameters)
-                return await cursor.fetchall()
+                return await asked(connection)
             except psycopg.OperationalError as error:
                 if connection.broken:
                     raise _Lost from error

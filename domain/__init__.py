@@ -14,6 +14,7 @@
   how long, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `notifying`: who is told of an end, and when a try is repeated
+- `reasons`, `why_waiting`, `why_queued`, `why_ended`, `explaining`: why a task stands as it does
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
   `workflow_view`, `worker_view`, `limit_view`, `schedule_view`, `task_type_view`
 - `ports`: what the consumers need of the outside

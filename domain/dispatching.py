@@ -142,6 +142,19 @@ def allowances(lanes: Iterable[Lane], hosts: Sequence[Host], load: Load, clock: 
     return {lane: count for lane, count in most.items() if count > 0}
 
 
+def obstacles(lane: Lane, hosts: Sequence[Host], load: Load, clock: float) -> list[Why]:
+    """All that keeps every task of the lane waiting; nothing: there is room for one."""
+    return list(_Field(hosts, load, clock).obstacles(lane))
+
+
+def most_running(lane: Lane, quotas: Mapping[str, Quota], scope: str) -> int | None:
+    """How many tasks of a scope that counts the lane may run at once; None: any number."""
+    quota = quotas.get(scope)
+    if quota is not None and quota.max_running is not None:
+        return quota.max_running
+    return next((share.limit for share in lane.shares if share.scope == scope), None)
+
+
 def last_grants(given: Dispatch, now: datetime) -> dict[str, datetime]:
     """When each worker that was given a task here was given its last one."""
     return {grant.worker_id: _nth(now, n) for n, (_, grant) in enumerate(given.grants)}
@@ -206,11 +219,15 @@ class _Field:
             self._started[scope] += 1
         return host
 
+    def obstacles(self, lane: Lane) -> Iterable[Why]:
+        """All for which `take` would find no slot, the one that it names first."""
+        yield from (why for left, why in self._left(lane) if left <= 0)
+        if self._choose(lane.needs) is None:
+            yield _why_not(self._hosts, lane.needs, self._clock)
+
     def _left(self, lane: Lane) -> Iterable[tuple[int, Why]]:
-        own = {share.scope: share.limit for share in lane.shares}
         for scope in lane.scopes:
-            quota = self._quotas.get(scope)
-            most = own.get(scope) if quota is None or quota.max_running is None else quota.max_running
+            quota, most = self._quotas.get(scope), most_running(lane, self._quotas, scope)
             if most is not None:
                 yield most - self._held[scope], Why("limit", scope)
             if quota is not None and quota.rate is not None:

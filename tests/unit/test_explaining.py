@@ -1,0 +1,223 @@
+"""Why a task stands as it does: each reason there is, and what is said beside it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain import events as e
+from domain.dispatching import Load
+from domain.explaining import Known, explain
+from domain.limit import Quota
+from domain.reasons import CODES, ENDED, WAITS, Hold, Holder
+from domain.specs import DependsOn
+from domain.task import Cancel, CloseLease, Pause
+from domain.why_queued import SLOTS
+from infra.explain_page import PAGE, page
+from tests.support.ended_tasks import NOW, TASK
+from tests.support.explained import (
+    BUSY,
+    CASES,
+    KEYED,
+    LANE,
+    LATER,
+    OTHER,
+    OWN,
+    ROOT,
+    SKIPPED,
+    T0,
+    T2,
+    VOTE,
+    W1,
+    known,
+    needy,
+    place,
+    queued,
+    running,
+    stream,
+    submitted,
+    whole,
+)
+from tests.support.task_states import GRANT, QUEUED
+
+
+def codes(of: Known) -> list[str]:
+    return [one.code for one in explain(of).causes]
+
+
+def facts(of: Known, code: str) -> dict[str, Any]:
+    [found] = [one for one in explain(of).causes if one.code == code]
+    return dict(found.facts)
+
+
+def test_each_code_has_a_case_and_there_are_more_than_25() -> None:
+    assert set(CASES) == set(CODES)
+    assert len(CODES) >= 25
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_each_reason_says_what_there_is_to_say(code: str) -> None:
+    of, detail = CASES[code]
+
+    explained = explain(of)
+
+    assert next(one.detail for one in explained.causes if one.code == code).startswith(detail)
+    assert (len(explained.causes) == 1) or code not in ENDED
+    assert explained.since <= NOW
+
+
+def test_an_explanation_is_json_with_the_facts_beside_each_code() -> None:
+    of, _ = CASES["dependency"]
+
+    assert explain(of).said() == {
+        "task_id": "T1",
+        "id": str(TASK),
+        "status": "blocked",
+        "since": "2026-11-21T03:12:38Z",
+        "causes": [
+            {
+                "code": "dependency",
+                "detail": "T0 (queued) must succeed",
+                "task_id": "T0",
+                "needs": "succeeded",
+                "status": "queued",
+            }
+        ],
+        "position": 2,
+    }
+
+
+def test_a_blocked_task_names_all_that_it_waits_for_and_the_pause_first() -> None:
+    waits = known(
+        *needy(T0, T2, VOTE, not_before=LATER),
+        commands=(Pause("bob"),),
+        ends={"T2": "failed", "A": "failed"},
+        streams={stream("T0"): OTHER},
+    )
+
+    assert codes(waits) == ["pause", "dependency", "dependencies", "time"]
+    assert facts(waits, "pause") == {"by": "bob"}
+    assert facts(waits, "dependencies") == {"at_least": 2, "met": 0, "open": 2, "of": ["B", "C"]}
+
+
+def test_how_a_task_must_end_is_said() -> None:
+    [cause] = explain(known(*needy(DependsOn(task_id="T2", when="always")))).causes
+
+    assert (cause.detail, dict(cause.facts)) == ("T2 must end", {"task_id": "T2", "needs": "always"})
+
+
+def test_a_task_whose_dependencies_are_met_still_waits_for_its_time() -> None:
+    assert codes(known(*needy(T0, not_before=LATER), ends={"T0": "succeeded"})) == ["to-be-queued", "time"]
+    assert codes(known(*needy(T0, not_before=LATER), ends={"T0": "succeeded"}, now=LATER)) == ["to-be-queued"]
+
+
+def test_a_queued_task_names_each_limit_that_is_reached_and_what_its_workers_lack() -> None:
+    load = Load({KEYED: 1, LANE: 1}, {"namespace:default": Quota(1), "pool:default": Quota(5)})
+    waits = queued(place(BUSY, own=replace(OWN, lane=KEYED), load=load, holders={SLOTS: [Holder(TASK, "h")]}))
+
+    assert codes(waits) == ["limit", "limit", "no-slot"]
+    assert [one.facts.get("scope") for one in explain(waits).causes] == ["namespace:default", "key:default/db", None]
+    assert facts(waits, "no-slot") == {
+        "pool": "default",
+        "executor": "noop",
+        "slots": 2,
+        "held": 2,
+        "holders": ["h"],
+    }
+
+
+def test_a_limit_of_nothing_says_that_it_holds_all_back() -> None:
+    held_back = queued(place(W1, load=Load({}, {"namespace:default": Quota(0)})))
+
+    [cause] = explain(held_back).causes
+
+    assert cause.detail == (
+        "namespace:default max_running=0 holds all back; let them run with: "
+        "tally limit set namespace:default --max-running 1"
+    )
+
+
+def test_a_key_is_set_by_its_name_alone_and_a_workflow_is_not_set() -> None:
+    key = queued(place(W1, own=replace(OWN, lane=KEYED), load=Load({KEYED: 1})))
+    [cause] = explain(key).causes
+
+    assert "tally limit set key:db --max-running 2" in cause.detail
+
+
+def test_holders_that_the_reader_may_not_see_are_counted_and_not_named() -> None:
+    [cause] = explain(queued(place(BUSY))).causes
+
+    assert "taken by 2 that you may not see" in cause.detail
+
+
+def test_a_worker_that_is_not_heard_is_told_of_beside_what_its_run_does() -> None:
+    silent = Hold(accepted=True, left=4.0, heard=False)
+
+    assert codes(running(silent)) == ["running", "worker-not-heard"]
+    assert codes(running(silent, Cancel("alice"))) == ["cancelling", "worker-not-heard"]
+    assert codes(known(submitted(), QUEUED, commands=(GRANT,), hold=replace(silent, accepted=False))) == ["offered"]
+
+
+def test_an_offer_that_nobody_took_is_queued_again() -> None:
+    again = known(submitted(), QUEUED, commands=(GRANT, CloseLease(1, accepted=False)), place=place(W1, waiting=[OWN]))
+
+    assert codes(again) == ["due"]
+
+
+def test_a_run_whose_lease_is_not_known_here_runs_all_the_same() -> None:
+    assert codes(running(None)) == ["running"]
+
+
+def test_a_skipped_task_tells_of_the_first_that_did_not_succeed() -> None:
+    of, _ = CASES["skipped"]
+
+    assert facts(of, "skipped") == {
+        "because": "T0",
+        "chain": ["T0 skipped", "R failed (exit-nonzero)"],
+        "root": "R",
+        "root_status": "failed",
+    }
+    unknown = replace(of, streams={stream("T0"): SKIPPED})
+    assert facts(unknown, "skipped") == {"because": "T0", "chain": ["T0 skipped"]}
+    assert stream("R") == ROOT[0].stream
+
+
+def test_a_task_cancelled_by_itself_in_a_cancelled_workflow_is_cancelled_by_that_user() -> None:
+    own = known(
+        submitted(workflow=True), QUEUED, commands=(Cancel("bob", "mine"),), streams=whole(by="saga", because="T0")
+    )
+
+    assert codes(own) == ["cancelled"]
+    assert facts(own, "cancelled") == {"by": "bob", "runs": 0, "verified": True, "reason": "mine"}
+
+
+def test_a_cancellation_from_after_the_end_explains_nothing() -> None:
+    late = {own: [replace(one, position=99) for one in rows] for own, rows in whole(by="alice").items()}
+
+    assert codes(known(submitted(workflow=True), QUEUED, commands=(Cancel("alice"),), streams=late)) == ["cancelled"]
+
+
+def test_it_is_told_when_a_run_could_not_be_asked() -> None:
+    unheard = running(None, Cancel("alice"), CloseLease(1, accepted=True))
+    [cause] = explain(unheard).causes
+
+    assert cause.detail == "cancelled by alice; its run could not be asked, and may run on"
+
+
+def test_since_is_when_the_task_came_to_stand_so() -> None:
+    moved = known(
+        submitted(), QUEUED, e.TaskPriorityChanged(task_id="T1", priority=9, was=5), place=place(W1, waiting=[OWN])
+    )
+
+    assert explain(moved).since == NOW - timedelta(seconds=2)
+
+
+def test_the_kinds_of_a_blocked_event_are_codes() -> None:
+    kinds = {one.model_fields["kind"].default for one in (e.Blocker, e.BlockerSet, e.BlockerTime, e.BlockerPause)}
+
+    assert kinds <= set(WAITS)
+
+
+def test_the_reference_page_is_that_of_the_codes() -> None:
+    assert PAGE.read_text() == page(), "run: python -m infra.explain_page"
