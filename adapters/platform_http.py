@@ -86,6 +86,11 @@ class HttpPlatform:
             params["wait"] = _span(wait)
         return cast("list[View]", await self.api.get(f"{_path('tasks', ref)}/events", params, wait or NONE))
 
+    async def explain(self, ref: str, namespace: str, after: int = 0) -> View:
+        """Why one task stands as it does. `after`: a position that the answer must hold."""
+        params = _where(ref, namespace) | ({"after_position": str(after)} if after else {})
+        return cast("View", await self.api.get(f"{_path('tasks', ref)}/explain", params))
+
     async def runs(self, ref: str, namespace: str) -> Sequence[View]:
         """The runs of one task by number."""
         return cast("list[View]", await self.api.get(f"{_path('tasks', ref)}/runs", _where(ref, namespace)))

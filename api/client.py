@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from api.explaining import Explanation, explanation_of
 from api.filters import checked
 from api.many import C, send_each
 from api.schedule import Schedule, ScheduleSpec
@@ -44,6 +45,7 @@ __all__ = [
     "Artifact",
     "Client",
     "Definition",
+    "Explanation",
     "Outcome",
     "Retry",
     "Schedule",
@@ -179,6 +181,11 @@ class SubmittedTask:
                 async with asyncio.timeout(BEHIND_SECONDS):
                     return await patiently(ask)
         return await ask()
+
+    async def explain(self) -> Explanation:
+        """Why it stands as it does: all that it waits for, who has it, or why it ended."""
+        after = await self._accepted_at()
+        return explanation_of(await patiently(self.client.reading.explain, self.id, self.client.namespace, after))
 
     async def wait(self, timeout: float | None = None) -> Outcome:  # noqa: ASYNC109 - a public name
         """How it ends. Raises TimeoutError after `timeout` seconds, Refused if it was never accepted."""

@@ -60,6 +60,9 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
 
 def _failed(story: Story, failed: e.TaskFailed) -> Reason:
     facts: dict[str, Any] = {"reason": failed.reason, **_code(failed.runs, failed.exit_code)}
+    code = failed.reason if failed.reason in ENDED else "failed"
+    if failed.detail is not None:
+        return Reason(code, failed.detail, facts)
     last = next((one for one in _back(story.events) if isinstance(one, e.RunFailed | e.RunLost)), None)
     if isinstance(last, e.RunFailed):
         facts |= {"run_reason": last.reason}
@@ -76,7 +79,6 @@ def _failed(story: Story, failed: e.TaskFailed) -> Reason:
         failures = story.task.facts.failures + 1
         detail = f"{failures} runs failed, as many as may; the last one, run {failed.runs}: {what}{why}{seen}"
         return Reason(EXHAUSTED, detail, facts)
-    code = failed.reason if failed.reason in ENDED else "failed"
     return Reason(code, f"run {failed.runs}: {what}{why}{seen}", facts)
 
 
@@ -92,6 +94,8 @@ def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams:
     seen = "" if cancelled.verified else "; its run could not be asked, and may run on"
     if cancelled.by == "dispatcher":
         return Reason("crowded-out", f"the place of its key went to another{why}{seen}", facts)
+    if cancelled.by == "timekeeper":
+        return Reason("replaced", f"its schedule fired again{why}{seen}", facts)
     for whole in _cancellations(story, begun, streams):
         if (whole.by, whole.reason) != (cancelled.by, cancelled.reason):
             continue

@@ -17,6 +17,7 @@ def page() -> str:
     api = Api(
         tokens=unused,
         queries=unused,
+        explaining=unused,
         logs=unused,
         dead_letters=unused,
         watch=unused,

@@ -16,11 +16,13 @@ from uuid_utils.compat import uuid7
 from adapters.in_memory.deciding import Decisions
 from adapters.in_memory.endings import Ending
 from adapters.in_memory.event_log import MemoryLog
+from adapters.in_memory.explaining import MemoryExplaining
 from adapters.in_memory.queries import MemoryQueries
 from adapters.in_memory.views import MemoryViews
 from domain.commands import Command
 from domain.errors import NotFound, Refused
 from domain.firing import times
+from domain.explaining import explain
 from domain.messages import Cause
 from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View
@@ -93,6 +95,11 @@ class MemoryPlatform:
         if wait and found and not found.count and await self._grown(wait):
             found = await self.queries.task_events(stream, None, after_version)
         return cast("list[View]", orjson.loads(found.body if found else ""))
+
+    async def explain(self, ref: str, namespace: str, after: int = 0) -> View:
+        known = await MemoryExplaining(self.log).known(await self._stream("task", ref, namespace), None)
+        assert known is not None, "what is named is there"
+        return explain(known).said()
 
     async def runs(self, ref: str, namespace: str) -> Sequence[View]:
         found = await self.queries.task_runs(await self._stream("task", ref, namespace), None)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from api.cli.changing import ChangeCommands
+from api.cli.explaining import ExplainCommands
 from api.cli.history import HistoryCommands
 from api.cli.limits import LimitCommands
 from api.cli.operations import OperationCommands
@@ -43,7 +44,7 @@ def client_app(connect: Connect, version: str) -> App:
         changes.set_priority,
     ):
         app.command(command)
-    for command in (history.events, history.logs):
+    for command in (history.events, history.logs, ExplainCommands(connect).explain):
         app.command(command)
     workflow = App(name="workflow", help="Show a workflow, or run it once more from its failed tasks.")
     workflow.default(workflows.show)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from domain.ports.authorising import Principal, Tokens
 from domain.ports.commanding import CommandDesk
+from domain.ports.explaining import Explaining
 from domain.ports.inspecting import DeadLetters
 from domain.ports.log import NewId
 from domain.ports.logkeeping import LogReading
@@ -48,6 +49,7 @@ class Api:
 
     tokens: Tokens
     queries: Queries
+    explaining: Explaining
     logs: LogReading
     dead_letters: DeadLetters
     watch: Watch

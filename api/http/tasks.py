@@ -28,6 +28,7 @@ from api.http.problems import NOT_FOUND, NotYet
 from api.http.route import needs, protected
 from api.http.waiting import caught_up, until
 from domain.errors import NotFound
+from domain.explaining import explain
 from domain.ports.querying import MAX_EVENTS, MAX_TASKS, Allowed, Found, Kind, Read, TaskFilter
 
 READS = needs("tasks:read")
@@ -157,6 +158,21 @@ async def runs(
     if listed is None:
         raise NotFound(NOT_FOUND)
     return answers.many(request, listed)
+
+
+@router.get("/v1/tasks/{task_id}/explain", openapi_extra=READS)
+async def explained(
+    request: Request, task_id: str, namespace: InNamespace = None, after_position: AfterPosition = None
+) -> Response:
+    """Why a task stands as it does: all that it waits for, who has it, or why it ended."""
+    api = api_of(request)
+    await caught_up(request, after_position, None)
+    stream, reach = await stream_of(request, "task", task_id, namespace)
+    known = await api.explaining.known(stream, reach)
+    if known is None:
+        raise NotFound(NOT_FOUND)
+    said = explain(known).said()
+    return Response(orjson.dumps(said), 200, {"X-Position": str(said["position"])}, "application/json")
 
 
 @router.get("/v1/tasks/{task_id}/result", openapi_extra=READS)

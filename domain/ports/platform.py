@@ -58,6 +58,10 @@ class Reading(Protocol):
         """The events of one task by version, `wait`ing for the first."""
         ...
 
+    async def explain(self, ref: str, namespace: str, after: int = 0) -> View:
+        """Why one task stands as it does. `after`: a position that the answer must hold."""
+        ...
+
     async def runs(self, ref: str, namespace: str) -> Sequence[View]:
         """The runs of one task by number."""
         ...

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from adapters import broker
 from adapters.bearer import Rules
 from adapters.dead_letter_list import PgDeadLetters
+from adapters.explaining_store import PgExplaining
 from adapters.issuer_keys import IssuerKeys
 from adapters.log_storage import LogReader
 from adapters.measuring import Prometheus
@@ -55,6 +56,7 @@ async def main(settings: Settings, traces: Traces) -> None:
             api = Api(
                 tokens=BearerTokens(rules(settings), IssuerKeys(settings.auth.required_issuer(), http)),
                 queries=queries,
+                explaining=PgExplaining(reader),
                 logs=LogReader(settings.logs.folder, reader.rows),
                 dead_letters=PgDeadLetters(reader),
                 watch=watch,

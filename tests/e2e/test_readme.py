@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,10 @@ LIMITS = "docs/how-to/limits.md"
 TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
+EXPLAIN = "docs/how-to/explain.md"
+
+SPAN = re.compile(r"for [0-9.]+[smh]")
+"""For how long: it is another one each time."""
 
 
 @contextmanager
@@ -117,6 +122,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
         paused = typed(tmp_path, environment, *shell, script(PAUSING))
         left = typed(tmp_path, environment, *shell, script(RESULTS))
         again = typed(tmp_path, environment, *shell, script(RUN_AGAIN))
+        explained = typed(tmp_path, environment, *shell, script(EXPLAIN))
         granted = json.loads(typed(tmp_path, environment, *shell, script(AUTHENTICATION)))
         api_url = json.loads((tmp_path / ".dev/tally/dev.json").read_text())["api_url"]
         bearer = {"Authorization": f"Bearer {granted['access_token']}"}
@@ -159,6 +165,9 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "transform still fails\n" in again
     assert "freight.again  default  failed  1 failed 1 skipped\n" in again
     assert "freight.transform:2" in again
+    for line in blocks(EXPLAIN, "text")[0].text.splitlines():
+        assert SPAN.sub("for", line) in SPAN.sub("for", explained)
+    assert [name in explained for name in ("exit-nonzero", '"root": "broken.first"')] == [True] * 2
     assert granted["scope"] == "tasks:read ns:default"
     assert (found.status_code, found.json()["status"]) == (200, "succeeded")
 

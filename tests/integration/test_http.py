@@ -40,7 +40,7 @@ async def test_what_lies_in_another_namespace_looks_like_what_does_not_exist(api
     await api.get(f"/v1/tasks?after_position={there}")
     headers = {"traceparent": PARENT}
 
-    for suffix in ("", "/events", "/runs", "/result"):
+    for suffix in ("", "/events", "/runs", "/explain", "/result"):
         foreign = await api.get(f"/v1/tasks/{TASK_2}{suffix}", mine, headers=headers)
         unknown = await api.get(f"/v1/tasks/{TASK_3}{suffix}", mine, headers=headers)
         assert foreign.status_code == 404
@@ -365,3 +365,15 @@ async def test_without_its_database_the_api_lives_and_says_when_to_come_back(pg:
         assert (down.status_code, down.headers["retry-after"]) == (503, "1")
         assert (await api.client.get("/livez")).status_code == 200
         assert (await api.client.get("/readyz")).status_code == 503
+
+
+async def test_it_is_explained_why_a_task_stands_as_it_does(api: Running) -> None:
+    there = await api.append(*whole())
+
+    answer = await api.get(f"/v1/tasks/{TASK}/explain?after_position={there}", "tasks:read ns:default")
+
+    said = in_one(answer.text)
+    assert (answer.status_code, answer.headers["x-position"]) == (200, str(said["position"]))
+    assert (said["task_id"], said["id"], said["status"]) == ("T1", str(TASK), "succeeded")
+    assert said["causes"] == [{"code": "succeeded", "detail": "run 1 succeeded", "runs": 1, "exit_code": 0}]
+    assert (await api.get(f"/v1/tasks/{TASK}/explain", "events:read ns:default")).status_code == 403

@@ -71,10 +71,22 @@ async def test_a_task_is_read_by_its_id_and_by_its_name_as_of_a_position(place: 
 
 
 async def test_what_is_not_there_is_refused(place: Place) -> None:
-    for read in (place.client.task, place.client.task_events, place.client.runs, place.client.workflow):
+    for read in (
+        place.client.task,
+        place.client.task_events,
+        place.client.runs,
+        place.client.workflow,
+        place.client.explain,
+    ):
         with pytest.raises(Refused) as caught:
             await read("nobody", "default")
         assert caught.value.problem.code == "not-found"
+
+
+async def test_why_a_task_stands_as_it_does_is_read_as_of_a_position(place: Place) -> None:
+    said = await place.client.explain("T1", "default", after=place.there)
+
+    assert (said["id"], [one["code"] for one in said["causes"]]) == (ID, ["succeeded"])
 
 
 async def test_events_and_runs_of_a_task_come_in_order(place: Place) -> None:

@@ -113,6 +113,10 @@ def broken(code: str) -> RunFinish:
     return RunFinish(task_id=TASK, run_id=RUN, fence=1, error=RunError(code=code, detail="as the engine says"))
 
 
+def unfilled(code: str, detail: str) -> Known:
+    return known(*needy(T0), e.TaskFailed(task_id="T1", reason=code, runs=0, detail=detail))
+
+
 def failing(code: str) -> Known:
     return known(submitted(), QUEUED, commands=(GRANT, broken(code)))
 
@@ -292,6 +296,11 @@ CASES: dict[str, tuple[Known, str]] = {
             "worker-error",
         )
     },
+    "template-missing-field": (
+        unfilled("template-missing-field", "T0: result has no rows; have it write them"),
+        "T0: result has no rows; have it write them",
+    ),
+    "template-too-large": (unfilled("template-too-large", "env: too large"), "env: too large"),
     "unknown-outcome": (known(submitted(), QUEUED, commands=(GRANT, UNKNOWN)), "run 1: unknown-outcome"),
     "lost": (
         lost_once(Retry(max_runs=1, on=("lost",), max_losses=0)),
@@ -323,6 +332,10 @@ CASES: dict[str, tuple[Known, str]] = {
             streams=whole(by="saga", reason="T0 failed", because="T0"),
         ),
         "T0 failed, and its workflow W fails fast",
+    ),
+    "replaced": (
+        known(submitted(), QUEUED, commands=(Cancel("timekeeper", "nightly fires again"),)),
+        "its schedule fired again: nightly fires again",
     ),
     "crowded-out": (
         known(submitted(), QUEUED, commands=(Cancel("dispatcher", "key:default/k is limited to 1"),)),

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from adapters.bearer import Rules
 from adapters.dead_letter_list import PgDeadLetters
 from adapters.event_log import append_events, connect
+from adapters.explaining_store import PgExplaining
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.in_memory.traces import NoTraces
 from adapters.issuer_keys import IssuerKeys
@@ -118,6 +119,7 @@ async def running(
         api = Api(
             tokens=BearerTokens(Rules(issuer.url, issuer.audience), IssuerKeys(issuer.url, keys)),
             queries=queries,
+            explaining=PgExplaining(reader),
             logs=printed,
             dead_letters=PgDeadLetters(reader),
             watch=watch,

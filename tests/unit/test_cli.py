@@ -427,6 +427,32 @@ def test_waiting_too_long_is_124_and_ends_nothing(tally: Terminal, tmp_path: Pat
     assert "running" in tally.out
 
 
+def test_it_is_explained_why_tasks_stand_as_they_do(tally: Terminal) -> None:
+    tally.endings["T0"] = Ending(3)
+    tally("run", "--task-id", "T0", "busybox")
+    tally("run", "--task-id", "T1", "--depends-on", "T0", "busybox")
+
+    assert tally("explain", "T0", "T1") == 0
+    first, second, third, fourth = tally.out.splitlines()
+    assert re.fullmatch(r"T0 failed \d+[dhms]* ago", first)
+    assert second == "  1 exit-nonzero  run 1: exit-nonzero (exit code 3)"
+    assert third.startswith("T1 skipped ")
+    assert fourth == "  1 skipped  T0 failed (exit-nonzero): it could no longer end as T1 needs it"
+
+    assert tally("explain", "-o", "json", "T0") == 0
+    assert json.loads(tally.out)["causes"][0]["code"] == "exit-nonzero"
+    assert tally("explain", "-o", "jsonl", "T0", "T1") == 0
+    assert [json.loads(line)["task_id"] for line in tally.out.splitlines()] == ["T0", "T1"]
+    assert tally("explain", "-o", "json", "T0", "T1") == 0
+    assert [one["task_id"] for one in json.loads(tally.out)] == ["T0", "T1"]
+
+
+def test_what_is_to_be_explained_must_be_said_and_be_there(tally: Terminal) -> None:
+    assert tally("explain") == 2
+    assert "which tasks?" in tally.err
+    assert tally("explain", "T9") == 3
+
+
 def test_help_imports_nothing_heavy() -> None:
     import subprocess
     import sys

@@ -183,6 +183,26 @@ class Stumbling(MemoryPlatform):
         return reply
 
 
+async def test_a_task_says_why_it_stands_as_it_does() -> None:
+    tally, _ = client(T0=None)
+    upstream = await tally.submit(Task("first", image="busybox", task_id="T0"))
+    task = await tally.submit(Task("nightly", image="busybox", task_id="T1", depends_on=["T0"]))
+
+    waits = await task.explain()
+    [cause] = waits.causes
+    assert (waits.task_id, waits.status) == ("T1", "blocked")
+    assert (cause.code, cause.detail) == ("dependency", "T0 (running) must succeed")
+    assert cause.facts == {"task_id": "T0", "needs": "succeeded", "status": "running"}
+    assert str(waits) == "T1 blocked: 1 dependency  T0 (running) must succeed"
+
+    await upstream.cancel(reason="wrong day")
+    assert str(await task.explain()) == (
+        "T1 skipped: 1 skipped  T0 cancelled (wrong day): it could no longer end as T1 needs it"
+    )
+    with pytest.raises(Refused, match="no task T9"):
+        await tally.task("T9").explain()
+
+
 async def test_a_task_that_has_not_ended_can_be_given_another_priority() -> None:
     tally, _ = client(T1=None)
     task = await tally.submit(Task("nightly", image="busybox", task_id="T1"))

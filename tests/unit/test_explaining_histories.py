@@ -19,7 +19,7 @@ from domain.reasons import CODES, ENDED, HELD, WAITS, Reason, story_of
 from domain.recorded import new_events
 from domain.retrying import EXHAUSTED
 from domain.specs import TaskSpec
-from domain.task import Pause, Resume, decide
+from domain.task import Decision, Pause, Resume, decide
 from domain.task_states import Ended, Held, Queued, Task, evolve
 from domain.why_queued import Place
 from tests.support.conducting import MemoryWorld, conductor, settle, spec, stream
@@ -156,8 +156,9 @@ async def change(data: st.DataObject, town: Town) -> None:
         case _:
             if town.names:
                 name = data.draw(st.sampled_from(town.names))
+                choice: Decision = Pause("bob") if data.draw(st.booleans()) else Resume("bob")
                 with suppress(BadState):
-                    await town.world.decide(name, data.draw(st.sampled_from([Pause("bob"), Resume("bob")])))
+                    await town.world.decide(name, choice)
 
 
 @settings(max_examples=60, deadline=None)

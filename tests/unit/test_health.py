@@ -28,7 +28,7 @@ async def silent() -> None:
 async def asked(path: str, **checks: Check) -> httpx2.Response:
     unused = cast("Any", None)
     said = About("1", "http://issuer.test", "http://api.test", {})
-    api = Api(unused, unused, unused, unused, unused, NoTraces(), unused, said, checks=checks)
+    api = Api(unused, unused, unused, unused, unused, unused, NoTraces(), unused, said, checks=checks)
     transport = httpx2.ASGITransport(create_app(api))
     async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as client:
         return await client.get(path)

@@ -28,6 +28,7 @@ LIMITS = "docs/how-to/limits.md"
 TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
+EXPLAIN = "docs/how-to/explain.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -41,6 +42,8 @@ RUN = {
     (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
+    (EXPLAIN, "sh"): (2, "tests/e2e/test_readme.py"),
+    (EXPLAIN, "text"): (1, "tests/e2e/test_readme.py"),
     (TYPES, "sh"): (2, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "sh"): (4, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
