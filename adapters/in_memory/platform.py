@@ -21,8 +21,8 @@ from adapters.in_memory.queries import MemoryQueries
 from adapters.in_memory.views import MemoryViews
 from domain.commands import Command
 from domain.errors import NotFound, Refused
-from domain.firing import times
 from domain.explaining import explain
+from domain.firing import times
 from domain.messages import Cause
 from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View

@@ -36,7 +36,7 @@ class ExplainCommands:
 
 
 def _told(view: View, common: Common) -> str:
-    from api.client import ENDED
+    from api.told import ENDED
 
     causes: Sequence[View] = view["causes"]
     width = max(len(one["code"]) for one in causes)

@@ -61,7 +61,7 @@ def submitted(name: str = "T1", **said: Any) -> e.TaskSubmitted:
     spec = TaskSpec(executor="noop", **said)
     needs = [one.task_id for need in spec.depends_on for one in (need.of if isinstance(need, AtLeast) else (need,))]
     upstream = tuple(e.Upstream(task_id=one, stream=stream(one)) for one in dict.fromkeys(needs))
-    own = {"workflow": WORKFLOW, "workflow_id": "W"} if workflow else {}
+    own: dict[str, Any] = {"workflow": WORKFLOW, "workflow_id": "W"} if workflow else {}
     return e.TaskSubmitted(task_id=name, spec=spec, depends_on=upstream, **own)
 
 
