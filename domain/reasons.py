@@ -65,6 +65,7 @@ ENDED: Mapping[str, str] = {
     "worker-error": "The worker failed.",
     "template-missing-field": "A template of it reads what a task that it depends on did not leave.",
     "template-too-large": "Its templates become too much when they are filled.",
+    "bad-input": "Its input, with its templates filled, does not fit its task type.",
     "unknown-outcome": "Its container ended where nobody saw how.",
     "lost": "Its run was lost with its worker.",
     "failed": "It failed for another reason, which is told.",
@@ -79,6 +80,7 @@ ENDED: Mapping[str, str] = {
     "skipped": "A task that it depended on did not end as it must.",
     "queue-timeout": "It was in the queue for too long.",
     "expires-at": "It still waited when no run of it was to begin any more.",
+    "forward-deadline": "Nobody had submitted a task that it waits for when it had waited as long as it says.",
 }
 """Why a task has ended: exactly one of these."""
 CODES: Mapping[str, str] = {**WAITS, **HELD, **ENDED}

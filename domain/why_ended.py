@@ -51,6 +51,9 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
             timeout = story.task.facts.submitted.timeouts.queue
             longest = f"longer than {timeout.total_seconds():g} s" if timeout else "for too long"
             return [Reason("queue-timeout", f"it was in the queue {longest}; tally retry {_name(story)}", _runs(runs))]
+        case e.TaskExpired(reason="forward-deadline", because=because):
+            late = f"nobody had submitted {because} by then; submit {because} first, and then {_name(story)} again"
+            return [Reason("forward-deadline", late, {"because": because})]
         case e.TaskExpired(reason=reason, runs=runs):
             late = f"it still waited when none of its runs was to begin any more ({reason})"
             return [Reason(reason, late, _runs(runs))]

@@ -301,6 +301,7 @@ CASES: dict[str, tuple[Known, str]] = {
         "T0: result has no rows; have it write them",
     ),
     "template-too-large": (unfilled("template-too-large", "env: too large"), "env: too large"),
+    "bad-input": (unfilled("bad-input", "input.rows: 0 is less than the minimum of 1"), "input.rows: 0 is less"),
     "unknown-outcome": (known(submitted(), QUEUED, commands=(GRANT, UNKNOWN)), "run 1: unknown-outcome"),
     "lost": (
         lost_once(Retry(max_runs=1, on=("lost",), max_losses=0)),
@@ -360,6 +361,10 @@ CASES: dict[str, tuple[Known, str]] = {
     "expires-at": (
         known(submitted(), QUEUED, commands=(Expire("expires-at"),)),
         "it still waited when none of its runs was to begin any more (expires-at)",
+    ),
+    "forward-deadline": (
+        known(*needy(T0), e.TaskExpired(task_id="T1", reason="forward-deadline", because="T0")),
+        "nobody had submitted T0 by then; submit T0 first, and then T1 again",
     ),
 }
 """By code: what is known of a task, and how the detail begins."""
