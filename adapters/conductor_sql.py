@@ -185,12 +185,14 @@ FROM queued FULL JOIN held USING (lane) JOIN conductor_lanes l USING (lane)
 QUOTAS = """
 SELECT q.scope, q.max_running, q.starts, q.per, s.started, s.first + q.per
 FROM conductor_limits q CROSS JOIN LATERAL (
-  SELECT count(*) AS started, min(at) AS first FROM conductor_starts s
-  WHERE s.scope = q.scope AND s.at > now() - q.per) AS s
+  SELECT count(*) AS started, min(at) AS first FROM (
+    SELECT at FROM conductor_starts s WHERE s.scope = q.scope AND s.at > now() - q.per ORDER BY at DESC LIMIT q.starts
+  ) AS last) AS s
 """
 CROWD = """
 WITH queued AS (SELECT task, lane, crowd FROM conductor_queue WHERE crowd IS NOT NULL)
 SELECT q.task, l.facts, false FROM queued q JOIN conductor_lanes l USING (lane)
+WHERE NOT EXISTS (SELECT FROM leases s WHERE s.task = q.task)
 UNION ALL
 SELECT s.task, l.facts, true FROM leases s JOIN conductor_lanes l USING (lane)
 WHERE l.crowd IN (SELECT crowd FROM queued)
@@ -232,6 +234,9 @@ ORDER BY run_id
 ON CONFLICT (run_id) DO UPDATE SET fence = excluded.fence, task = excluded.task, worker_id = excluded.worker_id,
   generation = excluded.generation, accepted = false, until = excluded.until, lane = excluded.lane
 """
+FORGET_STARTS = (
+    "DELETE FROM conductor_starts s USING conductor_limits q WHERE s.scope = q.scope AND s.at <= now() - q.per"
+)
 # A lane without tasks is not missed: who queues the next task makes it anew.
 CLEAN_UP = """
 WITH starts AS (

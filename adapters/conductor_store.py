@@ -53,10 +53,10 @@ class ConductorPgTurn(PgTurn):
             edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
             await self._do(sql.ADD_EDGES, *_columns(edges))
         await self._set_timers(notes.timers)
+        await self._add_lanes({*(one.lane for one in notes.queued), *notes.lanes})
         if notes.queued:
             rows = [(one.task, one.lane.id, one.lane.crowd, one.key, one.position) for one in notes.queued]
             await self._do(sql.ADD_QUEUED, *_columns(rows))
-            await self._add_lanes({one.lane for one in notes.queued})
         if notes.limits:
             await self._set_limits(notes.limits)
         if notes.moved:
@@ -89,8 +89,8 @@ class ConductorPgTurn(PgTurn):
             await self._do(sql.ADD_TIMERS, *_columns(rows))
 
     async def _add_lanes(self, lanes: Iterable[Lane]) -> None:
-        rows = [(lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes]
-        await self._do(sql.ADD_LANES, *_columns(sorted(rows)))
+        if rows := sorted((lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes):
+            await self._do(sql.ADD_LANES, *_columns(rows))
 
     async def _set_limits(self, limits: Iterable[LimitChanged]) -> None:
         kept = [one for one in limits if one.max_running is not None or one.rate is not None]
@@ -124,22 +124,22 @@ class ConductorPgTurn(PgTurn):
         *seconds, next_due = found[0][:7]
         clock, hosts = LeaseClock(*seconds), read_hosts(found)
         load, queued, next_start = read_load(await lanes.fetchall(), await quotas.fetchall())
-        most = allowances(queued, hosts, load, clock.seconds)
+        most = allowances(queued.values(), hosts, load, clock.seconds)
         return Survey(
             _agenda(await agenda.fetchall()),
             clock,
             min(filter(None, (next_due, next_start)), default=None),
             hosts,
             load,
-            await self._waiting({lane: min(count, grants) for lane, count in most.items()}),
+            await self._waiting(queued, {lane: min(count, grants) for lane, count in most.items()}),
             [Member(task, lane_from(facts), held) for task, facts, held in await crowd.fetchall()],
         )
 
-    async def _waiting(self, most: Mapping[Lane, int]) -> list[Waiting]:
+    async def _waiting(self, lanes: Mapping[UUID, Lane], most: Mapping[Lane, int]) -> list[Waiting]:
         if not most:
             return []
-        lanes = {lane.id: lane for lane in most}
-        rows = await self._all(sql.WAITING, list(lanes), list(most.values()))
+        asked = [one for one, lane in lanes.items() if lane in most]
+        rows = await self._all(sql.WAITING, asked, [most[lanes[one]] for one in asked])
         return [Waiting(key, position, task, lanes[lane]) for lane, key, position, task in rows]
 
     async def set_clock(self, clock: LeaseClock) -> None:
@@ -186,7 +186,8 @@ class ConductorPgTurn(PgTurn):
             started = [scope for scope, _ in dealt.starts], [at for _, at in dealt.starts]
             granted = list(dealt.granted), list(dealt.granted.values())
             await self._do(sql.LEASE, list(dealt.unqueued), *started, *granted, *_columns(rows, 7))
-            await self._add_lanes({lease.lane for lease in dealt.leases})
+            if dealt.starts:
+                await self._do(sql.FORGET_STARTS)
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
@@ -245,25 +246,25 @@ def read_hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
 
 def read_load(
     lanes: Sequence[tuple[Any, ...]], quotas: Sequence[tuple[Any, ...]]
-) -> tuple[Load, list[Lane], datetime | None]:
-    """What counts for limits, the lanes that have tasks in the queue, and when the next rate that is used up lets one
-    start."""
+) -> tuple[Load, dict[UUID, Lane], datetime | None]:
+    """What counts for limits, the lanes that have tasks in the queue, and when the next rate that is used up, and is
+    waited for, lets one start."""
     held: dict[Lane, int] = {}
-    queued: list[Lane] = []
-    for _, facts, count, waits in lanes:
+    queued: dict[UUID, Lane] = {}
+    for own, facts, count, waits in lanes:
         lane = lane_from(facts)
         if count:
-            held[lane] = count
+            held[lane] = held.get(lane, 0) + count
         if waits:
-            queued.append(lane)
+            queued[own] = lane
+    waiting = {scope for lane in queued.values() for scope in lane.scopes}
     counted: dict[str, Quota] = {}
     used_up: list[datetime] = []
     for scope, max_running, starts, per, started, again in quotas:
         counted[scope] = Quota(max_running, Rate(starts=starts, per=per) if starts else None, started)
-        if starts and started >= starts:
+        if starts and started >= starts and scope in waiting:
             used_up.append(again)
-    waiting = {scope for lane in queued for scope in lane.scopes} & counted.keys()
-    return Load(held, counted), queued, min(used_up, default=None) if waiting else None
+    return Load(held, counted), queued, min(used_up, default=None)
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int = 0) -> list[list[object]]:

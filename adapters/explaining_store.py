@@ -73,7 +73,7 @@ class _Moment:
         quotas = await self._all(sql.QUOTAS)
         clock, hosts = standing[0][0], read_hosts(standing)
         load, queued, _ = read_load(lanes, quotas)
-        most = allowances(queued, hosts, load, clock)
+        most = allowances(queued.values(), hosts, load, clock)
         return Place(
             own,
             ahead,

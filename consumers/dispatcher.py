@@ -30,8 +30,10 @@ class Granted:
 
 
 def first(survey: Survey, now: datetime, clock: float, limit: int) -> Sequence[Waiting]:
-    """The queued tasks that would be given out if none were freed in this round."""
-    given = dispatch(survey.waiting, survey.hosts, survey.load, now, clock)
+    """The queued tasks that would be given out if none were freed in this round; never one that is crowded out."""
+    out = crowded_out(survey.crowd, survey.load.quotas)
+    waiting = [task for task in survey.waiting if task.task not in out] if out else survey.waiting
+    given = dispatch(waiting, survey.hosts, survey.load, now, clock)
     return [task for task, _ in given.grants][:limit]
 
 
@@ -49,7 +51,7 @@ def grant(draft: Draft, survey: Survey, queued: Sequence[Waiting], clock: LeaseC
         if events is not None:
             unqueued.append(task)
             leases += [_lease(task, event, until) for event in events if isinstance(event, RunLeased)]
-    started = [(scope, draft.now) for scope in starts(unqueued, survey.load)]
+    started = [(scope, draft.now) for scope in starts([lease.lane for lease in leases], survey.load)]
     return Granted(leases, [task.task for task in unqueued], last_grants(given, draft.now), started)
 
 

@@ -133,7 +133,7 @@ def _allow(sender: Principal, command: Command, letter: Letter) -> None:
         raise NamespaceMismatch(
             f"namespace: the body says {command.namespace}, the routing key ends in {letter.namespace}; make them equal"
         )
-    sender.require(EVERY if isinstance(command, SetLimit) and command.scope.startswith("pool:") else command.namespace)
+    sender.require(EVERY if isinstance(command, SetLimit) and command.everywhere else command.namespace)
 
 
 def _registration(letter: Letter, message: RegisterWorker) -> Item:

@@ -65,6 +65,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         workers=tuple(seen.workers.values()),
         schedules=seen.schedules.notes(),
         limits=tuple(seen.limits.values()),
+        lanes=tuple({_placed(one, seen.after.get(task), ran_before).lane for task, one in seen.popped.items()}),
     )
 
 
@@ -86,13 +87,16 @@ class _Seen:
         self.schedules = scheduling.Seen()
         self.limits: dict[str, e.LimitChanged] = {}
         self.after: dict[UUID, UUID] = {}
+        self.popped: dict[UUID, Waiting] = {}
 
     def see(self, recorded: Recorded) -> None:
         stream = recorded.stream
         if recorded.type in e.ENDS:
             self._end(stream, recorded.type.split(".")[1])
         elif recorded.type in (e.RunLeased.TYPE, e.TaskPaused.TYPE):
-            self.queued.pop(stream, None)
+            queued = self.queued.pop(stream, None)
+            if queued and recorded.type == e.RunLeased.TYPE:
+                self.popped[stream] = queued
             self.left[stream] = None
             if recorded.type == e.RunLeased.TYPE:
                 self.stages.pop(stream, None)
@@ -101,7 +105,7 @@ class _Seen:
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages, self.schedules.opened):
+        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages, self.popped, self.schedules.opened):
             rows.pop(stream, None)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:

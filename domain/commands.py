@@ -218,6 +218,11 @@ class SetLimit(Message):
         return self
 
     @property
+    def everywhere(self) -> bool:
+        """Whether it reaches beyond one namespace: only who speaks for all of them may ask for it."""
+        return self.scope.startswith("pool:")
+
+    @property
     def whole(self) -> str:
         """The scope as it stands among those of all namespaces."""
         kind, _, name = self.scope.partition(":")

@@ -30,7 +30,7 @@ def crowded_out(members: Iterable[Member], quotas: Mapping[str, Quota]) -> dict[
     for member in sorted(members, key=lambda one: one.task):
         share = member.share
         places, most = kept.setdefault(share.scope, []), _most(share, quotas)
-        if share.when_full == "cancel-newest" and len(places) >= most and not member.held:
+        if share.when_full == "cancel-newest" and len(places) >= most > 0 and not member.held:
             out[member.task] = _cancel(share, most, "older tasks keep their places")
             continue
         while share.when_full == "cancel-oldest" and len(places) >= most > 0:

@@ -12,8 +12,8 @@ from domain.task import Free, Skip
 K = TypeVar("K", bound=Hashable)
 MEETS: Mapping[When, tuple[str, ...]] = {
     "succeeded": ("succeeded",),
-    "failed": ("failed",),
-    "finished": ("succeeded", "failed"),
+    "failed": ("failed", "quarantined"),
+    "finished": ("succeeded", "failed", "quarantined"),
     "always": ("succeeded", "failed", "cancelled", "skipped", "expired", "quarantined"),
 }
 """The ends that meet each condition."""

@@ -19,6 +19,10 @@ AGEING_STEP = timedelta(minutes=10)
 WhyCode: TypeAlias = Literal["no-worker", "no-label", "worker-gone", "worker-silent", "no-slot", "limit", "rate"]
 
 
+Team: TypeAlias = tuple[str, str]
+"""A namespace in a pool."""
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """Why the tasks of a lane have to wait. `scope`: the limit that is reached."""
@@ -117,21 +121,23 @@ def dispatch(waiting: Sequence[Waiting], hosts: Sequence[Host], load: Load, now:
     closed: dict[Lane, Why] = {}
     field_ = _Field(hosts, load, clock)
     lanes = _by_lane(waiting)
-    heads = [(field_.share(lane), tasks[-1], lane.id, lane) for lane, tasks in lanes.items()]
+    teams = _teams(lanes)
+    heads = [(field_.shares[team], heap[0][0], team) for team, heap in teams.items()]
     heapify(heads)
     while heads:
-        share, task, _, lane = heappop(heads)
-        if share < field_.share(lane):
-            heappush(heads, (field_.share(lane), task, lane.id, lane))
-            continue
+        _, _, team = heappop(heads)
+        heap = teams[team]
+        task, _, lane = heappop(heap)
         host = field_.take(lane, _nth(now, len(grants)))
         if isinstance(host, Why):
             closed[lane] = host
-            continue
-        grants.append((task, Grant(host.worker_id, host.generation, host.beat, host.age(now, clock))))
-        lanes[lane].pop()
-        if lanes[lane]:
-            heappush(heads, (field_.share(lane), lanes[lane][-1], lane.id, lane))
+        else:
+            grants.append((task, Grant(host.worker_id, host.generation, host.beat, host.age(now, clock))))
+            lanes[lane].pop()
+            if lanes[lane]:
+                heappush(heap, (lanes[lane][-1], lane.id, lane))
+        if heap:
+            heappush(heads, (field_.shares[team], heap[0][0], team))
     return Dispatch(grants, closed)
 
 
@@ -160,9 +166,9 @@ def last_grants(given: Dispatch, now: datetime) -> dict[str, datetime]:
     return {grant.worker_id: _nth(now, n) for n, (_, grant) in enumerate(given.grants)}
 
 
-def starts(given: Sequence[Waiting], load: Load) -> list[str]:
-    """The scopes that count starts, once for each task given that they count."""
-    return [scope for task in given for scope in task.lane.scopes if scope in load.quotas and load.quotas[scope].rate]
+def starts(given: Iterable[Lane], load: Load) -> list[str]:
+    """The scopes that count starts, once for each lease given that they count. `given`: the lane of each."""
+    return [scope for lane in given for scope in lane.scopes if scope in load.quotas and load.quotas[scope].rate]
 
 
 def _nth(now: datetime, n: int) -> datetime:
@@ -177,6 +183,16 @@ def _by_lane(waiting: Sequence[Waiting]) -> dict[Lane, list[Waiting]]:
     return lanes
 
 
+def _teams(lanes: Mapping[Lane, Sequence[Waiting]]) -> dict[Team, list[tuple[Waiting, UUID, Lane]]]:
+    """The lanes of each namespace in a pool as a heap, by their least task."""
+    teams: dict[Team, list[tuple[Waiting, UUID, Lane]]] = {}
+    for lane, tasks in lanes.items():
+        teams.setdefault((lane.namespace, lane.pool), []).append((tasks[-1], lane.id, lane))
+    for heap in teams.values():
+        heapify(heap)
+    return teams
+
+
 class _Field:
     """Slots and limits, as they are taken."""
 
@@ -186,19 +202,20 @@ class _Field:
         self._used = {host.worker_id: (host.held, host.granted_at) for host in hosts}
         self._best: dict[Needs, list[tuple[float, datetime, str, Host]]] = {}
         self._held, self._started = Counter[str](), Counter[str]()
-        self._shares = Counter[tuple[str, str]]()
+        self._room: dict[Needs, int] = {}
+        self._whys: dict[Needs, Why] = {}
+        self.shares = Counter[Team]()
+        """The slots of a pool that a namespace has."""
         for lane, count in load.held.items():
-            self._shares[lane.namespace, lane.pool] += count
+            self.shares[lane.namespace, lane.pool] += count
             for scope in lane.scopes:
                 self._held[scope] += count
 
-    def share(self, lane: Lane) -> int:
-        """The slots of the pool that the lane's namespace has."""
-        return self._shares[lane.namespace, lane.pool]
-
     def room(self, needs: Needs) -> int:
         """Free slots that serve it."""
-        return sum(host.free(self._clock) for host in self._hosts if host.serves(needs))
+        if needs not in self._room:
+            self._room[needs] = sum(host.free(self._clock) for host in self._hosts if host.serves(needs))
+        return self._room[needs]
 
     def quota(self, lane: Lane) -> int:
         """How many more of it the limits let run."""
@@ -211,9 +228,9 @@ class _Field:
                 return why
         host = self._choose(lane.needs)
         if host is None:
-            return _why_not(self._hosts, lane.needs, self._clock)
+            return self._why_not(lane.needs)
         self._used[host.worker_id] = (self._used[host.worker_id][0] + 1, at)
-        self._shares[lane.namespace, lane.pool] += 1
+        self.shares[lane.namespace, lane.pool] += 1
         for scope in lane.scopes:
             self._held[scope] += 1
             self._started[scope] += 1
@@ -223,7 +240,7 @@ class _Field:
         """All for which `take` would find no slot, the one that it names first."""
         yield from (why for left, why in self._left(lane) if left <= 0)
         if self._choose(lane.needs) is None:
-            yield _why_not(self._hosts, lane.needs, self._clock)
+            yield self._why_not(lane.needs)
 
     def _left(self, lane: Lane) -> Iterable[tuple[int, Why]]:
         for scope in lane.scopes:
@@ -251,6 +268,11 @@ class _Field:
             else:
                 return host
         return None
+
+    def _why_not(self, needs: Needs) -> Why:
+        if needs not in self._whys:
+            self._whys[needs] = _why_not(self._hosts, needs, self._clock)
+        return self._whys[needs]
 
     def _entry(self, host: Host) -> tuple[float, datetime, str, Host]:
         held, granted_at = self._used[host.worker_id]

@@ -142,8 +142,8 @@ def exit_codes(on: str) -> range:
 
 
 When = Literal["succeeded", "failed", "finished", "always"]
-"""How a task must have ended: `finished` is either of the two before, `always` also cancelled, skipped, expired
-or quarantined."""
+"""How a task must have ended: `failed` also quarantined, `finished` either of the two before, `always` also cancelled,
+skipped or expired."""
 
 
 class DependsOn(Value):

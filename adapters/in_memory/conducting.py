@@ -143,7 +143,9 @@ class ConductorMemoryTurn(MemoryTurn):
 
     def _crowd(self) -> list[Member]:
         rows = self._rows
-        queued = [Member(task.task, task.lane, held=False) for task in rows.queue.values() if task.lane.crowd]
+        leased = {lease.task for lease, _ in rows.leases.values()}
+        waiting = [task for task in rows.queue.values() if task.lane.crowd and task.task not in leased]
+        queued = [Member(task.task, task.lane, held=False) for task in waiting]
         crowds = {member.lane.crowd for member in queued}
         held = [lease for lease, _ in rows.leases.values() if lease.lane.crowd in crowds]
         return [*queued, *(Member(lease.task, lease.lane, held=True) for lease in held if lease.lane.crowd)]

@@ -17,6 +17,7 @@ from api.http.parameters import Wait
 from api.http.problems import NOT_FOUND
 from api.http.route import needs, protected, takes
 from api.http.waiting import until
+from domain.commands import SetLimit
 from domain.errors import IdReused, NotFound, TooLarge, Unreadable
 from domain.messages import Cause, is_uuid, routing_key
 from domain.ports.commanding import CommandDesk, PostedCommand
@@ -101,9 +102,12 @@ async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Re
     limit = api.bounds.max_workflow if type in LARGE else api.bounds.max_body
     if len(data) > limit:
         raise TooLarge(f"body: {len(data)} bytes; {type} takes {limit}; pass large data by reference")
-    namespace: str = getattr(desk.read(type, data), "namespace", "default")
+    message = desk.read(type, data)
+    namespace: str = getattr(message, "namespace", "default")
     if not principal.reaches(namespace):
         raise MissingScope(f"ns:{namespace}")
+    if isinstance(message, SetLimit) and message.everywhere and principal.namespaces is not None:
+        raise MissingScope("ns:*")
     cause = request.state.cause
     given = id or api.new_id()
     command = PostedCommand(given, type, namespace, data, _from(cause, str(given), principal.subject))

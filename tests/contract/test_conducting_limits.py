@@ -1,14 +1,17 @@
 """What limits, labels and places make of the queue, on every store of the conductor's rows."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from consumers.conductor import PAGE
+from consumers.noting import TYPES
 from domain import events as e
 from domain.limit import Limit, Set, decide, limit_stream
 from domain.placing import Concurrency, Rate, Requires, WhenFull
 from domain.recorded import new_events
 from domain.specs import DependsOn, TaskSpec
+from domain.task import Cancel
 from domain.task_states import Cancelling, Ended, Leased, Queued
-from tests.support.conducting import spec, stream
+from tests.support.conducting import PgWorld, spec, stream
 from tests.support.conducting_place import Place, place
 from tests.support.ended_tasks import CAUSE
 
@@ -156,20 +159,97 @@ async def test_a_task_goes_to_a_worker_with_its_labels_alone(place: Place) -> No
     assert state.lease.worker_id == "w2"
 
 
-async def test_a_task_follows_another_to_its_worker(place: Place) -> None:
-    await place.world.register("w1", slots=1)
+async def test_a_task_follows_another_to_its_worker_and_to_no_other(place: Place) -> None:
+    await place.world.register("w1", slots=2)
+    await place.world.submit(spec("long"))
     await place.world.submit_workflow(spec("a"), requiring("b", "a", same_worker_as="a"))
     await place.settle()
-    await place.world.register("w2", slots=4)
-    await place.world.submit(spec("full"))
+    await place.world.register("w2", slots=9)
+    await place.settle()
+
     await place.world.finish("a")
     await place.settle()
 
     state = await place.world.task("b")
-    assert isinstance(state, Leased | Queued)
-    if isinstance(state, Queued):
-        await place.world.finish("full")
-        await place.settle()
-        state = await place.world.task("b")
     assert isinstance(state, Leased)
     assert state.lease.worker_id == "w1"
+
+
+async def test_rows_made_anew_from_the_whole_log_count_the_leases_there_are(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    await set_limit(place, "namespace:default", 1)
+    await place.world.submit(keyed("a"))
+    await place.settle()
+    await place.world.submit(spec("b"))
+    await place.settle()
+
+    await place.world.forget()
+    if isinstance(place.world, PgWorld):
+        vars(place.conducting.seat)["_position"] = 0
+    await place.settle()
+
+    assert await leased(place, "a", "b") == ["a"]
+
+
+async def test_a_task_that_is_queued_and_leased_on_two_pages_does_not_go_for_itself(place: Place) -> None:
+    await place.world.register("w1", slots=4)
+    needs = {"depends_on": (DependsOn(task_id="root"),)}
+    await place.world.submit_workflow(spec("root"), keyed("a", "cancel-oldest").model_copy(update=needs))
+    await place.settle()
+    await place.world.finish("root")
+    await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+    assert await leased(place, "a") == ["a"]
+
+    await place.conducting.step(await place.conducting.seat.page(1, TYPES))
+    await place.settle()
+
+    assert await leased(place, "a") == ["a"]
+
+
+async def test_a_task_cancelled_before_its_turn_costs_nobody_a_start(place: Place) -> None:
+    await place.world.register("w1", slots=9)
+    await set_limit(place, "namespace:default", rate=Rate(starts=1, per=timedelta(hours=1)))
+    await place.settle()
+    await place.world.submit(spec("a"), spec("b"))
+    page = await place.conducting.seat.page(PAGE, TYPES)
+    await place.world.decide("a", Cancel("alice"))
+
+    await place.conducting.step(page)
+    await place.settle()
+
+    assert await leased(place, "b") == ["b"]
+
+
+async def test_a_round_that_finds_nothing_but_cancelled_tasks_in_the_queue_goes_on(place: Place) -> None:
+    await place.world.register("w1", slots=9)
+    await place.settle()
+    await place.world.submit(spec("a"))
+    page = await place.conducting.seat.page(PAGE, TYPES)
+    await place.world.decide("a", Cancel("alice"))
+
+    await place.conducting.step(page)
+    await place.settle()
+
+    assert isinstance(await place.world.task("a"), Ended)
+
+
+async def test_tasks_that_are_over_when_a_worker_comes_expire_however_many(place: Place) -> None:
+    over = datetime(2026, 1, 1, tzinfo=UTC)
+    names = [f"t{n}" for n in range(70)]
+    await place.world.submit(*(spec(name).model_copy(update={"expires_at": over}) for name in names))
+    await place.world.register("w1", slots=100)
+
+    await place.settle()
+
+    assert {(await place.world.types(name))[-1] for name in names} == {"expired"}
+
+
+async def test_of_many_that_are_crowded_out_none_is_leased_first(place: Place) -> None:
+    await place.world.register("w1", slots=9)
+    names = sorted((f"t{n}" for n in range(70)), key=stream)
+    urgent = keyed(names[-1], "cancel-newest").model_copy(update={"priority": 10})
+    await place.world.submit(*(keyed(name, "cancel-newest") for name in names[:-1]), urgent)
+
+    await place.settle()
+
+    assert await leased(place, *names) == [names[0]]

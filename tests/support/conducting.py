@@ -123,6 +123,10 @@ class World(ABC):
         """The lease ends with a report."""
 
     @abstractmethod
+    async def forget(self) -> None:
+        """The conductor's rows are gone, but for leases and beats, and its position is at the beginning."""
+
+    @abstractmethod
     async def leases(self) -> Counter[str]:
         """Open leases of each worker."""
 
@@ -275,6 +279,10 @@ class MemoryWorld(World):
     async def close(self, run_id: UUID) -> None:
         self.rows.leases.pop(run_id, None)
 
+    async def forget(self) -> None:
+        self.rows = Rows(clock=self.rows.clock, beats=self.rows.beats, leases=self.rows.leases)
+        self.log.seats["conductor"] = (self.log.seats["conductor"][0], 0)
+
     async def leases(self) -> Counter[str]:
         return Counter(lease.worker_id for lease, _ in self.rows.leases.values())
 
@@ -344,6 +352,12 @@ class PgWorld(World):
 
     async def close(self, run_id: UUID) -> None:
         await self.connection.execute("DELETE FROM leases WHERE run_id = %s", (run_id,))
+
+    async def forget(self) -> None:
+        tables = await self.connection.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'conductor_%'")
+        for (table,) in await tables.fetchall():
+            await self.connection.execute(f"DELETE FROM {table}".encode())
+        await self.connection.execute("UPDATE consumers SET position = 0 WHERE name = 'conductor'")
 
     async def leases(self) -> Counter[str]:
         cursor = await self.connection.execute("SELECT worker_id FROM leases")

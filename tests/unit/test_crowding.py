@@ -47,8 +47,9 @@ def test_a_limit_that_was_set_counts_and_not_what_the_tasks_say(lane: Lane, goes
     assert out(*(member(n, lane) for n in (1, 2, 3)), quotas={"key:default/k": Quota(3)}) == []
 
 
-def test_where_nothing_may_run_at_all_the_oldest_keep_waiting() -> None:
-    assert out(member(1), member(2), quotas={"key:default/k": Quota(0)}) == []
+@pytest.mark.parametrize("lane", [OLDEST, NEWEST])
+def test_where_nothing_may_run_at_all_everybody_waits(lane: Lane) -> None:
+    assert out(member(1, lane), member(2, lane), quotas={"key:default/k": Quota(0)}) == []
 
 
 def test_it_is_said_why_a_task_goes() -> None:

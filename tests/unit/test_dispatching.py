@@ -208,6 +208,20 @@ def test_ten_thousand_tasks_are_given_out_to_a_hundred_workers_in_a_tenth_of_a_s
     assert took < 0.1 * SLACK
 
 
+def test_a_thousand_lanes_cost_a_round_little() -> None:
+    lanes = [replace(LANE, shares=(Share(f"key:default/{n}", 1),)) for n in range(1000)]
+    tasks = [waiting(n, lane=lane) for n, lane in enumerate(lanes)]
+    hosts = [replace(W1, worker_id=f"W{n}", slots=4) for n in range(100)]
+
+    begun = perf_counter()
+    most = allowances(lanes, hosts, FREE, CLOCK)
+    given = dispatch(tasks, hosts, FREE, NOW, CLOCK)
+    took = perf_counter() - begun
+
+    assert (len(most), len(given.grants), len(given.closed)) == (1000, 400, 600)
+    assert took < 0.1 * SLACK
+
+
 def test_a_worker_heard_within_a_lease_term_is_present() -> None:
     assert replace(W1, heard=CLOCK - LEASE_TERM + 0.1).free(CLOCK) == 2
     assert replace(W1, heard=CLOCK - LEASE_TERM).free(CLOCK) == 0

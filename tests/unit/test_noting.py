@@ -96,7 +96,8 @@ async def test_a_task_leased_in_the_same_page_is_not_queued() -> None:
     await world.submit(spec("a"))
     await world.decide("a", GRANT)
 
-    assert await noted(world) == Notes(left=(stream("a"),))
+    lane = Lane("default", "default", "noop")
+    assert await noted(world) == Notes(left=(stream("a"),), lanes=(lane,))
 
 
 async def test_a_task_queued_again_after_its_lease_is_queued_at_its_new_place() -> None:
