@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from adapters.verifying import Verified, projected, verify
+from api.cli.explaining import told
 from api.client import Client, Retry, ScheduleSpec, Task
+from api.told import patiently
 from api.workflow import Step, Workflow
 from domain.placing import Concurrency
 from domain.views import VIEWS
@@ -112,7 +114,15 @@ async def _run(system: System, endpoint: str) -> Seen:
             _describe(workflow)
         print(f"published task.submit-workflow.v1 to RabbitMQ: workflow {workflow.id}, {len(workflow.steps)} tasks")
         print(f"published schedule.put.v1: tide, which fires once, at {at:%H:%M:%S} UTC\n")
-        return await _watch(client, Seen(), len(workflow.steps) + 1)
+        seen = Seen(explained=await _explained(client, f"{workflow.id}.load"))
+        return await _watch(client, seen, len(workflow.steps) + 1)
+
+
+async def _explained(client: Client, task: str) -> list[str]:
+    """Why the task waits, by code; printed as `tally explain` prints it."""
+    view = await patiently(client.reading.explain, task, client.namespace, client.told.position)
+    print(f"tally explain {task}:\n{told(view, color=False)}")
+    return [str(cause["code"]) for cause in view["causes"]]
 
 
 def image() -> str:

@@ -13,12 +13,14 @@ from infra.dev.otlp_receiver import Tree
 
 @dataclass(slots=True)
 class Seen:
-    """`started`: container id -> task, by the log. By the engine: `inspected`, what it said of each; `starts`."""
+    """`started`: container id -> task, by the log. By the engine: `inspected`, what it said of each; `starts`.
+    `explained`: the codes of why a task waited."""
 
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     started: dict[str, str] = field(default_factory=dict[str, str])
     inspected: dict[str, str] = field(default_factory=dict[str, str])
     starts: Counter[str] = field(default_factory=Counter[str])
+    explained: list[str] = field(default_factory=list[str])
 
     @property
     def failed(self) -> int:
@@ -52,8 +54,10 @@ def task_problems(seen: Seen) -> list[str]:
 
 
 def order_problems(seen: Seen) -> list[str]:
-    """Unless a task got another's result, a schedule has fired, and no two tasks were on the quay at once."""
+    """Unless a task got another's result, a schedule has fired, what waited was explained by what it depends on, and no
+    two tasks were on the quay at once."""
     problems = [f"no {kind} was seen" for kind in ("task.filled.v1", "schedule.fired.v1") if not seen.of(kind)]
+    problems += [] if "dependency" in seen.explained else [f"what waits was explained by {seen.explained}"]
     names = {event["stream"]: event["data"]["spec"] for event in seen.of("task.submitted.v1")}
     keyed = {stream for stream, spec in names.items() if spec.get("concurrency")}
     held: set[str] = set()

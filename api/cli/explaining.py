@@ -27,7 +27,7 @@ class ExplainCommands:
         async with self.connect(common.namespace) as client:
             found = [await client.reading.explain(ref, client.namespace) for ref in ids]
         if common.people:
-            write("".join(_told(view, common) for view in found))
+            write("".join(told(view, common.color) for view in found))
         elif common.output in ("jsonl", "name"):
             write("".join(f"{compact(view) if common.output == 'jsonl' else view['id']}\n" for view in found))
         else:
@@ -35,13 +35,14 @@ class ExplainCommands:
         return 0
 
 
-def _told(view: View, common: Common) -> str:
+def told(view: View, color: bool) -> str:
+    """A line about the task, and one for each cause."""
     from api.told import ENDED
 
     causes: Sequence[View] = view["causes"]
     width = max(len(one["code"]) for one in causes)
     since = age(view["since"])
     line = f"{view['task_id']} {view['status']} " + (f"{since} ago" if view["status"] in ENDED else f"for {since}")
-    head = colored(line, view) if common.color else line
+    head = colored(line, view) if color else line
     lines = [f"  {number} {one['code']:<{width}}  {one['detail']}" for number, one in enumerate(causes, start=1)]
     return "\n".join([head, *lines]) + "\n"

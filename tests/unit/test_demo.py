@@ -9,7 +9,15 @@ import pytest
 
 from adapters.verifying import Verified
 from infra import demo
-from infra.demo_checks import Seen, container_problems, fold_problems, report, task_problems, trace_problems
+from infra.demo_checks import (
+    Seen,
+    container_problems,
+    fold_problems,
+    order_problems,
+    report,
+    task_problems,
+    trace_problems,
+)
 from infra.dev import stack
 from infra.dev.errors import CannotProvide
 from infra.dev.otlp_receiver import Span, tree
@@ -47,6 +55,24 @@ def test_a_task_that_did_not_succeed_is_told() -> None:
     failed = Seen([event for event in ENDED if event["type"] != "task.succeeded.v1"])
 
     assert task_problems(failed) == ["1 tasks did not succeed"]
+
+
+def event(kind: str, stream: str, **data: object) -> dict[str, Any]:
+    return {"type": kind, "stream": stream, "position": 1, "data": {"spec": {"concurrency": {"key": "quay"}}, **data}}
+
+
+def test_a_demo_that_shows_no_order_is_told() -> None:
+    begun = [event("task.submitted.v1", "a"), event("task.submitted.v1", "b"), event("task.run-leased.v1", "a")]
+    shown = [event("task.filled.v1", "c"), event("schedule.fired.v1", "s")]
+    after = [event("task.succeeded.v1", "a"), event("task.run-leased.v1", "b")]
+
+    assert order_problems(Seen([*begun, *shown, *after], explained=["dependency"])) == []
+    assert order_problems(Seen([*begun, after[1]])) == [
+        "no task.filled.v1 was seen",
+        "no schedule.fired.v1 was seen",
+        "what waits was explained by []",
+        "two tasks were on the quay at once",
+    ]
 
 
 def test_a_container_that_the_engine_never_showed_is_told() -> None:
