@@ -65,7 +65,7 @@ def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cau
             return _changed(batch, command, accepted, schedule.delete(state, cause.actor), cause)
         case TriggerSchedule(as_if=as_if):
             _check_past("as_if", as_if, batch.now)
-            fire = Fire(state, as_if or batch.now, "trigger")
+            fire = Fire(state, as_if or _free(batch, state), "trigger")
             task, version = _fire(batch, command.namespace, fire, cause)
             links = {"task": f"/v1/tasks/{task}"}
             reply = accepted.model_copy(update={"id": task, "task_id": str(task), "version": version, "links": links})
@@ -102,6 +102,15 @@ def _span(state: Schedule, command: BackfillSchedule) -> list[datetime]:
 def _check_past(name: str, given: datetime | None, now: datetime) -> None:
     if given is not None and given > now:
         raise BadSchedule(f"{name}: {given.isoformat()} is yet to come; give a time that is over")
+
+
+def _free(batch: Batch, state: Schedule) -> datetime:
+    """Now, or the first moment after it for which this batch has not fired: each command that names no time is a fire
+    of its own."""
+    nominal = batch.now
+    while batch.fired(fire_stream(state.id, nominal)):
+        nominal += MOMENT
+    return nominal
 
 
 def _fire(batch: Batch, namespace: str, fire: Fire, cause: Cause) -> tuple[UUID, int | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from domain.errors import NotFound
 from domain.firing import due
 from domain.folding import schedule_of
 from domain.messages import Cause
-from domain.schedule import Fire, Schedule, schedule_stream, task_stream
+from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
 from domain.timetable import MOMENT
 from domain.work import Reply, TaskOutcome
 
@@ -55,7 +56,7 @@ class Schedules:
             case DeleteSchedule():
                 self.append(stream, schedule.delete(state, cause.actor), command.namespace, cause)
             case TriggerSchedule(as_if=as_if):
-                task = self._fire(Fire(state, as_if or now, "trigger"), command.namespace, cause)
+                task = self._fire(Fire(state, as_if or self._free(state, now), "trigger"), command.namespace, cause)
                 return accepted.model_copy(update={"id": task, "task_id": str(task)})
             case BackfillSchedule():
                 return accepted.model_copy(update={"tasks": self._backfill(command, state, cause)})
@@ -66,13 +67,20 @@ class Schedules:
         fired = [self._fire(Fire(state, one, "backfill"), command.namespace, cause) for one in nominals]
         return tuple(TaskOutcome(task_id=str(task), id=task, outcome="accepted") for task in fired)
 
+    def _free(self, state: Schedule, nominal: datetime) -> datetime:
+        while self._fired(fire_stream(state.id, nominal)):
+            nominal += MOMENT
+        return nominal
+
+    def _fired(self, stream: UUID) -> e.ScheduleFired | None:
+        before = [recorded.event() for recorded in self.log.load([stream]).get(stream, ())]
+        return next((event for event in before if isinstance(event, e.ScheduleFired)), None)
+
     def _fire(self, fire: Fire, namespace: str, cause: Cause) -> UUID:
-        before = [recorded.event() for recorded in self.log.load([fire.stream]).get(fire.stream, ())]
-        for event in before:
-            if isinstance(event, e.ScheduleFired):
-                return event.task_id
+        if fired := self._fired(fire.stream):
+            return fired.task_id
         task = task_stream(fire.stream, self.log.clock.now())
-        fired, events = fire.events(task, (), "base")
-        self.append(fire.stream, [fired], namespace, cause)
+        event, events = fire.events(task, (), "base")
+        self.append(fire.stream, [event], namespace, cause)
         self.append(task, events, namespace, cause)
         return task

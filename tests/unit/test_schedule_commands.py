@@ -126,6 +126,17 @@ async def test_two_triggers_for_one_time_in_one_batch_fire_once() -> None:
     assert len({reply.task_id for reply in desk.sent.replies[-2:]}) == 1
 
 
+async def test_each_trigger_of_one_batch_that_names_no_time_is_a_fire_of_its_own() -> None:
+    desk = Desk()
+    await told(desk, "put", HOURLY)
+    await desk.handle([command("schedule.trigger.v1", S1, desk.new_id(), tag=tag) for tag in (1, 2, 3)])
+
+    fires = [event for one in desk.store.log.events if isinstance(event := one.event(), e.ScheduleFired)]
+    assert [one.nominal for one in fires] == [NOW + n * timedelta(microseconds=1) for n in range(3)]
+    assert [reply.task_id for reply in desk.sent.replies[-3:]] == [str(one.task_id) for one in fires]
+    assert len({one.task_id for one in fires}) == 3
+
+
 async def test_a_backfill_beside_the_put_of_its_schedule_finds_what_had_fired() -> None:
     desk = Desk()
     await told(desk, "put", HOURLY)
