@@ -50,7 +50,7 @@ Step: TypeAlias = Go | Leave | Rest
 
 def step(schedule: Schedule, cursor: datetime, now: datetime, running: int) -> Step:
     """`cursor`: the last time dealt with. `running`: how many of its tasks have not ended."""
-    rule, after = schedule.rule, max(cursor, schedule.since)
+    rule, after = schedule.rule, _after(schedule, cursor)
     first = next(times(rule, after), None)
     if schedule.paused or schedule.deleted or first is None:
         return Rest(None)
@@ -66,7 +66,12 @@ def step(schedule: Schedule, cursor: datetime, now: datetime, running: int) -> S
 
 def following(schedule: Schedule, cursor: datetime) -> datetime | None:
     """When to look next, once all up to `cursor` is dealt with."""
-    return next(times(schedule.rule, max(cursor, schedule.since)), None)
+    return next(times(schedule.rule, _after(schedule, cursor)), None)
+
+
+def _after(schedule: Schedule, cursor: datetime) -> datetime:
+    """A time that its user gives was yet to come when that was accepted, though perhaps not when it was recorded."""
+    return cursor if schedule.rule.at is not None else max(cursor, schedule.since)
 
 
 def _missed(schedule: Schedule, after: datetime, first: datetime, now: datetime) -> Leave | None:

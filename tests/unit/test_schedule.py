@@ -188,6 +188,13 @@ def test_a_one_shot_that_has_fired_rests_for_ever() -> None:
     assert step(made(at="2026-11-21T01:00:00Z"), at(1), at(2), 0) == Rest(None)
 
 
+def test_a_one_shot_whose_time_came_before_it_was_recorded_fires() -> None:
+    late = made(since=at(1) + MINUTE / 2, at="2026-11-21T01:00:00Z")
+    assert timetable.following(late, MIDNIGHT) == at(1)
+    assert step(late, MIDNIGHT, at(1) + MINUTE / 2, 0) == Go(at(1))
+    assert step(late, at(1), at(2), 0) == Rest(None)
+
+
 @pytest.mark.parametrize(
     ("overlap", "running", "wanted"),
     [
