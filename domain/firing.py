@@ -33,7 +33,7 @@ ALIASES = {
 }
 FIELDS, HOURS = 5, 24
 SECOND = timedelta(seconds=1)
-NEAR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Rule:
 def times(rule: Rule, after: datetime) -> Iterator[datetime]:
     """The moments (UTC) after `after` at which `rule` is to fire, in order; without end, or to the last there is."""
     if rule.start is not None:
-        after = max(after, rule.start - timedelta(microseconds=1))
+        after = max(after, rule.start - MICROSECOND)
     if rule.at is not None:
         return iter([rule.at] if rule.at > after else [])
     if rule.interval is not None:
@@ -67,13 +67,27 @@ def due(rule: Rule, after: datetime, until: datetime, most: int) -> list[datetim
 
 def latest(rule: Rule, after: datetime, until: datetime, most: int) -> list[datetime]:
     """The last `most` of those after `after`, up to and with `until`: however many there are, few are looked at."""
-    reach = rule.interval * most if rule.interval is not None else NEAR
+    number = most
     while True:
-        begin = max(after, until - reach) if reach < until - after else after
+        begin = max(after, _back(rule, after, until, number))
         found = list(takewhile(lambda one: one <= until, times(rule, begin)))
         if len(found) >= most or begin == after:
             return found[-most:]
-        reach *= 4
+        number *= 2
+
+
+def _back(rule: Rule, after: datetime, until: datetime, number: int) -> datetime:
+    """A moment with about so many of its times between it and `until`, for few of them are left out, or come twice;
+    `after`, or one before it, when there are fewer."""
+    if rule.interval is not None:
+        return until - rule.interval * number
+    if rule.cron is None:
+        return after
+    zone = ZoneInfo(rule.timezone)
+    walls = CronSim(_line(rule.cron), until.astimezone(zone).replace(tzinfo=None) + SECOND, reverse=True)
+    moments = (wall.replace(tzinfo=UTC) - max(_offsets(wall, zone)) - MICROSECOND for wall in walls)
+    found = list(islice(takewhile(lambda one: one > after, moments), number))
+    return found[-1] if len(found) == number else after
 
 
 def check_cron(cron: str) -> None:

@@ -1,5 +1,6 @@
 """When schedules fire: each minute of a year, of zones whose clocks change by an hour and by half of one."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from domain import firing
 from domain.errors import BadSchedule
 from domain.firing import Dst, Rule, check_cron, check_zone, due, latest, times
 
@@ -166,6 +168,54 @@ def test_one_shot_fires_once() -> None:
 def test_the_last_of_years_of_minutes_are_found_at_once() -> None:
     rule, end = Rule(cron="* * * * *", timezone="Europe/Berlin"), utc(2036, 1, 1)
     assert latest(rule, YEAR[0], end, 2) == [end - MINUTE, end]
+
+
+@pytest.mark.parametrize("cron", ["* * * 1-5 *", "*/7 * 1-3 2 *", "* 1 * * *", "0-58 * * 1-5 MON-FRI"])
+def test_the_last_of_what_is_dense_and_silent_since_are_found_without_going_through_all(cron: str) -> None:
+    rule, now = Rule(cron=cron, timezone="Europe/Berlin"), utc(2026, 11, 1, 0, 30)
+    asked: list[datetime] = []
+
+    def counted(rule: Rule, after: datetime) -> Iterator[datetime]:
+        for one in times(rule, after):
+            asked.append(one)
+            yield one
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(firing, "times", counted)
+        found = latest(rule, utc(2020, 1, 1), now, 3)
+
+    assert len(asked) <= 10
+    assert found == due(rule, found[0] - timedelta(days=2), now, 100_000)[-3:]
+
+
+LINES = st.tuples(
+    st.sampled_from(["0", "30", "*/20", "5-10,59", "*"]),
+    st.sampled_from(["2", "*", "1-3", "*/6", "23"]),
+    st.sampled_from(["*", "1", "29", "L", "25-31"]),
+    st.sampled_from(["*", "3", "10", "2-4"]),
+    st.sampled_from(["*", "SUN", "7L", "MON-FRI"]),
+)
+AROUND = st.sampled_from([utc(2026, 3, 29, 1), utc(2026, 10, 25, 1), utc(2026, 4, 4, 15), utc(2026, 10, 3, 15)])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    LINES.map(" ".join),
+    st.sampled_from(ZONES),
+    st.sampled_from(POLICIES),
+    AROUND,
+    st.integers(-300, 300),
+    st.integers(0, 60 * 24 * 40),
+    st.integers(1, 20),
+)
+@example("30 2 * * *", "Europe/Berlin", "skip", utc(2026, 3, 29, 1), 0, 60 * 24, 3)
+@example("* * * * *", "Europe/Berlin", "twice", utc(2026, 10, 25, 1), 0, 300, 20)
+def test_the_last_of_a_span_are_the_last_of_all_that_come_in_it(
+    cron: str, zone: str, dst: Dst, near: datetime, minutes: int, length: int, most: int
+) -> None:
+    rule, until = Rule(cron=cron, timezone=zone, dst=dst), near + minutes * MINUTE + timedelta(seconds=minutes % 3)
+    after = until - length * MINUTE
+    assert latest(rule, after, until, most) == due(rule, after, until, 100_000)[-most:]
 
 
 def test_the_last_of_what_is_rare_reach_back_to_the_beginning() -> None:
