@@ -93,8 +93,15 @@ def needs(agenda: Agenda) -> set[UUID]:
 async def look(
     turn: ConductorTurn, agenda: Agenda, loaded: dict[UUID, list[Recorded]], now: datetime
 ) -> Sequence[Plan]:
-    """What each does next. Loads the streams of these times and of the tasks that would be cancelled."""
-    plans = [plan for row in agenda.planned if (plan := _plan(row, loaded, now))]
+    """What each does next, of as many as a round may add the events of; the others stay due. Loads the streams of these
+    times and of the tasks that would be cancelled."""
+    plans, room = list[Plan](), EVENTS_A_ROUND
+    for row in agenda.planned:
+        if plan := _plan(row, loaded, now):
+            room -= _most(plan)
+            if room < 0:
+                break
+            plans.append(plan)
     wanted = {plan.fire for plan in plans if plan.fire is not None}
     for plan in plans:
         if isinstance(plan.step, Go) and plan.state.spec.overlap == "cancel-running":
@@ -113,21 +120,18 @@ def _plan(row: Planned, loaded: Streams, now: datetime) -> Plan | None:
 
 
 def carry_out(draft: Draft, plans: Sequence[Plan], base_image: str) -> Done:
-    """The events of what is due, as many as a round may add. What has to wait stays due."""
-    done, room = Done(), EVENTS_A_ROUND
+    """The events of what is due. What has to wait stays due."""
+    done = Done()
     for plan in plans:
-        if room < _most(plan):
-            break
-        before = len(draft.events)
         _carry_out(draft, plan, base_image, done)
-        room -= len(draft.events) - before
     return done
 
 
 def _most(plan: Plan) -> int:
     """How many events its step may add."""
-    cancels = isinstance(plan.step, Go) and plan.state.spec.overlap == "cancel-running"
-    return EVENTS_A_FIRE + len(plan.row.open) if cancels else EVENTS_A_FIRE
+    if not isinstance(plan.step, Go):
+        return 0 if isinstance(plan.step, Rest) else 1
+    return EVENTS_A_FIRE + len(plan.row.open) if plan.state.spec.overlap == "cancel-running" else EVENTS_A_FIRE
 
 
 def _carry_out(draft: Draft, plan: Plan, base_image: str, done: Done) -> None:
