@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain import events as e
-from domain.errors import BadSchedule, UnknownTaskType
+from domain.errors import BadSchedule, Rejected, TemplateNotADependency, UnknownTaskType
 from domain.firing import Rule, check_cron, check_zone
 from domain.ids import derived_id
 from domain.schedule_spec import ScheduleSpec
-from domain.specs import DependsOn, TaskSpec
+from domain.specs import Container, DependsOn, TaskSpec
 from domain.submitting import submit_task
-from domain.task_type import BUILT_IN, Types, typed
+from domain.task_type import BUILT_IN, Types
 
 MOST_ENV = 254
 MILLISECOND = timedelta(milliseconds=1)
@@ -61,7 +61,7 @@ def _at(moment: datetime, parent: UUID) -> UUID:
 
 
 def put(schedule: Schedule | None, schedule_id: str, spec: ScheduleSpec, now: datetime) -> list[e.ScheduleEvent]:
-    """Define it, anew or differently; nothing when it is so. Raises BadSchedule, UnknownTaskType, BadInput."""
+    """Define it, anew or differently; nothing when it is so. Raises as `check`."""
     if schedule is not None and not schedule.deleted and schedule.spec == spec:
         return []
     check(spec, now)
@@ -103,7 +103,7 @@ def evolve(schedule: Schedule | None, id: UUID, event: e.Event, at: datetime) ->
 
 
 def check(spec: ScheduleSpec, now: datetime) -> None:
-    """Raises BadSchedule for what can never fire, or whose tasks could not be submitted; UnknownTaskType, BadInput."""
+    """Raises BadSchedule for what can never fire, or whose tasks could not be submitted; that of the submission."""
     given = [name for name in ("cron", "interval", "at") if getattr(spec, name) is not None]
     if len(given) != 1:
         said = " and ".join(given) + " are given" if given else "it is not said when to fire"
@@ -135,7 +135,19 @@ def _check_task(task: TaskSpec) -> None:
         raise UnknownTaskType(
             f"task.task_type: {task.task_type} is not built in, and schedules take no others; give its container"
         )
-    typed(task, Types("image"))
+    _check_submission(task)
+
+
+def _check_submission(task: TaskSpec) -> None:
+    """What is refused now would be refused at every fire."""
+    anyone = UUID(int=0)
+    try:
+        submit_task(task, anyone, {}, Types("image"))
+    except TemplateNotADependency:
+        raise BadSchedule("task: a template reads another task, but a schedule waits for none; take it out") from None
+    except Rejected as rejected:
+        detail = rejected.detail.removesuffix(f" (task {anyone})")
+        raise type(rejected)(f"task.{detail}", rejected.errors) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +174,10 @@ class Fire:
         assert isinstance(submitted, e.TaskSubmitted), "a task begins with its submission"
         update: dict[str, object] = {"schedule_id": schedule_id, "nominal": self.nominal}
         if submitted.container is not None:
-            env = {**submitted.container.env, **told}
-            update["container"] = submitted.container.model_copy(update={"env": env})
+            update["container"] = _told(submitted.container, told)
+        if submitted.filled is not None and submitted.filled.container is not None:
+            container = _told(submitted.filled.container, told)
+            update["filled"] = submitted.filled.model_copy(update={"container": container})
         fired = e.ScheduleFired(
             schedule_id=schedule_id, schedule=self.schedule.id, nominal=self.nominal, task_id=task, by=self.by
         )
@@ -175,6 +189,9 @@ class Fire:
         if waits_for:
             update["depends_on"] = tuple(DependsOn(task_id=str(one), when="always") for one in waits_for)
         if spec.container is not None:
-            env = {**spec.container.env, **told}
-            update["container"] = spec.container.model_copy(update={"env": env})
+            update["container"] = _told(spec.container, told)
         return spec.model_copy(update=update)
+
+
+def _told(container: Container, told: dict[str, str]) -> Container:
+    return container.model_copy(update={"env": {**container.env, **told}})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain import events as e
 from domain import schedule, timetable
-from domain.errors import BadInput, BadSchedule, UnknownTaskType
+from domain.errors import BadInput, BadSchedule, BadTemplate, Rejected, TemplateMissingField, UnknownTaskType
 from domain.events import read_event
 from domain.firing import due
 from domain.ids import derived_id
@@ -109,8 +109,34 @@ def test_what_can_never_fire_is_refused_with_the_way_out(given: dict[str, Any], 
 def test_a_task_that_could_not_be_submitted_is_refused_at_once() -> None:
     with pytest.raises(UnknownTaskType):
         schedule.put(None, "S1", spec(task={"task_type": "none"}), NOW)
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match=r"^task\.input\.seconds: "):
         schedule.put(None, "S1", spec(task={"task_type": "sleep", "input": {}}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("command", "refusal", "says"),
+    [
+        ("{{nonsense", BadTemplate, "task.container.command[0]: {{nonsense is no template; write "),
+        (
+            "{{input.day}}",
+            TemplateMissingField,
+            'task.container.command[0]: {{input.day}}: input is null without "day"',
+        ),
+        ("{{tasks.x.result}}", BadSchedule, "task: a template reads another task, but a schedule waits for none"),
+    ],
+)
+def test_a_template_that_no_fire_could_fill_is_refused_at_once(
+    command: str, refusal: type[Rejected], says: str
+) -> None:
+    with pytest.raises(refusal) as error:
+        schedule.put(None, "S1", spec(task={"container": {"image": "i", "command": [command]}}), NOW)
+    assert error.value.detail.startswith(says)
+    assert "(task" not in error.value.detail
+
+
+def test_a_template_that_reads_its_own_input_is_taken() -> None:
+    container = {"image": "i", "command": ["{{input.day}}"]}
+    assert schedule.put(None, "S1", spec(task={"container": container, "input": {"day": "x"}}), NOW)
 
 
 def test_a_fire_is_one_stream_and_its_task_stands_among_those_submitted_now() -> None:
@@ -154,6 +180,18 @@ def test_a_task_type_is_told_too_and_a_task_waits_for_those_before() -> None:
     assert submitted.container.env == {"TALLY_SCHEDULE": "S1", "TALLY_NOMINAL": "2026-11-21T03:12:40Z"}
     assert submitted.spec.name == "N"
     assert blocked == e.TaskBlocked(task_id=str(TASK), by=(e.Blocker(task_id=str(before), needs="always"),))
+
+
+def test_a_task_type_with_a_template_is_told_too() -> None:
+    given = {"seconds": 1, "message": '{{"x"}}'}
+    fire = Fire(made(task={"task_type": "sleep", "input": given}), NOW)
+
+    _, (submitted, _) = fire.events(TASK, (), "base")
+
+    assert isinstance(submitted, e.TaskSubmitted)
+    assert submitted.work.container is not None
+    assert submitted.work.container.env == {"TALLY_SCHEDULE": "S1", "TALLY_NOMINAL": "2026-11-21T03:12:40Z"}
+    assert submitted.work.input == {"seconds": 1, "message": "x"}
 
 
 def at(hours: float) -> datetime:
