@@ -144,8 +144,8 @@ UNION ALL
  FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
 UNION ALL
 (SELECT 'planned', schedule, NULL, ARRAY(
-   SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task), NULL, NULL, NULL,
-   done_to, NULL
+   SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task LIMIT %b),
+   NULL, NULL, NULL, done_to, NULL
  FROM conductor_schedules s WHERE due <= now() ORDER BY due LIMIT %b)
 """
 STANDING = """

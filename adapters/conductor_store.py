@@ -32,6 +32,7 @@ from domain.ports.conducting import (
     Survey,
     Timer,
 )
+from domain.timetable import MOST_OPEN
 
 FEW = 200
 
@@ -114,7 +115,7 @@ class ConductorPgTurn(PgTurn):
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a lane."""
         agenda, standing, lanes, quotas, crowd = (
-            await self._sent(sql.AGENDA, *[limit] * 6),
+            await self._sent(sql.AGENDA, *[limit] * 5, MOST_OPEN, limit),
             await self._sent(sql.STANDING),
             await self._sent(sql.LANES),
             await self._sent(sql.QUOTAS),

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from adapters.in_memory.conductor_rows import NEVER, Rows
 from domain.ports.conducting import Dealt, Planned, ScheduleNotes
+from domain.timetable import MOST_OPEN
 
 
 def note_schedules(rows: Rows, notes: ScheduleNotes) -> None:
@@ -23,10 +25,11 @@ def note_schedules(rows: Rows, notes: ScheduleNotes) -> None:
 def planned(rows: Rows, now: datetime, limit: int) -> Sequence[Planned]:
     """The schedules to look at now."""
     due = sorted((due, one, done_to) for one, (done_to, due) in rows.schedules.items() if due and due <= now)
-    return [
-        Planned(one, done_to, sorted(task for task, schedule in rows.schedule_tasks.items() if schedule == one))
-        for _, one, done_to in due[:limit]
-    ]
+    return [Planned(one, done_to, _open(rows, one)[:MOST_OPEN]) for _, one, done_to in due[:limit]]
+
+
+def _open(rows: Rows, schedule: UUID) -> list[UUID]:
+    return sorted(task for task, its in rows.schedule_tasks.items() if its == schedule)
 
 
 def rest_schedules(rows: Rows, dealt: Dealt) -> None:

@@ -115,7 +115,8 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A schedule to look at now. All up to `done_to` is dealt with. `open`: its tasks that have not ended."""
+    """A schedule to look at now. All up to `done_to` is dealt with. `open`: those of its tasks that have not ended,
+    as many as count."""
 
     schedule: UUID
     done_to: datetime

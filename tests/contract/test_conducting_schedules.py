@@ -3,11 +3,12 @@
 from uuid import UUID
 
 from consumers.conductor import PAGE
-from consumers.noting import TYPES
+from consumers.noting import TYPES, notes_of
 from domain import events as e
 from domain.ports.log import Page
 from domain.schedule import fire_stream, schedule_stream
 from domain.task_states import Ended
+from domain.timetable import MOST_OPEN
 from tests.support.conducting import conductor, settle
 from tests.support.conducting_place import Place, place
 from tests.support.schedules import HOUR, S1, SECOND, define, fired, hourly, record, spec, tasks, trigger
@@ -234,6 +235,17 @@ async def test_what_was_fired_counts_before_it_is_read_again(place: Place) -> No
 
     one, two = await fired(place.world, [first, first + HOUR])
     assert (len(one), two) == (36, "overlap")
+
+
+async def test_of_a_schedules_open_tasks_a_round_reads_as_many_as_count(place: Place) -> None:
+    first = await hourly(place.world, 0.001, overlap="allow")
+    made = [await trigger(place.world, first - HOUR - number * SECOND) for number in range(MOST_OPEN + 5)]
+    page = await place.conducting.seat.page(PAGE, TYPES)
+    async with place.conducting.seat.turn() as turn:
+        await turn.note(await notes_of(turn, page.events))
+        (row,) = (await turn.survey(10, 10)).agenda.planned
+
+    assert list(row.open) == sorted(map(UUID, made))[:MOST_OPEN]
 
 
 async def test_however_many_tasks_are_open_the_next_fires_where_that_is_allowed(place: Place) -> None:

@@ -120,7 +120,7 @@ def test_a_task_that_could_not_be_submitted_is_refused_at_once() -> None:
         (
             "{{input.day}}",
             TemplateMissingField,
-            'task.container.command[0]: {{input.day}}: input is null without "day"',
+            "task.container.command[0]: {{input.day}}: input is null",
         ),
         ("{{tasks.x.result}}", BadSchedule, "task: a template reads another task, but a schedule waits for none"),
     ],
