@@ -141,8 +141,9 @@ def _spec(one: Renewed, names: Mapping[str, str], now: datetime) -> TaskSpec:
         else _renamed(need, names)
         for need in spec.depends_on
     )
-    same = spec.requires.same_worker_as
-    requires = spec.requires.model_copy(update={"same_worker_as": names.get(same, same) if same else None})
+    # The worker of a task that is kept may be gone for good.
+    same = names.get(spec.requires.same_worker_as or "")
+    requires = spec.requires.model_copy(update={"same_worker_as": same})
     changes = {"task_id": one.name, "priority": one.old.priority, "depends_on": needs, "requires": requires}
     return without_past(reading_as(spec.model_copy(update=changes), names), now)
 

@@ -133,6 +133,16 @@ def test_what_reads_a_task_that_runs_again_reads_the_new_one_and_follows_it_to_i
     assert submitted.spec.requires.same_worker_as == "extract:2"
 
 
+def test_what_was_to_follow_a_task_that_is_kept_runs_on_any_worker() -> None:
+    load = spec("load", "extract", requires={"same_worker_as": "extract", "labels": {"disk": "ssd"}})
+    old, tasks, _ = finished([spec("extract"), load], {"extract": "succeeded", "load": "failed"})
+
+    _, firsts = again(old, tasks)
+
+    requires = of(firsts[derived_id(F2, "load")][0]).spec.requires
+    assert (requires.same_worker_as, requires.labels) == (None, {"disk": "ssd"})
+
+
 def test_the_way_a_workflow_takes_failures_is_kept() -> None:
     old, tasks, _ = finished([spec("a"), spec("b", "a")], {"a": "failed", "b": "failed"}, "continue")
 
