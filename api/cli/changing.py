@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from api.cli.each import MOST, Changing
+from api.cli.each import MOST, Changing, newest
 from api.cli.exits import USAGE, Exit
 from api.cli.output import COMMON, Common
 from api.cli.parameters import Connect, Flag, Several, pair
@@ -201,8 +201,7 @@ class ChangeCommands:
         filters = {**meant, **parsed(chosen.where)}
         async with self.connect(filters.pop("namespace", None) or common.namespace) as client:
             found = await client.reading.tasks(client.namespace, filters, MOST + 1)
-            views = list(found[:MOST])
-            changing = Changing(client, cls, views, common, filtered=True)
+            changing = Changing(client, cls, newest(found), common, filtered=True)
             changing.agree(filters, chosen.yes, more=len(found) > MOST)
             yield changing
 

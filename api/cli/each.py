@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 MOST, SHOWN = 10_000, 5
 
 
+def newest(found: Sequence[View]) -> Sequence[View]:
+    """As many as are changed at once; where some are left, without those created together with the first of these, so
+    that all who are left were created before all who are taken."""
+    taken, left = found[:MOST], found[MOST:]
+    return [view for view in taken if not left or view["created_at"] != left[0]["created_at"]] or taken
+
+
 @dataclass(slots=True)
 class Changing:
     """A command to each of these tasks. `filtered`: they were found by a filter, so some may have gone on meanwhile.
@@ -47,7 +54,10 @@ class Changing:
         if not self.common.quiet:
             say(f"{count} in {self.client.namespace}: {what}")
         if more:
-            say(f"tally: only the newest {MOST:,} of them now; the others with the same command afterwards")
+            oldest = min(view["created_at"] for view in self.views)
+            say(
+                f"tally: only the newest {len(self.views):,} of them now; go on with created-before={oldest} afterwards"
+            )
         if yes or not self.views:
             return
         for view in self.views[:SHOWN]:

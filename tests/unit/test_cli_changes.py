@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,18 @@ from api.cli.changing import patch
 from api.cli.exits import Exit
 from domain.commands import CancelTask, ForkTask
 from domain.ports.querying import STATUS_GROUPS
+from tests.support.ended_tasks import Hands
 from tests.support.terminal import Terminal
 
 
 @pytest.fixture
 def tally(capsysbinary: pytest.CaptureFixture[bytes]) -> Terminal:
     return Terminal(capsysbinary)
+
+
+def hands(tally: Terminal) -> Hands:
+    assert isinstance(tally.platform.clock, Hands)
+    return tally.platform.clock
 
 
 class Person(io.StringIO):
@@ -111,8 +119,29 @@ def test_no_more_than_a_bound_are_changed_at_once(tally: Terminal, monkeypatch: 
     monkeypatch.setattr(each, "MOST", 1)
     assert tally("fork", "--where", "status=failed,succeeded", "--yes") == 0
     assert "more than 1 task in default" in tally.err
-    assert "only the newest 1 of them now" in tally.err
+    assert "only the newest 1 of them now; go on with created-before=20" in tally.err
     assert len(tally.out.splitlines()) == 1
+
+
+def test_parts_that_go_on_as_they_are_told_to_change_each_task_once(
+    tally: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        assert tally("run", "--task-id", f"T{number}", "--name", "batch", "busybox") == 0
+        hands(tally).move(timedelta(seconds=number % 2))
+    monkeypatch.setattr("api.cli.changing.MOST", 3)
+    monkeypatch.setattr(each, "MOST", 3)
+    where, parts = "name=batch", list[int]()
+    while where:
+        hands(tally).move(timedelta(seconds=1))
+        assert tally("fork", "--where", where, "--yes") == 0
+        parts.append(len(tally.out.splitlines()))
+        told = re.search(r"go on with created-before=(\S+) afterwards", tally.err)
+        where = f"name=batch,created-before={told[1]}" if told else ""
+
+    forked = [one.task_id for one in tally.platform.sent if isinstance(one, ForkTask)]
+    assert (len(forked), len(set(forked))) == (6, 6)
+    assert parts == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
