@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.client import Outcome, Task
+from domain.views import VIEWS
 from infra.client import Target, client_of
 from infra.login import Login
 from infra.settings import Settings
@@ -110,7 +111,7 @@ def test_every_part_is_found_well(typed: Shell) -> None:
     assert done.code == 0, done.out
     assert {row["status"] for row in json.loads(done.out)} == {"ok"}
     assert [row["status"] for row in json.loads(typed("worker", "ls", "-o", "json").out)] == ["live"]
-    assert typed("projection", "verify").out == "tasks: equal\nruns: equal\nworkflows: equal\nworkers: equal\n"
+    assert typed("projection", "verify").out == "".join(f"{view}: equal\n" for view in VIEWS)
 
 
 async def test_the_python_client_submits_waits_and_reads(tally: Platform) -> None:

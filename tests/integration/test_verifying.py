@@ -37,8 +37,7 @@ async def test_the_fold_of_the_log_equals_the_views_up_to_the_projectors_positio
 
     assert verified.equal
     assert (verified.position, verified.events) == (12, 12)
-    none = dict.fromkeys(("workflows", "workers", "limits", "schedules", "fires"), 0)
-    assert verified.rows == {"tasks": 2, "runs": 2, **none}
+    assert verified.rows == {**dict.fromkeys(VIEWS, 0), "tasks": 2, "runs": 2}
 
 
 @pytest.mark.parametrize(
