@@ -8,7 +8,7 @@ from uuid import UUID
 
 from consumers.batches import Batch, Verdict
 from consumers.judging_again import further, has_further, judge, needs
-from consumers.judging_schedules import EVENTS_A_FIRE, MOST_FIRES
+from consumers.judging_schedules import EVENTS_A_FIRE
 from consumers.reported import judge_registration, judge_report, worker_stream
 from domain.commands import COMMANDS, BackfillSchedule, Command, RetryWorkflow, SetLimit
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
@@ -17,6 +17,7 @@ from domain.messages import Cause, Message
 from domain.ports.handling import CommandKey, NameKey
 from domain.principals import EVERY, Principal, Senders
 from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, StartReport
+from domain.timetable import MOST_FIRES
 from domain.workflow import MOST_TASKS
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]

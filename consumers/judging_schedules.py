@@ -6,7 +6,7 @@ from uuid import UUID
 
 from consumers.batches import Batch, Verdict
 from domain import events as e
-from domain import schedule
+from domain import schedule, timetable
 from domain.commands import (
     BackfillSchedule,
     DeleteSchedule,
@@ -16,8 +16,7 @@ from domain.commands import (
     ScheduleCommand,
     TriggerSchedule,
 )
-from domain.errors import BadSchedule, NotFound
-from domain.firing import due
+from domain.errors import NotFound
 from domain.folding import schedule_of
 from domain.messages import Cause
 from domain.recorded import Recorded
@@ -25,7 +24,6 @@ from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_s
 from domain.timetable import MOMENT
 from domain.work import Reply, TaskOutcome
 
-MOST_FIRES = 1000
 EVENTS_A_FIRE = 3
 
 
@@ -41,7 +39,9 @@ def further(command: BackfillSchedule, loaded: Mapping[UUID, Sequence[Recorded]]
     """Those that show only when these are loaded: of each fire asked for."""
     own = schedule_stream(command.namespace, command.schedule_id)
     state = schedule_of(loaded.get(own, ()))
-    return set() if state is None else {fire_stream(own, nominal) for nominal in _span(state, command)}
+    return (
+        set() if state is None else {fire_stream(own, one) for one in timetable.span(state, command.from_, command.to)}
+    )
 
 
 def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cause: Cause) -> Verdict:
@@ -64,7 +64,7 @@ def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cau
         case DeleteSchedule():
             return _changed(batch, command, accepted, schedule.delete(state, cause.actor), cause)
         case TriggerSchedule(as_if=as_if):
-            _check_past("as_if", as_if, batch.now)
+            timetable.check_past("as_if", as_if, batch.now)
             fire = Fire(state, as_if or _free(batch, state), "trigger")
             task, version = _fire(batch, command.namespace, fire, cause)
             links = {"task": f"/v1/tasks/{task}"}
@@ -84,24 +84,10 @@ def _changed(
 
 
 def _backfill(batch: Batch, command: BackfillSchedule, accepted: Reply, state: Schedule, cause: Cause) -> Verdict:
-    if command.to < command.from_:
-        raise BadSchedule("to: is before from; exchange them")
-    _check_past("to", command.to, batch.now)
-    nominals = _span(state, command)
-    if len(nominals) > MOST_FIRES:
-        raise BadSchedule(f"to: more than {MOST_FIRES} fires; give a shorter span, and the rest after it")
+    nominals = timetable.backfilled(state, command.from_, command.to, batch.now)
     fires = [_fire(batch, command.namespace, Fire(state, one, "backfill"), cause)[0] for one in nominals]
     tasks = tuple(TaskOutcome(task_id=str(task), id=task, outcome="accepted") for task in fires)
     return Verdict(accepted.model_copy(update={"tasks": tasks}), state.id, state.version)
-
-
-def _span(state: Schedule, command: BackfillSchedule) -> list[datetime]:
-    return due(state.rule, command.from_ - MOMENT, command.to, MOST_FIRES + 1)
-
-
-def _check_past(name: str, given: datetime | None, now: datetime) -> None:
-    if given is not None and given > now:
-        raise BadSchedule(f"{name}: {given.isoformat()} is yet to come; give a time that is over")
 
 
 def _free(batch: Batch, state: Schedule) -> datetime:

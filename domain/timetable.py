@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from domain import events as e
+from domain.errors import BadSchedule
 from domain.firing import Rule, due, latest, times
 from domain.schedule import Schedule
 
@@ -16,6 +17,8 @@ GRACE = timedelta(minutes=1)
 MOST_COUNTED = 500
 MOST_OPEN = 50
 """How many open tasks a fire waits for; with more it is skipped."""
+MOST_FIRES = 1000
+"""How many times one backfill may ask for."""
 MOMENT = timedelta(microseconds=1)
 
 
@@ -67,6 +70,28 @@ def step(schedule: Schedule, cursor: datetime, now: datetime, running: int) -> S
 def following(schedule: Schedule, cursor: datetime) -> datetime | None:
     """When to look next, once all up to `cursor` is dealt with."""
     return next(times(schedule.rule, _after(schedule, cursor)), None)
+
+
+def backfilled(schedule: Schedule, begin: datetime, end: datetime, now: datetime) -> list[datetime]:
+    """The times of its rule that a backfill fires for. Raises BadSchedule."""
+    if end < begin:
+        raise BadSchedule("to: is before from; exchange them")
+    check_past("to", end, now)
+    nominals = span(schedule, begin, end)
+    if len(nominals) > MOST_FIRES:
+        raise BadSchedule(f"to: more than {MOST_FIRES} fires; give a shorter span, and the rest after it")
+    return nominals
+
+
+def span(schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
+    """Its rule's times from `begin` to `end`, one more than a backfill may have if there are so many."""
+    return due(schedule.rule, begin - MOMENT, end, MOST_FIRES + 1)
+
+
+def check_past(name: str, given: datetime | None, now: datetime) -> None:
+    """Raises BadSchedule for a time that is yet to come."""
+    if given is not None and given > now:
+        raise BadSchedule(f"{name}: {given.isoformat()} is yet to come; give a time that is over")
 
 
 def _after(schedule: Schedule, cursor: datetime) -> datetime:

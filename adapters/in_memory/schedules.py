@@ -8,7 +8,7 @@ from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog
 from domain import events as e
-from domain import schedule
+from domain import schedule, timetable
 from domain.commands import (
     BackfillSchedule,
     DeleteSchedule,
@@ -19,7 +19,6 @@ from domain.commands import (
     TriggerSchedule,
 )
 from domain.errors import NotFound
-from domain.firing import due
 from domain.folding import schedule_of
 from domain.messages import Cause
 from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
@@ -27,7 +26,6 @@ from domain.timetable import MOMENT
 from domain.work import Reply, TaskOutcome
 
 Append: TypeAlias = Callable[[UUID, Sequence[e.Event], str, Cause], bool]
-MOST_FIRES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class Schedules:
             case DeleteSchedule():
                 self.append(stream, schedule.delete(state, cause.actor), command.namespace, cause)
             case TriggerSchedule(as_if=as_if):
+                timetable.check_past("as_if", as_if, now)
                 task = self._fire(Fire(state, as_if or self._free(state, now), "trigger"), command.namespace, cause)
                 return accepted.model_copy(update={"id": task, "task_id": str(task)})
             case BackfillSchedule():
@@ -63,7 +62,7 @@ class Schedules:
         return accepted
 
     def _backfill(self, command: BackfillSchedule, state: Schedule, cause: Cause) -> tuple[TaskOutcome, ...]:
-        nominals = due(state.rule, command.from_ - MOMENT, command.to, MOST_FIRES)
+        nominals = timetable.backfilled(state, command.from_, command.to, self.log.clock.now())
         fired = [self._fire(Fire(state, one, "backfill"), command.namespace, cause) for one in nominals]
         return tuple(TaskOutcome(task_id=str(task), id=task, outcome="accepted") for task in fired)
 

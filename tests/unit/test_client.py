@@ -348,6 +348,25 @@ async def test_a_schedule_is_put_asked_paused_and_deleted() -> None:
         await nightly.pause()
 
 
+async def test_the_platform_in_memory_refuses_the_fires_that_the_real_one_refuses() -> None:
+    tally, platform = client()
+    nightly = tally.schedule("nightly")
+    await nightly.put(HOURLY)
+    now, day = platform.clock.now(), timedelta(days=1)
+
+    with pytest.raises(Refused, match="as_if: .* is yet to come"):
+        await nightly.trigger(now + day)
+    with pytest.raises(Refused, match="to: is before from"):
+        await nightly.backfill(now - day, now - 2 * day)
+    with pytest.raises(Refused, match="to: .* is yet to come"):
+        await nightly.backfill(now - day, now + day)
+    with pytest.raises(Refused, match="to: more than 1000 fires"):
+        await nightly.backfill(now - 50 * day, now)
+
+    assert (await nightly.trigger()).id != (await nightly.trigger()).id
+    assert [event.type for event in platform.log.events].count("schedule.fired.v1") == 2
+
+
 async def test_a_schedule_fires_once_for_each_time_it_is_asked_for() -> None:
     tally, platform = client()
     nightly = tally.schedule("nightly")
