@@ -39,9 +39,8 @@ def further(command: BackfillSchedule, loaded: Mapping[UUID, Sequence[Recorded]]
     """Those that show only when these are loaded: of each fire asked for."""
     own = schedule_stream(command.namespace, command.schedule_id)
     state = schedule_of(loaded.get(own, ()))
-    return (
-        set() if state is None else {fire_stream(own, one) for one in timetable.span(state, command.from_, command.to)}
-    )
+    nominals = timetable.span(state, command.from_, command.to) if state else []
+    return {fire_stream(own, one) for one in nominals}
 
 
 def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cause: Cause) -> Verdict:

@@ -354,11 +354,11 @@ async def test_the_platform_in_memory_refuses_the_fires_that_the_real_one_refuse
     await nightly.put(HOURLY)
     now, day = platform.clock.now(), timedelta(days=1)
 
-    with pytest.raises(Refused, match="as_if: .* is yet to come"):
+    with pytest.raises(Refused, match=r"as_if: .* is yet to come"):
         await nightly.trigger(now + day)
     with pytest.raises(Refused, match="to: is before from"):
         await nightly.backfill(now - day, now - 2 * day)
-    with pytest.raises(Refused, match="to: .* is yet to come"):
+    with pytest.raises(Refused, match=r"to: .* is yet to come"):
         await nightly.backfill(now - day, now + day)
     with pytest.raises(Refused, match="to: more than 1000 fires"):
         await nightly.backfill(now - 50 * day, now)
