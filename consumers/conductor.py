@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
@@ -108,8 +109,9 @@ class Conductor:
         self._next_due = survey.next_due
         overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
         now = await turn.now()
-        queued = dispatcher.first(survey, now, overdue.clock.seconds, GRANT_LIMIT)
-        out = dispatcher.crowded(survey, AGENDA_LIMIT)
+        crowded = dispatcher.crowded(survey)
+        queued = dispatcher.first(survey, crowded, now, overdue.clock.seconds)[:GRANT_LIMIT]
+        out = dict(islice(crowded.items(), AGENDA_LIMIT))
         needs = {*(task.task for task in queued), *out, *scheduling.needs(survey.agenda)}
         needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
         loaded = dict(await turn.load(sorted(needs)))

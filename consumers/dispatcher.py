@@ -1,6 +1,6 @@
 """Queued tasks get free slots; where a place is short, one is cancelled for another."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -29,12 +29,10 @@ class Granted:
     starts: Sequence[tuple[str, datetime]]
 
 
-def first(survey: Survey, now: datetime, clock: float, limit: int) -> Sequence[Waiting]:
-    """The queued tasks that would be given out if none were freed in this round; never one that is crowded out."""
-    out = crowded_out(survey.crowd, survey.load.quotas)
+def first(survey: Survey, out: Collection[UUID], now: datetime, clock: float) -> Sequence[Waiting]:
+    """The queued tasks that would be given out if none were freed in this round; never one of `out`."""
     waiting = [task for task in survey.waiting if task.task not in out] if out else survey.waiting
-    given = dispatch(waiting, survey.hosts, survey.load, now, clock)
-    return [task for task, _ in given.grants][:limit]
+    return [task for task, _ in dispatch(waiting, survey.hosts, survey.load, now, clock).grants]
 
 
 def grant(draft: Draft, survey: Survey, queued: Sequence[Waiting], clock: LeaseClock, limit: int) -> Granted:
@@ -55,11 +53,11 @@ def grant(draft: Draft, survey: Survey, queued: Sequence[Waiting], clock: LeaseC
     return Granted(leases, [task.task for task in unqueued], last_grants(given, draft.now), started)
 
 
-def crowded(survey: Survey, limit: int) -> dict[UUID, Cancel]:
-    """The tasks that are crowded out: at most `limit`, first those that are queued."""
+def crowded(survey: Survey) -> dict[UUID, Cancel]:
+    """The tasks that are crowded out, first those that are queued."""
     held = {member.task for member in survey.crowd if member.held}
     out = crowded_out(survey.crowd, survey.load.quotas)
-    return {task: out[task] for task in sorted(out, key=lambda task: (task in held, task))[:limit]}
+    return {task: out[task] for task in sorted(out, key=lambda task: (task in held, task))}
 
 
 def crowding(out: Mapping[UUID, Cancel], loaded: Streams) -> Iterable[tuple[UUID, Wish]]:

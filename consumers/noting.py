@@ -93,13 +93,14 @@ class _Seen:
         stream = recorded.stream
         if recorded.type in e.ENDS:
             self._end(stream, recorded.type.split(".")[1])
-        elif recorded.type in (e.RunLeased.TYPE, e.TaskPaused.TYPE):
-            queued = self.queued.pop(stream, None)
-            if queued and recorded.type == e.RunLeased.TYPE:
+        elif recorded.type == e.RunLeased.TYPE:
+            if queued := self.queued.pop(stream, None):
                 self.popped[stream] = queued
+            self.stages.pop(stream, None)
             self.left[stream] = None
-            if recorded.type == e.RunLeased.TYPE:
-                self.stages.pop(stream, None)
+        elif recorded.type == e.TaskPaused.TYPE:
+            self.queued.pop(stream, None)
+            self.left[stream] = None
         else:
             self._open(recorded, recorded.event())
 
