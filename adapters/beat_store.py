@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from adapters.event_log import Connection
 from adapters.handler_store import LEASE_TERM, unavailable
+from adapters.pipeline import Connection, Pipeline
 from domain.ports.handling import Beat
 from domain.reports import Heartbeat
 
@@ -38,31 +38,27 @@ class PgBeatStore:
     """`connection` is this store's own."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._pipeline = Pipeline(connection)
 
     async def record(self, beats: Sequence[Beat]) -> None:
         """In one transaction: each worker's last beat, the leases its beats renew, the probe."""
         heartbeats = [beat.heartbeat for beat in beats if beat.heartbeat is not None]
         probe = max((beat.probe for beat in beats if beat.probe is not None), default=None)
-        async with unavailable(), self._connection.transaction():
+        async with unavailable(), self._pipeline.transaction() as pipeline:
             if heartbeats:
-                await self._execute(_NOTE, *_last_beats(heartbeats))
+                pipeline.send(_NOTE, _last_beats(heartbeats))
                 held = [(run, beat) for beat in heartbeats for run in beat.runs]
                 if held:
-                    await self._execute(
-                        _RENEW,
-                        LEASE_TERM,
+                    columns = (
                         [run.run_id for run, _ in held],
                         [run.fence for run, _ in held],
                         [beat.worker_id for _, beat in held],
                         [beat.generation for _, beat in held],
                     )
-                await self._execute("SELECT pg_notify('tally_beats', '')")
+                    pipeline.send(_RENEW, (LEASE_TERM, *columns))
+                pipeline.send("SELECT pg_notify('tally_beats', '')")
             if probe is not None:
-                await self._execute(_PROBE, probe, probe)
-
-    async def _execute(self, statement: str, *parameters: object) -> None:
-        await self._connection.execute(statement.encode(), parameters, prepare=True)
+                pipeline.send(_PROBE, (probe, probe))
 
 
 def _last_beats(heartbeats: Sequence[Heartbeat]) -> tuple[list[Any], ...]:

@@ -117,13 +117,14 @@ INSERT INTO conductor_cancels (task, workflow)
 SELECT task, workflow FROM conductor_members WHERE workflow = ANY(%b::uuid[]) AND ended IS NULL ON CONFLICT DO NOTHING
 """
 
+# Without parameters: it is planned once for all rounds, and its limits are known to the planner.
 AGENDA = """
 (SELECT 'cancel', task, workflow, NULL::text[], NULL::bigint[], NULL::bigint[], NULL::bigint[], NULL::timestamptz,
    NULL::int
- FROM conductor_cancels ORDER BY task LIMIT %b)
+ FROM conductor_cancels ORDER BY task LIMIT {limit})
 UNION ALL
 (SELECT 'settled', task, cause, unmet, at_least, met, open, NULL, NULL
- FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT %b) AS settled, LATERAL (
+ FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT {limit}) AS settled, LATERAL (
    SELECT array_agg(least.name ORDER BY n.need) AS unmet, array_agg(n.at_least::bigint ORDER BY n.need) AS at_least,
      array_agg(n.met::bigint ORDER BY n.need) AS met, array_agg(n.open::bigint ORDER BY n.need) AS open
    FROM conductor_needs n, LATERAL (
@@ -132,21 +133,21 @@ UNION ALL
    WHERE n.downstream = settled.task) AS needs)
 UNION ALL
 (SELECT 'complete', workflow, last, ends, counts, NULL, NULL, NULL, NULL
- FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT %b) AS complete, LATERAL (
+ FROM (SELECT * FROM conductor_workflows WHERE complete ORDER BY workflow LIMIT {limit}) AS complete, LATERAL (
    SELECT array_agg(ended) AS ends, array_agg(n) AS counts
    FROM (SELECT ended, count(*) AS n FROM conductor_members m WHERE m.workflow = complete.workflow GROUP BY ended) AS m
  ) AS members)
 UNION ALL
 (SELECT 'failing', workflow, failed, NULL, NULL, NULL, NULL, NULL, NULL
- FROM conductor_workflows WHERE failed IS NOT NULL AND NOT complete ORDER BY workflow LIMIT %b)
+ FROM conductor_workflows WHERE failed IS NOT NULL AND NOT complete ORDER BY workflow LIMIT {limit})
 UNION ALL
 (SELECT 'due', task, NULL, ARRAY[kind], NULL, NULL, NULL, due, fence
- FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT %b)
+ FROM conductor_timers WHERE due <= now() ORDER BY due LIMIT {limit})
 UNION ALL
 (SELECT 'planned', schedule, NULL, ARRAY(
-   SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task LIMIT %b),
+   SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task LIMIT {open}),
    NULL, NULL, NULL, done_to, NULL
- FROM conductor_schedules s WHERE due <= now() ORDER BY due LIMIT %b)
+ FROM conductor_schedules s WHERE due <= now() ORDER BY due LIMIT {limit})
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from datetime import datetime
+from functools import cache
 from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg import AsyncCursor
-
 from adapters import conductor_sql as sql
 from adapters import schedule_sql
+from adapters.event_log import BY_INDEXES
 from adapters.seat import PgTurn
 from domain.crowding import Member
 from domain.dependencies import Standing
@@ -40,41 +40,43 @@ FEW = 200
 class ConductorPgTurn(PgTurn):
     """A round of the conductor: the rows and the log in one transaction."""
 
+    SETTINGS = BY_INDEXES
+
     async def note(self, notes: Notes) -> None:
         """Bring the rows up to the page."""
         for stream, worker in notes.workers:
             shape = (worker.pool, worker.slots, list(worker.executors), json.dumps(worker.labels))
-            await self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
+            self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
         if notes.members:
-            await self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
+            self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
         if notes.needs:
             needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
-            await self._do(sql.ADD_NEEDS, *_columns(needs))
+            self._do(sql.ADD_NEEDS, *_columns(needs))
         if notes.edges:
             edges = [(one.downstream, one.need, one.upstream, one.name, " ".join(one.met_by)) for one in notes.edges]
-            await self._do(sql.ADD_EDGES, *_columns(edges))
-        await self._set_timers(notes.timers)
-        await self._add_lanes({*(one.lane for one in notes.queued), *notes.lanes})
+            self._do(sql.ADD_EDGES, *_columns(edges))
+        self._set_timers(notes.timers)
+        self._add_lanes({*(one.lane for one in notes.queued), *notes.lanes})
         if notes.queued:
             rows = [(one.task, one.lane.id, one.lane.crowd, one.key, one.position) for one in notes.queued]
-            await self._do(sql.ADD_QUEUED, *_columns(rows))
+            self._do(sql.ADD_QUEUED, *_columns(rows))
         if notes.limits:
-            await self._set_limits(notes.limits)
+            self._set_limits(notes.limits)
         if notes.moved:
-            await self._do(sql.MOVE_IN_QUEUE, list(notes.moved), list(notes.moved.values()))
+            self._do(sql.MOVE_IN_QUEUE, list(notes.moved), list(notes.moved.values()))
         if notes.left:
-            await self._do(sql.LEAVE_QUEUE, list(notes.left))
-        await self._note_schedules(notes.schedules)
+            self._do(sql.LEAVE_QUEUE, list(notes.left))
+        self._note_schedules(notes.schedules)
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
         await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
         if notes.closed:
-            await self._do(sql.CLOSE, list(notes.closed))
+            self._do(sql.CLOSE, list(notes.closed))
         if notes.cancelled:
-            await self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
+            self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
 
-    async def _note_schedules(self, notes: ScheduleNotes) -> None:
+    def _note_schedules(self, notes: ScheduleNotes) -> None:
         if notes.gone:
-            await self._do(schedule_sql.FORGET, list(notes.gone))
+            self._do(schedule_sql.FORGET, list(notes.gone))
         changes: tuple[tuple[LiteralString, Mapping[UUID, object]], ...] = (
             (schedule_sql.LOOK_AT, notes.looks),
             (schedule_sql.PASS, notes.passed),
@@ -82,58 +84,54 @@ class ConductorPgTurn(PgTurn):
         )
         for query, rows in changes:
             if rows:
-                await self._do(query, list(rows), list(rows.values()))
+                self._do(query, list(rows), list(rows.values()))
 
-    async def _set_timers(self, timers: Sequence[Timer]) -> None:
+    def _set_timers(self, timers: Sequence[Timer]) -> None:
         if timers:
             rows = [(timer.task, timer.kind, timer.fence, timer.due) for timer in timers]
-            await self._do(sql.ADD_TIMERS, *_columns(rows))
+            self._do(sql.ADD_TIMERS, *_columns(rows))
 
-    async def _add_lanes(self, lanes: Iterable[Lane]) -> None:
+    def _add_lanes(self, lanes: Iterable[Lane]) -> None:
         if rows := sorted((lane.id, lane.crowd, json.dumps(lane.facts())) for lane in lanes):
-            await self._do(sql.ADD_LANES, *_columns(rows))
+            self._do(sql.ADD_LANES, *_columns(rows))
 
-    async def _set_limits(self, limits: Iterable[LimitChanged]) -> None:
+    def _set_limits(self, limits: Iterable[LimitChanged]) -> None:
         kept = [one for one in limits if one.max_running is not None or one.rate is not None]
         rates = [(one.rate.starts, one.rate.per) if one.rate else (None, None) for one in kept]
         rows = [(one.scope, one.max_running, *rate) for one, rate in zip(kept, rates, strict=True)]
-        await self._do(sql.SET_LIMITS, *_columns(rows, 4))
-        await self._do(sql.DROP_LIMITS, [one.scope for one in limits if one not in kept])
+        self._do(sql.SET_LIMITS, *_columns(rows, 4))
+        self._do(sql.DROP_LIMITS, [one.scope for one in limits if one not in kept])
 
     async def _end(self, ended: Mapping[UUID, str]) -> None:
         if not ended:
             return
         touched = await self._all(sql.END_TASKS, list(ended), list(ended.values()))
         if edges := [row[1:] for row in touched if not row[0]]:
-            await self._do(sql.SETTLE, *_columns(edges))
+            self._do(sql.SETTLE, *_columns(edges))
         if members := [row[1:] for row in touched if row[0]]:
             last = {workflow: task for workflow, task, *_ in members}
             failed = {workflow: task for workflow, task, _, has_failed in sorted(members, reverse=True) if has_failed}
-            await self._do(sql.COMPLETE, list(last), list(last.values()), [failed.get(one) for one in last])
+            self._do(sql.COMPLETE, list(last), list(last.values()), [failed.get(one) for one in last])
 
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a lane."""
-        agenda, standing, lanes, quotas, crowd = (
-            await self._sent(sql.AGENDA, *[limit] * 5, MOST_OPEN, limit),
-            await self._sent(sql.STANDING),
-            await self._sent(sql.LANES),
-            await self._sent(sql.QUOTAS),
-            await self._sent(sql.CROWD),
-        )
-        found = await standing.fetchall()
+        send, fetch = self.pipeline.send, self.pipeline.fetch
+        agenda, standing, lanes = send(_agenda_of(limit)), send(sql.STANDING), send(sql.LANES)
+        quotas, crowd = send(sql.QUOTAS), send(sql.CROWD)
+        found = await fetch(standing)
         *seconds, next_due = found[0][:7]
         clock, hosts = LeaseClock(*seconds), read_hosts(found)
-        load, queued, next_start = read_load(await lanes.fetchall(), await quotas.fetchall())
+        load, queued, next_start = read_load(await fetch(lanes), await fetch(quotas))
         most = allowances(queued.values(), hosts, load, clock.seconds)
         return Survey(
-            _agenda(await agenda.fetchall()),
+            _agenda(await fetch(agenda)),
             clock,
             min(filter(None, (next_due, next_start)), default=None),
             hosts,
             load,
             await self._waiting(queued, {lane: min(count, grants) for lane, count in most.items()}),
-            [Member(task, lane_from(facts), held) for task, facts, held in await crowd.fetchall()],
+            [Member(task, lane_from(facts), held) for task, facts, held in await fetch(crowd)],
         )
 
     async def _waiting(self, lanes: Mapping[UUID, Lane], most: Mapping[Lane, int]) -> list[Waiting]:
@@ -145,7 +143,7 @@ class ConductorPgTurn(PgTurn):
 
     async def set_clock(self, clock: LeaseClock) -> None:
         """Store all but the answer, which the intake of beats writes. Comes before `expired` in a turn."""
-        await self._do(sql.SET_CLOCK, clock.seconds, clock.advanced_at, clock.probe, clock.sent_at)
+        self._do(sql.SET_CLOCK, clock.seconds, clock.advanced_at, clock.probe, clock.sent_at)
 
     async def expired(self, clock: float, limit: int) -> Sequence[Expired]:
         """Leases over at `clock` that no beat is renewing at this moment: locked, by run id."""
@@ -158,7 +156,7 @@ class ConductorPgTurn(PgTurn):
     async def deal(self, dealt: Dealt) -> None:
         """Take away the rows that are dealt with, store the new leases."""
         if not dealt.grants_alone:
-            await self._do(
+            self._do(
                 sql.DEAL,
                 list(dealt.settled),
                 list(dealt.settled),
@@ -173,42 +171,45 @@ class ConductorPgTurn(PgTurn):
                 [worker_id for worker_id, _ in dealt.lost],
                 [generation for _, generation in dealt.lost],
             )
-        await self._set_timers(dealt.again)
+        self._set_timers(dealt.again)
         if dealt.rested:
             rests = [(one.schedule, one.done_to, one.due) for one in dealt.rested]
-            await self._do(schedule_sql.REST, *_columns(rests))
+            self._do(schedule_sql.REST, *_columns(rests))
         if dealt.opened:
-            await self._do(schedule_sql.OPEN_TASKS, list(dealt.opened), list(dealt.opened.values()))
+            self._do(schedule_sql.OPEN_TASKS, list(dealt.opened), list(dealt.opened.values()))
         if dealt.unqueued:
+            if not dealt.grants_alone:
+                self._add_lanes({one.lane for one in dealt.leases})
             rows = [
                 (one.run_id, one.fence, one.task, one.worker_id, one.generation, one.until, one.lane.id)
                 for one in dealt.leases
             ]
             started = [scope for scope, _ in dealt.starts], [at for _, at in dealt.starts]
             granted = list(dealt.granted), list(dealt.granted.values())
-            await self._do(sql.LEASE, list(dealt.unqueued), *started, *granted, *_columns(rows, 7))
+            self._do(sql.LEASE, list(dealt.unqueued), *started, *granted, *_columns(rows, 7))
             if dealt.starts:
-                await self._do(sql.FORGET_STARTS)
+                self._do(sql.FORGET_STARTS)
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
-        await self._do("SELECT make_event_partitions()")
-        await self._do(sql.CLEAN_UP)
+        self._do("SELECT make_event_partitions()")
+        self._do(sql.CLEAN_UP)
 
-    async def _do(self, query: LiteralString, *values: object) -> None:
-        await self.connection.execute(query, values, prepare=_few(values))
+    def _do(self, query: LiteralString, *values: object) -> None:
+        self.pipeline.send(query, values, _few(values))
 
     async def _all(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        return await (await self._sent(query, *values)).fetchall()
-
-    async def _sent(self, query: LiteralString, *values: object) -> AsyncCursor[tuple[Any, ...]]:
-        """In a pipeline the rows need not be there yet: several may be on their way at once."""
-        return await self.connection.cursor(binary=True).execute(query, values, prepare=_few(values))
+        return await self.pipeline.rows(query, values, _few(values))
 
 
 def _few(values: Sequence[object]) -> bool:
     """Whether a plan that was made for few rows will do; for more the planner looks at them, and at the tables."""
     return all(len(value) <= FEW for value in values if isinstance(value, Sized))
+
+
+@cache
+def _agenda_of(limit: int) -> bytes:
+    return sql.AGENDA.format(limit=limit, open=MOST_OPEN).encode()
 
 
 def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:

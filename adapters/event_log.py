@@ -1,24 +1,23 @@
 """The log on PostgreSQL: how to connect, the one append, streams."""
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from uuid_utils.compat import uuid7
 
+from adapters.pipeline import Connection
 from domain.messages import Cause
 from domain.ports.log import Appended
 from domain.recorded import NewEvent, Recorded
-
-Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 COLUMNS = (
     "notification_id, originator_id, originator_version, topic, state, event_id, recorded_at, namespace, "
     "correlation_id, causation_id, actor, traceparent, tracestate"
 )
-_LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
+LOAD = f"SELECT {COLUMNS} FROM events WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version"
 _ARRAYS = (
     "%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], "
     "%b::text[], %b::text[]"
@@ -39,14 +38,22 @@ _WATCHFUL = {
 """Neither side waits long for one that is gone without a word: a transaction may hold the log's lock."""
 
 
-async def connect(dsn: str, application: str) -> Connection:
+BY_INDEXES = ("SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off", "SET jit = off")
+"""One plan for each prepared statement, by indexes: a table that was empty when it was made may be long soon after."""
+
+
+async def connect(dsn: str, application: str, settings: Iterable[LiteralString] = ()) -> Connection:
     """A connection that commits each statement unless a transaction is opened, and prepares what it repeats.
 
+    `settings` are statements that set it.
     What `dsn` says of timeouts counts. Raises psycopg.OperationalError, at the latest after 5 s.
     """
     named = {"application_name": f"tally {application}"}
     wanted: dict[str, Any] = {**_WATCHFUL, **conninfo_to_dict(dsn), **named}
-    return await AsyncConnection.connect(autocommit=True, **wanted)
+    connection: Connection = await AsyncConnection.connect(autocommit=True, **wanted)
+    for setting in settings:
+        await connection.execute(setting)
+    return connection
 
 
 def recorded(row: tuple[Any, ...]) -> Recorded:
@@ -55,14 +62,11 @@ def recorded(row: tuple[Any, ...]) -> Recorded:
     return Recorded(position, stream, version, topic, body, event_id, at, namespace, Cause(*cause))
 
 
-async def load_streams(connection: Connection, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
-    """All events of these streams in order; a stream without events is left out."""
+def by_stream(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, list[Recorded]]:
+    """The answer to `LOAD`: all events of the streams it was given, in order; one without events is left out."""
     loaded: dict[UUID, list[Recorded]] = {}
-    if streams:
-        async with connection.cursor(binary=True) as cursor:
-            await cursor.execute(_LOAD, (list(streams),), prepare=True)
-            for row in await cursor.fetchall():
-                loaded.setdefault(row[1], []).append(recorded(row))
+    for row in rows:
+        loaded.setdefault(row[1], []).append(recorded(row))
     return loaded
 
 

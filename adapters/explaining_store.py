@@ -7,8 +7,9 @@ from uuid import UUID
 
 from adapters import conductor_sql as sql
 from adapters.conductor_store import read_hosts, read_load
-from adapters.event_log import Connection, load_streams
+from adapters.event_log import LOAD, by_stream
 from adapters.explaining import known_at
+from adapters.pipeline import Connection
 from adapters.reading import Reader
 from domain.dispatching import Host, Load, Waiting, allowances, obstacles
 from domain.events import ENDS
@@ -57,7 +58,7 @@ class _Moment:
         return moment
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
-        return await load_streams(self._connection, streams)
+        return by_stream(await self._all(LOAD, list(streams)))
 
     async def ends(self, streams: Sequence[UUID]) -> dict[UUID, str]:
         rows = await self._all(sql.ENDED_BEFORE, list(streams), list(ENDS))

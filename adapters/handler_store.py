@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString, cast
 from uuid import UUID
 
 import orjson
 import psycopg
 from psycopg.errors import SerializationFailure
 
-from adapters.event_log import Connection, event_columns, load_streams
+from adapters.event_log import LOAD, by_stream, event_columns
+from adapters.pipeline import Connection, Pipeline
 from domain.errors import Unavailable
 from domain.ports.handling import CommandKey, DeadLetter, Named, NameKey, Outcome, Writes
 from domain.recorded import Recorded
@@ -52,7 +53,7 @@ class PgHandlerStore:
     """`connection` is this store's own."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._pipeline = Pipeline(connection)
 
     async def outcomes(self, keys: Sequence[CommandKey]) -> dict[CommandKey, Outcome]:
         """The outcomes already recorded for these commands; their replies name the position."""
@@ -68,8 +69,7 @@ class PgHandlerStore:
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
-        async with unavailable():
-            return await load_streams(self._connection, streams)
+        return by_stream(await self._rows(LOAD, list(streams))) if streams else {}
 
     async def alive(self, worker_id: str) -> bool:
         """Whether a beat of this worker came within the last lease term."""
@@ -91,24 +91,23 @@ class PgHandlerStore:
 
     async def forget(self, message_ids: Sequence[str]) -> None:
         """Forget how often these messages came back, and all that have not come back for a day."""
-        async with unavailable():
+        async with unavailable(), self._pipeline as pipeline:
             if message_ids:
-                await self._connection.execute(_FORGET, [list(message_ids)], prepare=True)
-            await self._connection.execute(_FORGET_OLD, prepare=True)
+                pipeline.send(_FORGET, [list(message_ids)])
+            pipeline.send(_FORGET_OLD)
 
     async def commit(self, writes: Writes) -> Sequence[int] | None:
         """Store all in one transaction, in order: outcomes, names, leases, events. The events' positions."""
         try:
-            async with unavailable():
-                if not writes.dead_letters:
-                    return await self._store(writes)
-                async with self._connection.transaction():
-                    await self._bury(writes.dead_letters)
-                    return await self._store(writes)
+            whole = self._pipeline.transaction() if writes.dead_letters else self._pipeline
+            async with unavailable(), whole as pipeline:
+                if writes.dead_letters:
+                    pipeline.send(_DEAD_IN, _dead(writes.dead_letters))
+                return await self._store(pipeline, writes)
         except SerializationFailure:
             return None
 
-    async def _store(self, writes: Writes) -> Sequence[int]:
+    async def _store(self, pipeline: Pipeline, writes: Writes) -> Sequence[int]:
         outcomes = sorted(writes.outcomes, key=lambda outcome: outcome.key)
         names = sorted(writes.names.items(), key=lambda row: row[0])
         columns = (
@@ -128,31 +127,26 @@ class PgHandlerStore:
             [fence for _, fence in writes.closed],
             *event_columns(writes.events),
         )
-        async with self._connection.cursor(binary=True) as cursor:
-            await cursor.execute(_STORE, columns, prepare=True)
-            row = await cursor.fetchone()
-        assert row is not None, "store_batch returns one row"
-        positions: list[int] = row[0]
-        return positions
+        ((positions,),) = await pipeline.rows(_STORE, columns)
+        return cast("Sequence[int]", positions)
 
-    async def _bury(self, dead: Sequence[DeadLetter]) -> None:
-        columns = (
-            [letter.id for letter in dead],
-            [letter.queue for letter in dead],
-            [letter.reason for letter in dead],
-            [letter.detail for letter in dead],
-            [letter.body for letter in dead],
-            [letter.digest for letter in dead],
-            [letter.user for letter in dead],
-            [letter.message_id for letter in dead],
-            [orjson.dumps(letter.headers).decode() for letter in dead],
-        )
-        await self._connection.execute(_DEAD_IN, columns, prepare=True)
+    async def _rows(self, statement: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        async with unavailable(), self._pipeline as pipeline:
+            return await pipeline.rows(statement, values)
 
-    async def _rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        async with unavailable(), self._connection.cursor(binary=True) as cursor:
-            await cursor.execute(statement.encode(), parameters, prepare=True)
-            return await cursor.fetchall()
+
+def _dead(dead: Sequence[DeadLetter]) -> tuple[list[Any], ...]:
+    return (
+        [letter.id for letter in dead],
+        [letter.queue for letter in dead],
+        [letter.reason for letter in dead],
+        [letter.detail for letter in dead],
+        [letter.body for letter in dead],
+        [letter.digest for letter in dead],
+        [letter.user for letter in dead],
+        [letter.message_id for letter in dead],
+        [orjson.dumps(letter.headers).decode() for letter in dead],
+    )
 
 
 @asynccontextmanager

@@ -29,18 +29,18 @@ FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::text[])
 WHERE (n.event_id, n.channel) = (u.event_id, u.channel) AND n.status = 'due'
 """
 _DUE = f"""
-WITH but AS MATERIALIZED (SELECT * FROM unnest(%(but)b::uuid[], %(but_channels)b::text[]) AS b(event_id, channel)),
+WITH but AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::text[]) AS b(event_id, channel)),
 taken AS (
-  SELECT n.* FROM unnest(%(channels)b::text[], %(rooms)b::bigint[]) AS r(channel, room)
+  SELECT n.* FROM unnest($4::text[], $5::bigint[]) AS r(channel, room)
   CROSS JOIN LATERAL (
     SELECT n.channel, n.tries, n.stream, n.version, n.next_at FROM notifications AS n
-    WHERE n.channel = r.channel AND n.status = 'due' AND n.next_at <= %(now)b
+    WHERE n.channel = r.channel AND n.status = 'due' AND n.next_at <= $3
       AND (n.event_id, n.channel) NOT IN (SELECT * FROM but)
     ORDER BY n.next_at LIMIT r.room
   ) AS n
   UNION ALL
   (SELECT n.channel, n.tries, n.stream, n.version, n.next_at FROM notifications AS n
-   WHERE n.status = 'due' AND n.channel <> ALL (%(channels)b::text[])
+   WHERE n.status = 'due' AND n.channel <> ALL ($4::text[])
      AND (n.event_id, n.channel) NOT IN (SELECT * FROM but)
    LIMIT {STRANGERS})
 )
@@ -57,9 +57,7 @@ class NotifierPgTurn(PgTurn):
         """The channels that the specs of these tasks name; a task that names none is left out."""
         if not streams:
             return {}
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(_NAMED, (list(streams),), prepare=True)
-            return dict(await cursor.fetchall())
+        return dict(await self.pipeline.rows(_NAMED, (list(streams),)))
 
     async def add(self, notifications: Sequence[Notification]) -> None:
         """Make these due now. One that is there already stays as it is."""
@@ -71,7 +69,7 @@ class NotifierPgTurn(PgTurn):
             [one.event.stream for one in notifications],
             [one.event.version for one in notifications],
         )
-        await self.connection.execute(_ADD, (await self.now(), await self.now(), *columns))
+        self.pipeline.send(_ADD, (await self.now(), await self.now(), *columns))
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """Note each try: due again at `again_at`, or never."""
@@ -84,20 +82,14 @@ class NotifierPgTurn(PgTurn):
             [one.again_at for one in settled],
             [one.problem for one in settled],
         )
-        await self.connection.execute(_SETTLE, (await self.now(), *columns))
+        self.pipeline.send(_SETTLE, (await self.now(), *columns))
 
     async def due(self, room: Mapping[str, int], but: Collection[tuple[UUID, str]]) -> Sequence[Notification]:
         """What is to be sent now, at most `room[channel]` a channel, those due longest first."""
-        given = {
-            "now": await self.now(),
-            "channels": list(room),
-            "rooms": list(room.values()),
-            "but": [event_id for event_id, _ in but],
-            "but_channels": [channel for _, channel in but],
-        }
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(_DUE, given, prepare=True)
-            return [Notification(recorded(row[2:]), row[0], row[1]) for row in await cursor.fetchall()]
+        ids, channels = [event_id for event_id, _ in but], [channel for _, channel in but]
+        given = (ids, channels, await self.now(), list(room), list(room.values()))
+        rows = await self.pipeline.rows(_DUE, given)
+        return [Notification(recorded(row[2:]), row[0], row[1]) for row in rows]
 
 
 def _status(settled: Settled) -> str:

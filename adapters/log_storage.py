@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from adapters.event_log import Connection
 from adapters.handler_store import unavailable
+from adapters.pipeline import Connection
 from adapters.threads import Threads
 from domain.errors import Unavailable
 from domain.ports.logkeeping import LogChunk, LogStream, StreamEnd

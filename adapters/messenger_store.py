@@ -1,11 +1,11 @@
 """What the messenger asks of PostgreSQL: open leases, last beats, outcomes of reports, ends of stored output."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from adapters.event_log import COLUMNS, recorded
-from adapters.seat import PgTurn
+from adapters.seat import RepeatablePgTurn
 from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted, WorkerRegistered
 from domain.ids import derived_id
 from domain.recorded import Recorded
@@ -49,7 +49,7 @@ _LAST_EVENTS = (
 _STORED = "SELECT run_id, sum(bytes)::bigint FROM log_ends WHERE run_id = ANY(%b) GROUP BY run_id"
 
 
-class MessengerPgTurn(PgTurn):
+class MessengerPgTurn(RepeatablePgTurn):
     """A turn of the messenger."""
 
     async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
@@ -83,7 +83,7 @@ class MessengerPgTurn(PgTurn):
             [beat.generation for beat in beats],
             [beat.beat for beat in beats],
         )
-        await self.connection.execute(_ANSWERED.encode(), columns, prepare=True)
+        self.pipeline.send(_ANSWERED, columns)
 
     async def _standings(self, beats: Sequence[LastBeat]) -> Iterable[Standing]:
         workers = [beat.worker_id for beat in beats]
@@ -116,10 +116,8 @@ class MessengerPgTurn(PgTurn):
             if topic == WorkerRegistered.TYPE
         }
 
-    async def _all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(statement.encode(), parameters, prepare=True)
-            return await cursor.fetchall()
+    async def _all(self, statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+        return await self.pipeline.rows(statement, parameters)
 
 
 def _ends(order: Recorded, run: UUID, fence: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from adapters.event_log import Connection
+from adapters.pipeline import Connection
 from domain.errors import BadQuery, Unavailable
 
 STATEMENT_SECONDS = 2

@@ -7,8 +7,9 @@ from uuid import UUID
 import psycopg
 
 from adapters.arrays import Uuids
-from adapters.event_log import Connection, connect, recorded
+from adapters.event_log import connect, recorded
 from adapters.log_page import PAGE
+from adapters.pipeline import Connection, Pipeline
 from adapters.views import PgViewRows, columns
 from domain.errors import Unavailable
 from domain.ports.log import Page
@@ -37,24 +38,23 @@ async def open_rebuild(dsn: str, views: Sequence[str]) -> AsyncGenerator["PgRebu
 class PgBeside(PgViewRows):
     """The new tables, inside a transaction."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, SCHEMA)
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(pipeline, SCHEMA)
 
     async def compare(self, view: str, done: int, ids: Collection[UUID] | None = None) -> Compared:
         """Compare new rows, folded up to position `done`, with the live ones; only of `ids`, if given."""
-        only = "" if ids is None else "AND id = ANY(%s)"
+        only = "" if ids is None else "AND id = ANY(%b)"
         text = _COMPARE.format(view=view, live=_LIVE, only=only, columns=", ".join(columns(view)))
-        cursor = await self._connection.execute(text.encode(), (done, *([] if ids is None else [Uuids(ids)] * 2)))
-        row = await cursor.fetchone()
-        assert row is not None, "an aggregate returns a row"
-        return Compared(row[0], frozenset(row[1]))
+        values = (done, *([] if ids is None else [Uuids(ids)] * 2))
+        ((up_to, differing),) = await self._pipeline.rows(text.encode(), values, prepare=False)
+        return Compared(up_to, frozenset(differing))
 
 
 class PgSwitch(PgBeside):
     """The transaction that holds the projector's row."""
 
-    def __init__(self, connection: Connection, live: int, views: Sequence[str]) -> None:
-        super().__init__(connection)
+    def __init__(self, pipeline: Pipeline, live: int, views: Sequence[str]) -> None:
+        super().__init__(pipeline)
         self._live, self._views = live, views
 
     @property
@@ -65,7 +65,7 @@ class PgSwitch(PgBeside):
     async def finish(self) -> None:
         """Put the new tables in the place of the live ones."""
         for view in self._views:
-            await self._connection.execute("SELECT finish_rebuild(%s)", (view,))
+            await self._pipeline.rows("SELECT finish_rebuild(%b)", (view,))
 
 
 class PgRebuild:
@@ -74,6 +74,7 @@ class PgRebuild:
     def __init__(self, reads: Connection, writes: Connection, views: Sequence[str]) -> None:
         self.views = views
         self._reads, self._writes = reads, writes
+        self._reading, self._writing = Pipeline(reads), Pipeline(writes)
         self._begun = False
 
     async def begin(self) -> None:
@@ -88,26 +89,24 @@ class PgRebuild:
 
     async def page(self, after: int, limit: int) -> Page:
         """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
-        async with self._reads.cursor(binary=True) as cursor:
-            await cursor.execute(PAGE, (after, limit), prepare=True)
-            events = [recorded(row) for row in await cursor.fetchall()]
+        async with self._reading as pipeline:
+            events = [recorded(row) for row in await pipeline.rows(PAGE, (after, limit))]
         return Page(events, events[-1].position if events else after)
 
     @asynccontextmanager
     async def beside(self) -> AsyncGenerator[PgBeside, None]:
         """A transaction on the new tables."""
-        async with self._writes.transaction():
-            yield PgBeside(self._writes)
+        async with self._writing.transaction() as pipeline:
+            yield PgBeside(pipeline)
 
     @asynccontextmanager
     async def switch(self) -> AsyncGenerator[PgSwitch, None]:
         """The transaction of the change of places."""
         try:
-            async with self._writes.transaction():
-                await self._writes.execute(_WAIT)
-                cursor = await self._writes.execute(_HOLD)
-                row = await cursor.fetchone()
-                yield PgSwitch(self._writes, row[0] if row else 0, self.views)
+            async with self._writing.transaction() as pipeline:
+                pipeline.send(_WAIT)
+                held = await pipeline.rows(_HOLD)
+                yield PgSwitch(pipeline, held[0][0] if held else 0, self.views)
         except psycopg.errors.LockNotAvailable as busy:
             raise Unavailable("the views are being read without pause: no moment for the switch") from busy
 
@@ -119,7 +118,7 @@ class PgRebuild:
 
 
 _COMPARE = """
-WITH seen AS (SELECT least(%s, {live}) AS up_to),
+WITH seen AS (SELECT least(%b, {live}) AS up_to),
   live AS (SELECT {columns} FROM public.{view} WHERE true {only}),
   new AS (SELECT {columns} FROM rebuild.{view} WHERE true {only})
 SELECT (SELECT up_to FROM seen), coalesce(array_agg(coalesce(l.id, n.id)), '{{}}')

@@ -1,19 +1,19 @@
 """The fenced seat of a follower of the log on PostgreSQL: pages, turns, hints, standing by."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import ClassVar, Generic, LiteralString, Self, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncCursor, Notify
+from psycopg import Notify
 from psycopg.errors import ObjectNotInPrerequisiteState, SerializationFailure
-from psycopg.pq import TransactionStatus
 
-from adapters.event_log import APPEND_ALL, COLUMNS, Connection, connect, event_columns, load_streams, recorded
+from adapters.event_log import APPEND_ALL, COLUMNS, LOAD, by_stream, connect, event_columns, recorded
 from adapters.log_page import PAGE
+from adapters.pipeline import Answer, Pipeline
 from domain.errors import StreamsMoved, Superseded
 from domain.ports.log import Page
 from domain.recorded import NewEvent, Recorded
@@ -35,7 +35,7 @@ _END_STALE = (
     "ON a.pid = c.holder_pid AND a.backend_start = c.holder_started "
     "WHERE c.name = %s AND c.stamped_at < clock_timestamp() - interval '10 seconds'"
 )
-_TURN = "SELECT take_turn(%s, %s, %s)"
+_TURN = "SELECT take_turn(%b, %b, %b)"
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
 BEHIND = 0.02
@@ -43,30 +43,38 @@ BEHIND = 0.02
 
 
 class PgTurn:
-    """One transaction of the follower `name` on `connection`. `begun`: the statement that took the turn, on its way."""
+    """One transaction of the follower `name` on `pipeline`. `begun`: the statement that took the turn, on its way."""
 
-    def __init__(self, connection: Connection, name: str, begun: AsyncCursor[Any]) -> None:
-        self.connection, self.name, self._begun = connection, name, begun
+    SETTINGS: ClassVar[Sequence[LiteralString]] = ()
+    """Of the connection that such turns are on."""
+
+    def __init__(self, pipeline: Pipeline, name: str, begun: Answer) -> None:
+        self.pipeline, self.name, self._begun = pipeline, name, begun
         self._now: datetime | None = None
 
     async def now(self) -> datetime:
         """The database's clock at its begin, UTC."""
         if self._now is not None:
             return self._now
-        row = await self._begun.fetchone()
-        assert row is not None, "take_turn returns one row"
-        now: datetime = row[0]
+        now: datetime = (await self.pipeline.fetch(self._begun))[0][0]
         self._now = now
         return now
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""
-        return await load_streams(self.connection, streams)
+        return by_stream(await self.pipeline.rows(LOAD, (list(streams),))) if streams else {}
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Store all, as the turn's last statement. Raises StreamsMoved when the turn ends."""
         if events:
-            await self.connection.execute(APPEND_ALL, event_columns(events), prepare=True)
+            self.pipeline.send(APPEND_ALL, event_columns(events))
+
+
+class RepeatablePgTurn(PgTurn):
+    """A turn that may be done twice. Its commit is not waited for: a crash of the server may take the last ones back,
+    with their positions."""
+
+    SETTINGS = ("SET synchronous_commit = off",)
 
 
 T = TypeVar("T", bound=PgTurn)
@@ -85,7 +93,7 @@ class PgSeat(Generic[T]):
         self,
         dsn: str,
         name: str,
-        make_turn: Callable[[Connection, str, AsyncCursor[Any]], T],
+        make_turn: type[T],
         channels: Sequence[str] = ("tally_log",),
         gather: float = 0.0,
     ) -> None:
@@ -104,11 +112,12 @@ class PgSeat(Generic[T]):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self._work = await stack.enter_async_context(await connect(self._dsn, self.name))
+            self._work = await stack.enter_async_context(await connect(self._dsn, self.name, self._make_turn.SETTINGS))
             self._ears = await stack.enter_async_context(await connect(self._dsn, f"{self.name} listen"))
             for channel in self._channels:
                 await self._ears.execute(f'LISTEN "{channel}"'.encode())
             await self._take()
+            self._pipeline = Pipeline(self._work)
             self._pid = self._work.info.backend_pid
             self._listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
             stack.push_async_callback(_cancelled, self._listening)
@@ -123,13 +132,11 @@ class PgSeat(Generic[T]):
         self._hint.clear()
         self._types = None if types is None else frozenset(types)
         heard, self._heard = frozenset(self._heard), set()
-        async with self._work.cursor(binary=True) as cursor:
+        async with self._pipeline as pipeline:
             if types is None:
-                await cursor.execute(PAGE, (self._position, limit), prepare=True)
-                events = [recorded(row) for row in await cursor.fetchall()]
+                events = [recorded(row) for row in await pipeline.rows(PAGE, (self._position, limit))]
                 return Page(events, events[-1].position if events else self._position, heard)
-            await cursor.execute(_PAGE_OF_TYPES, (self._position, list(types), limit), prepare=True)
-            rows = await cursor.fetchall()
+            rows = await pipeline.rows(_PAGE_OF_TYPES, (self._position, list(types), limit))
         events = [recorded(row[:-1]) for row in rows if row[0] is not None]
         end = max(self._position, rows[0][-1] or 0)
         return Page(events, events[-1].position if len(events) == limit else end, heard)
@@ -140,19 +147,13 @@ class PgSeat(Generic[T]):
         process has taken the seat, StreamsMoved for an append that came too late: with the first answer that is
         waited for, at the latest at the end."""
         try:
-            async with self._work.pipeline():
-                await self._work.execute("BEGIN")
-                begun = await self._work.execute(_TURN, (self.name, self._turn, up_to), prepare=True)
-                yield self._make_turn(self._work, self.name, begun)
-                await self._work.execute("COMMIT")
+            async with self._pipeline.transaction() as pipeline:
+                begun = pipeline.send(_TURN, (self.name, self._turn, up_to))
+                yield self._make_turn(pipeline, self.name, begun)
         except ObjectNotInPrerequisiteState as error:
             raise Superseded(str(error)) from error
         except SerializationFailure as error:
             raise StreamsMoved(frozenset(map(UUID, (error.diag.message_detail or "").split()))) from error
-        finally:
-            if self._work.info.transaction_status != TransactionStatus.IDLE:
-                with suppress(psycopg.Error):
-                    await self._work.rollback()
         self._turn, self._position = self._turn + 1, max(self._position, up_to)
 
     async def wait(self, seconds: float) -> None:

@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any, cast, get_args, get_type_hints
 from uuid import UUID
 
-from adapters.arrays import Bigints, Booleans, Column, Jsons, Moments, Texts, Uuids, register
-from adapters.event_log import Connection
-from adapters.seat import PgTurn
+from adapters.arrays import Bigints, Booleans, Column, Jsons, Moments, Texts, Uuids
+from adapters.pipeline import Pipeline
+from adapters.seat import RepeatablePgTurn
 from domain.views import VIEWS, Row, Rows
 
 _COLUMN_OF: dict[type, type[Column]] = {
@@ -24,9 +24,8 @@ _COLUMN_OF: dict[type, type[Column]] = {
 class PgViewRows:
     """`domain.ports.projecting.ViewRows` on the tables of one schema, inside the caller's transaction."""
 
-    def __init__(self, connection: Connection, schema: str = "public") -> None:
-        self._connection, self._schema = connection, schema
-        register(connection)
+    def __init__(self, pipeline: Pipeline, schema: str = "public") -> None:
+        self._pipeline, self._schema = pipeline, schema
 
     async def rows(self, wanted: Mapping[str, Collection[UUID]]) -> dict[str, Rows]:
         """The rows with these ids, as far as they exist, for every view asked for."""
@@ -36,29 +35,28 @@ class PgViewRows:
         """Insert or replace these rows whole. A row that is stored with an equal or later position stays."""
         for view, rows in changed.items():
             if rows:
-                await self._store(view, rows.values())
+                self._store(view, rows.values())
 
     async def _rows(self, view: str, ids: Collection[UUID]) -> Rows:
         make = VIEWS[view].row
-        async with self._connection.cursor(binary=True) as cursor:
-            await cursor.execute(select_rows(view, self._schema), (Uuids(ids),), prepare=True)
-            return {row[0]: make(*row) for row in await cursor.fetchall()}
+        found = await self._pipeline.rows(select_rows(view, self._schema), (Uuids(ids),))
+        return {row[0]: make(*row) for row in found}
 
-    async def _store(self, view: str, rows: Collection[Row]) -> None:
+    def _store(self, view: str, rows: Collection[Row]) -> None:
         arrays = [column(each) for column, each in zip(columns(view).values(), zip(*rows, strict=True), strict=True)]
-        await self._connection.execute(upsert(view, self._schema), arrays, prepare=True)
+        self._pipeline.send(upsert(view, self._schema), arrays)
 
 
-class ProjectorPgTurn(PgTurn):
+class ProjectorPgTurn(RepeatablePgTurn):
     """`domain.ports.projecting.ProjectorTurn`."""
 
     async def rows(self, wanted: Mapping[str, Collection[UUID]]) -> dict[str, Rows]:
         """The rows with these ids, as far as they exist, for every view asked for."""
-        return await PgViewRows(self.connection).rows(wanted)
+        return await PgViewRows(self.pipeline).rows(wanted)
 
     async def store(self, changed: Mapping[str, Rows]) -> None:
         """Insert or replace these rows whole. A row that is stored with an equal or later position stays."""
-        await PgViewRows(self.connection).store(changed)
+        await PgViewRows(self.pipeline).store(changed)
 
 
 @cache

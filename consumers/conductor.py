@@ -19,10 +19,11 @@ from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
 from domain.dispatching import Waiting
 from domain.errors import StreamsMoved
-from domain.events import RunLeased
+from domain.events import RunLeased, TaskQueued
 from domain.ports.conducting import ConductorTurn, Dealt, Survey, Timer
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
+from domain.recorded import NewEvent, Recorded
 from domain.task import Cancel
 
 PAGE = 1000
@@ -53,7 +54,7 @@ class Conductor:
     _next_due: datetime | None = None
     _now: datetime | None = None
     _partitions_due: datetime | None = None
-    _granted_all: bool = False
+    _echoes: frozenset[tuple[UUID, int]] = frozenset()
     _next_step: float = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,13 +76,14 @@ class Conductor:
         return more
 
     def _only_echoes(self, page: Page) -> bool:
-        """Whether the page holds nothing but grants of the last round, whose rows are as they should be already.
+        """Whether the page holds nothing but events of the last round, whose rows are as they should be already.
 
         They are read again, and passed over, with the next page that says more, or when a step is due by time.
         """
-        if not self._granted_all or not page.events or _time() >= self._next_step:
-            return False
-        return len(page.events) <= GRANT_LIMIT and all(event.type == RunLeased.TYPE for event in page.events)
+        return bool(page.events) and _time() < self._next_step and not self._unheard(page)
+
+    def _unheard(self, page: Page) -> list[Recorded]:
+        return [event for event in page.events if (event.stream, event.version) not in self._echoes]
 
     async def step(self, page: Page) -> bool:
         """One round; True says that there is more to do at once. Streams that moved meanwhile wait for the next."""
@@ -90,21 +92,20 @@ class Conductor:
         while True:
             try:
                 async with self.seat.turn(page.up_to) as turn:
-                    overdue, dealt = await self._round(turn, page, left)
+                    done = await self._round(turn, self._unheard(page), left)
                     self._now = await turn.now()
                 break
             except StreamsMoved as moved:
                 left |= moved.streams
-        if overdue.new_probe:
-            self.probes.send(overdue.clock.probe)
-        self._look_again = bool(left) or len(overdue.expired) + len(overdue.silent) >= CLOSING_LIMIT
-        self._granted_all = not left and dealt.only_grants(GRANT_LIMIT)
-        more = not dealt.nothing and not self._granted_all
-        return more or bool(left) or len(page.events) >= PAGE
+        if done.overdue.new_probe:
+            self.probes.send(done.overdue.clock.probe)
+        self._look_again = bool(left) or len(done.overdue.expired) + len(done.overdue.silent) >= CLOSING_LIMIT
+        self._echoes = done.echoes
+        return done.calls_for_more or bool(left) or len(page.events) >= PAGE
 
-    async def _round(self, turn: ConductorTurn, page: Page, left: frozenset[UUID]) -> tuple[Overdue, Dealt]:
-        if page.events:
-            await turn.note(await notes_of(turn, page.events))
+    async def _round(self, turn: ConductorTurn, events: Sequence[Recorded], left: frozenset[UUID]) -> "Done":
+        if events:
+            await turn.note(await notes_of(turn, events))
         survey = await turn.survey(AGENDA_LIMIT, GRANT_LIMIT)
         self._next_due = survey.next_due
         overdue = await timekeeper.look(turn, survey.clock, CLOSING_LIMIT, self._look_again)
@@ -124,11 +125,10 @@ class Conductor:
         fired = scheduling.carry_out(draft, plans, self.base_image)
         dealt = _decide(draft, survey, overdue, Chosen(queued, out, readings))
         dealt = replace(dealt, rested=fired.rested, opened=fired.opened)
-        if dealt.nothing:
-            return overdue, dealt
-        await turn.deal(dealt)
-        await turn.append(draft.events)
-        return overdue, dealt
+        if not dealt.nothing:
+            await turn.deal(dealt)
+            await turn.append(draft.events)
+        return Done(overdue, dealt, draft.events, len(survey.agenda.settled))
 
     async def _make_partitions(self) -> None:
         if self._partitions_due is None or (self._now is not None and self._now >= self._partitions_due):
@@ -150,6 +150,33 @@ class Chosen:
     queued: Sequence[Waiting]
     out: Mapping[UUID, Cancel]
     readings: saga.Readings
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a round has done: rows that are dealt with, of `settled` settled tasks that it saw, and events it added."""
+
+    overdue: Overdue
+    dealt: Dealt
+    added: Sequence[NewEvent]
+    settled: int
+
+    @property
+    def echoes(self) -> frozenset[tuple[UUID, int]]:
+        """(stream, version) of events that change no row: grants, and what queued a task that was granted at once."""
+        granted = {new.stream for new in self.added if isinstance(new.event, RunLeased)}
+        queued = (new for new in self.added if isinstance(new.event, TaskQueued | RunLeased))
+        return frozenset((new.stream, new.version) for new in queued if new.stream in granted)
+
+    @property
+    def calls_for_more(self) -> bool:
+        """Whether rows are left, or will come of what was added."""
+        if self.dealt.nothing:
+            return False
+        if self.settled > len(self.dealt.settled) or not self.dealt.only_grants(AGENDA_LIMIT, GRANT_LIMIT):
+            return True
+        echoes = self.echoes
+        return any((new.stream, new.version) not in echoes for new in self.added if new.event.TYPE in TYPES)
 
 
 def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> Dealt:

@@ -225,17 +225,22 @@ class Dealt:
     @property
     def grants_alone(self) -> bool:
         """Whether nothing is dealt with but tasks that leave the queue."""
-        others = (self.settled, self.cancelled, self.complete, self.failing, self.timed, self.again, self.closed)
-        return not any(others) and not self.lost and not self.crowded_out and not self.rested
+        return not self.settled and self._frees_and_grants
+
+    @property
+    def _frees_and_grants(self) -> bool:
+        others = (self.cancelled, self.complete, self.failing, self.timed, self.again, self.closed, self.lost)
+        return not any(others) and not self.crowded_out and not self.rested
 
     @property
     def nothing(self) -> bool:
         """Whether no row is dealt with."""
         return not any(getattr(self, each.name) for each in fields(self))
 
-    def only_grants(self, limit: int) -> bool:
-        """Whether runs were granted, fewer than `limit`, and nothing else was done."""
-        return 0 < len(self.leases) < limit and self.grants_alone
+    def only_grants(self, settled: int, leases: int) -> bool:
+        """Whether runs were granted, and tasks settled for that, fewer than these limits, and nothing else was done."""
+        within = 0 < len(self.leases) < leases and len(self.settled) < settled
+        return within and self._frees_and_grants
 
 
 class ConductorTurn(AppendingTurn, Protocol):

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from adapters import broker
 from adapters.beat_store import PgBeatStore
 from adapters.clock import SystemClock
-from adapters.event_log import connect
+from adapters.event_log import BY_INDEXES, connect
 from adapters.handler_store import PgHandlerStore
 from consumers.batches import Given
 from consumers.beats import Beats
@@ -32,7 +32,7 @@ async def main(settings: Settings, traces: Traces) -> None:
     async with AsyncExitStack() as stack:
         amqp = await stack.enter_async_context(broker.connect(settings.amqp.url.get_secret_value(), "handler"))
         commands, reports, beats, heartbeats, dead = [
-            await stack.enter_async_context(await connect(dsn, f"handler {part}"))
+            await stack.enter_async_context(await connect(dsn, f"handler {part}", BY_INDEXES))
             for part in ("commands", "reports", "beats", "heartbeats", "dead")
         ]
         store = PgHandlerStore(commands)

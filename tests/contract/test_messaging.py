@@ -11,10 +11,11 @@ from uuid import UUID
 import pytest
 
 from adapters.beat_store import PgBeatStore
-from adapters.event_log import Connection, append_events, connect
+from adapters.event_log import append_events, connect
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.messaging import Desk
 from adapters.messenger_store import MessengerPgTurn
+from adapters.pipeline import Connection
 from adapters.seat import PgSeat
 from domain import events as e
 from domain.ids import derived_id

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from adapters.event_log import Connection, connect
+from adapters.event_log import connect
 from adapters.handler_store import PgHandlerStore
+from adapters.pipeline import Connection
 from domain import events as e
 from domain.ports.broker import Delivery
 from domain.ports.handling import Writes

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.event_log import COLUMNS as EVENT_COLUMNS
 from adapters.event_log import append_events, connect, recorded
+from adapters.pipeline import Pipeline
 from adapters.rebuild import open_rebuild
 from adapters.seat import PgSeat
 from adapters.views import PgViewRows, ProjectorPgTurn
@@ -44,8 +45,8 @@ class Shown:
     async def rows(self) -> dict[str, Rows]:
         """The rows of all streams in the log, whatever their position."""
         said = facts(await self.log())
-        async with await connect(self.dsn, "test") as connection, connection.transaction():
-            return await PgViewRows(connection).rows({view: list(by_row(VIEWS[view], said)) for view in VIEWS})
+        async with await connect(self.dsn, "test") as connection, Pipeline(connection).transaction() as pipeline:
+            return await PgViewRows(pipeline).rows({view: list(by_row(VIEWS[view], said)) for view in VIEWS})
 
     async def position(self) -> int:
         async with await connect(self.dsn, "test") as connection:
@@ -205,7 +206,10 @@ async def _killed_before_commit(seat: PgSeat[ProjectorPgTurn], pg: Database) -> 
         async with seat.turn(page.up_to) as turn:
             await project(turn, page.events, list(VIEWS))
             with psycopg.connect(pg.owner, autocommit=True) as killer:
-                killer.execute("SELECT pg_terminate_backend(%s)", (turn.connection.info.backend_pid,))
+                killer.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'tally projector' AND datname = current_database()"
+                )
 
 
 def _shape(owner: str) -> list[tuple[object, ...]]:

@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from adapters.beat_store import PgBeatStore
-from adapters.event_log import Connection, connect
+from adapters.event_log import connect
 from adapters.handler_store import PgHandlerStore
+from adapters.pipeline import Connection
 from domain.ports.handling import Beat, Writes
 from domain.reports import Heartbeat, HeldRun
 from tests.support.database import Database

@@ -10,11 +10,12 @@ from typing import cast
 from uuid import UUID
 
 from adapters.conductor_store import ConductorPgTurn
-from adapters.event_log import Connection, append_events, event_columns, load_streams
+from adapters.event_log import LOAD, append_events, by_stream, event_columns
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.conductor_rows import NEVER, LastBeat, Rows
 from adapters.in_memory.event_log import MemoryLog, MemorySeat
 from adapters.in_memory.traces import NoTraces
+from adapters.pipeline import Connection
 from adapters.seat import PgSeat
 from consumers.conductor import PAGE, Conductor
 from consumers.noting import TYPES
@@ -325,7 +326,8 @@ class PgWorld(World):
             assert not (await append_events(self.connection, events)).moved
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
-        return await load_streams(self.connection, streams)
+        async with self.connection.cursor(binary=True) as cursor:
+            return by_stream(await (await cursor.execute(LOAD, (list(streams),))).fetchall())
 
     async def beat(self, worker_id: str, generation: int = 1, beat: int = 1) -> None:
         await self.connection.execute(

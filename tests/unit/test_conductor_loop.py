@@ -110,3 +110,38 @@ async def test_its_own_grants_alone_are_no_reason_for_another_round() -> None:
 
     assert [event.type for event in world.log.events][-1] == "task.run-leased.v1"
     assert world.log.seats["conductor"] == (turns, position)
+
+
+async def test_a_task_that_is_freed_and_granted_at_once_is_no_reason_for_another_round() -> None:
+    world = MemoryWorld()
+    seat = Dozing(world)
+    await world.register("w1")
+    await world.submit(spec("a"), spec("b", "a"))
+    conducting = conductor(seat)
+    await seat.doze(conducting)
+    await world.start("a")
+    await world.finish("a")
+    turns, _ = world.log.seats["conductor"]
+
+    seat.stop.clear()
+    await seat.doze(conducting)
+
+    assert [event.type for event in world.log.events][-2:] == ["task.queued.v1", "task.run-leased.v1"]
+    assert world.log.seats["conductor"][0] == turns + 1
+
+
+async def test_a_task_that_is_freed_and_finds_no_slot_is_looked_at_again() -> None:
+    world = MemoryWorld()
+    seat = Dozing(world)
+    await world.register("w1", slots=1)
+    await world.submit(spec("a"), spec("b", "a"), spec("c", "a"))
+    conducting = conductor(seat)
+    await seat.doze(conducting)
+    await world.start("a")
+    await world.finish("a")
+
+    seat.stop.clear()
+    await seat.doze(conducting)
+
+    assert len(world.rows.queue) == 1
+    assert await world.leases() == {"w1": 1}
