@@ -12,6 +12,7 @@ from psycopg import Notify
 from psycopg.errors import ObjectNotInPrerequisiteState, SerializationFailure
 
 from adapters.event_log import APPEND_ALL, COLUMNS, LOAD, by_stream, connect, event_columns, recorded
+from adapters.listening import listen
 from adapters.log_page import PAGE
 from adapters.pipeline import Answer, Pipeline
 from domain.errors import StreamsMoved, Superseded
@@ -119,7 +120,9 @@ class PgSeat(Generic[T]):
             await self._take()
             self._pipeline = Pipeline(self._work)
             self._pid = self._work.info.backend_pid
-            self._listening = asyncio.create_task(self._listen(), name=f"listen {self.name}")
+            self._listening = asyncio.create_task(
+                listen(self._ears, self._hear, STAMP_SECONDS, self._stamp), name=f"listen {self.name}"
+            )
             stack.push_async_callback(_cancelled, self._listening)
             self._stack = stack.pop_all()
         return self
@@ -182,17 +185,13 @@ class PgSeat(Generic[T]):
         assert row is not None, "an upsert returns its row"
         self._turn, self._position = row
 
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        stamp_at = loop.time() + STAMP_SECONDS
-        while True:
-            async for notice in self._ears.notifies(timeout=max(stamp_at - loop.time(), 0.0), stop_after=1):
-                if self._concerns(notice):
-                    self._heard.add(notice.channel)
-                    self._hint.set()
-            if loop.time() >= stamp_at:
-                await self._ears.execute(_STAMP, (self.name, self._turn))
-                stamp_at = loop.time() + STAMP_SECONDS
+    def _hear(self, notice: Notify) -> None:
+        if self._concerns(notice):
+            self._heard.add(notice.channel)
+            self._hint.set()
+
+    async def _stamp(self) -> None:
+        await self._ears.execute(_STAMP, (self.name, self._turn))
 
     def _concerns(self, notice: Notify) -> bool:
         """Whether it tells of others' doing, and names, if any, a type that was last asked for."""
