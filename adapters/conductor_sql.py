@@ -7,6 +7,10 @@ ON CONFLICT (worker_id) DO UPDATE SET stream = excluded.stream, generation = exc
   pool = excluded.pool, slots = excluded.slots, executors = excluded.executors, labels = excluded.labels,
   since = excluded.since, lost = false
 """
+SET_DRAINING = """
+UPDATE conductor_workers w SET draining = d.draining FROM unnest(%b::text[], %b::bool[]) AS d (worker_id, draining)
+WHERE w.worker_id = d.worker_id
+"""
 ADD_MEMBERS = """
 WITH members AS (
   INSERT INTO conductor_members (workflow, task) SELECT * FROM unnest(%b::uuid[], %b::uuid[]) ON CONFLICT DO NOTHING
@@ -154,7 +158,7 @@ SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answere
   least((SELECT min(due) FROM conductor_timers), (SELECT min(due) FROM conductor_schedules)), hosts.*
 FROM lease_clock c LEFT JOIN (
   SELECT w.worker_id, w.generation, w.pool, w.executors, w.slots, coalesce(l.held, 0), b.beat, b.received_at, b.heard,
-    w.granted_at, w.labels
+    w.granted_at, w.labels, w.draining
   FROM conductor_workers w JOIN worker_beats b ON b.worker_id = w.worker_id AND b.generation = w.generation
   LEFT JOIN (SELECT worker_id, count(*) AS held FROM leases GROUP BY worker_id) AS l ON l.worker_id = w.worker_id
   WHERE NOT w.lost) AS hosts ON true

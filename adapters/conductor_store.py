@@ -47,6 +47,8 @@ class ConductorPgTurn(PgTurn):
         for stream, worker in notes.workers:
             shape = (worker.pool, worker.slots, list(worker.executors), json.dumps(worker.labels))
             self._do(sql.ADD_WORKERS, worker.worker_id, stream, worker.generation, *shape)
+        if notes.draining:
+            self._do(sql.SET_DRAINING, list(notes.draining), list(notes.draining.values()))
         if notes.members:
             self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
         if notes.needs:

@@ -101,8 +101,8 @@ class _Moment:
             if why.code == "limit" and why.scope is not None:
                 found[why.scope] = await self._few([other for other in near if why.scope in other.scopes], None)
             elif why.code == "no-slot":
-                serving = [host.worker_id for host in hosts if host.serves(lane.needs)]
-                found[SLOTS] = await self._few(near, serving)
+                taking = [host.worker_id for host in hosts if host.takes(lane.needs)]
+                found[SLOTS] = await self._few(near, taking)
         return found
 
     async def _few(self, lanes: Sequence[Lane], workers: Sequence[str] | None) -> list[Holder]:

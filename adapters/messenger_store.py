@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.event_log import COLUMNS, recorded
 from adapters.seat import RepeatablePgTurn
-from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted, WorkerRegistered
+from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted, WorkerLost, WorkerRegistered
 from domain.ids import derived_id
 from domain.recorded import Recorded
 from domain.reports import HeldRun
@@ -42,9 +42,9 @@ _COMMITTED = (
     "SELECT command_id FROM inbox JOIN unnest(%b::uuid[], %b::text[]) AS r(command_id, principal) "
     "USING (command_id, principal)"
 )
-_LAST_EVENTS = (
+_LIVES = (
     "SELECT DISTINCT ON (originator_id) originator_id, topic, state FROM events WHERE originator_id = ANY(%b) "
-    "ORDER BY originator_id, originator_version DESC"
+    "AND topic = ANY(%b) ORDER BY originator_id, originator_version DESC"
 )
 _STORED = "SELECT run_id, sum(bytes)::bigint FROM log_ends WHERE run_id = ANY(%b) GROUP BY run_id"
 
@@ -108,11 +108,11 @@ class MessengerPgTurn(RepeatablePgTurn):
         ]
 
     async def _generations(self, workers: Sequence[str]) -> dict[str, int]:
-        """The current generation of each worker that has one: its stream ends with a registration."""
+        """The current generation of each worker that has one: it was not lost since it registered last."""
         streams = {derived_id(UUID(int=0), f"worker:{worker}"): worker for worker in workers}
         return {
             streams[stream]: WorkerRegistered.model_validate_json(body).generation
-            for stream, topic, body in await self._all(_LAST_EVENTS, list(streams))
+            for stream, topic, body in await self._all(_LIVES, list(streams), [WorkerRegistered.TYPE, WorkerLost.TYPE])
             if topic == WorkerRegistered.TYPE
         }
 

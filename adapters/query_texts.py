@@ -50,6 +50,16 @@ _BEAT = (
 )
 
 
+_DRAINED = (
+    "(NOT EXISTS (SELECT FROM leases l WHERE l.worker_id = k.worker_id) AND EXISTS (SELECT FROM (SELECT d.topic, "
+    "d.notification_id FROM events d WHERE d.originator_id = k.id AND d.topic IN ('worker.draining.v1', "
+    "'worker.serving.v1') ORDER BY d.originator_version DESC LIMIT 1) AS d JOIN consumers c ON c.name = 'conductor' "
+    "WHERE d.topic = 'worker.draining.v1' AND c.position >= d.notification_id)) AS drained"
+)
+"""The dispatcher has read that it is to be given nothing, and it has nothing left, of any namespace. By the log: the
+row may be behind."""
+
+
 def _held(namespaces: str) -> str:
     return (
         "(SELECT coalesce(json_agg(json_build_object('run_id', l.run_id, 'task', l.task, 'task_id', t.task_id, "
@@ -102,8 +112,8 @@ def workers(where: str, namespaces: str) -> str:
     """(JSON, version, position, head) of each worker; the parameters of `namespaces` come first."""
     columns = (
         "k.id, k.worker_id, k.generation, k.instance, k.engine, k.pool, k.slots, k.executors::json, k.labels, "
-        "k.software AS version, k.status, k.registered_at, k.lost_at, k.updated_at, k.position, "
-        f"{_BEAT}, {_held(namespaces)}"
+        "k.software AS version, k.status, k.registered_at, k.lost_at, k.drained_by, k.drain_reason, k.updated_at, "
+        f"k.position, {_DRAINED}, {_BEAT}, {_held(namespaces)}"
     )
     return f"SELECT {_json(columns)}, k.version, k.position, {HEAD} FROM workers k WHERE {where} ORDER BY k.worker_id"
 

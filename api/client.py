@@ -33,6 +33,7 @@ from domain.commands import (
 from domain.errors import Refused
 from domain.events import ENDS
 from domain.messages import Cause, routing_key
+from domain.operating import StartWorker, StopWorker
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
 from domain.ports.tracing import Traces, messaging
@@ -115,6 +116,14 @@ class Client:
     async def remove_task_type(self, task_type: str) -> None:
         """Let no new task have a type. Raises Refused where there is none."""
         await self.send(RemoveTaskType(task_type=task_type, namespace=self.namespace), reply=True)
+
+    async def drain_worker(self, worker_id: str, *, reason: str | None = None) -> None:
+        """Give a worker nothing more, until it is started; what it runs, it runs to the end. Raises Refused."""
+        await self.send(StopWorker(worker_id=worker_id, reason=reason), reply=True)
+
+    async def start_worker(self, worker_id: str) -> None:
+        """Take a worker that was drained back into service. Raises Refused."""
+        await self.send(StartWorker(worker_id=worker_id), reply=True)
 
     def task(self, ref: str) -> "SubmittedTask":
         """A task that was submitted before: by its id, its beginning, or its name."""

@@ -9,15 +9,17 @@ from uuid import UUID
 from consumers.batches import Batch, Verdict
 from consumers.judging_again import further, has_further, judge, needs
 from consumers.judging_schedules import EVENTS_A_FIRE
-from consumers.reported import judge_registration, judge_report, worker_stream
-from domain.commands import COMMANDS, BackfillSchedule, Command, RetryWorkflow, SetLimit
+from consumers.reported import judge_registration, judge_report
+from domain.commands import COMMANDS, BackfillSchedule, Command, RetryWorkflow
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
+from domain.operating import ChangeWorker, everywhere
 from domain.ports.handling import CommandKey, NameKey
 from domain.principals import EVERY, Principal, Senders
 from domain.reports import REPORTS, FinishReport, RegisterWorker, Reports, StartReport
 from domain.timetable import MOST_FIRES
+from domain.worker import worker_stream
 from domain.workflow import MOST_TASKS
 
 Lookups: TypeAlias = tuple[set[NameKey], set[UUID]]
@@ -130,11 +132,11 @@ def _check_reply_to(letter: Letter, own: str | None = None) -> None:
 
 
 def _allow(sender: Principal, command: Command, letter: Letter) -> None:
-    if letter.namespace not in ("", command.namespace):
+    if letter.namespace not in ("", command.namespace) and not isinstance(command, ChangeWorker):
         raise NamespaceMismatch(
             f"namespace: the body says {command.namespace}, the routing key ends in {letter.namespace}; make them equal"
         )
-    sender.require(EVERY if isinstance(command, SetLimit) and command.everywhere else command.namespace)
+    sender.require(EVERY if everywhere(command) else command.namespace)
 
 
 def _registration(letter: Letter, message: RegisterWorker) -> Item:

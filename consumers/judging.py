@@ -8,7 +8,7 @@ from consumers import judging_schedules
 from consumers.batches import Batch, Verdict
 from consumers.judging_workflows import digest_of, judge_workflow, workflow_verdict
 from consumers.promising import claim, needed
-from domain import limit, task, task_type, workflow
+from domain import limit, task, task_type, worker, workflow
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
@@ -20,7 +20,6 @@ from domain.commands import (
     RemoveTaskType,
     ResumeTask,
     ScheduleCommand,
-    SetLimit,
     SetPriority,
     SubmitTask,
     SubmitTasks,
@@ -31,12 +30,14 @@ from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, Un
 from domain.forwarding import with_deadlines
 from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
+from domain.operating import ChangeWorker, SetLimit, StartWorker, StopWorker
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
 from domain.submitting import Again, submit_task
 from domain.task_states import Task
 from domain.task_type import BUILT_IN, type_stream
 from domain.work import Reply, TaskOutcome
+from domain.worker import worker_stream
 from domain.workflow import Workflow
 
 
@@ -72,6 +73,8 @@ def needs(command: Plain, careful: bool) -> tuple[set[NameKey], set[UUID]]:
             return names_of(namespace, "workflow", [name])
         case SetLimit():
             return set(), {limit_stream(command.whole)}
+        case StopWorker(worker_id=worker_id) | StartWorker(worker_id=worker_id):
+            return set(), {worker_stream(worker_id)}
         case PutTaskType(task_type=name) | RemoveTaskType(task_type=name):
             return set(), {type_stream(namespace, name)}
 
@@ -94,6 +97,8 @@ def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdi
             return _cancel_workflow(batch, command, command_id, cause)
         case SetLimit():
             return _set_limit(batch, command, command_id, cause)
+        case StopWorker() | StartWorker():
+            return _change_worker(batch, command, command_id, cause)
         case PutTaskType() | RemoveTaskType():
             return _change_type(batch, command, command_id, cause)
 
@@ -191,6 +196,15 @@ def _set_limit(batch: Batch, command: SetLimit, command_id: UUID, cause: Cause) 
     stream = limit_stream(command.whole)
     wanted = limit.Set(command.whole, command.max_running, command.rate, by=cause.actor)
     version = batch.add(stream, command.namespace, limit.decide(batch.limit(stream), wanted), cause)
+    return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
+
+
+def _change_worker(batch: Batch, command: ChangeWorker, command_id: UUID, cause: Cause) -> Verdict:
+    stream = worker_stream(command.worker_id)
+    state = batch.worker(stream)
+    if state is None:
+        raise NotFound(f"worker_id: no worker {command.worker_id} has ever registered; look at: tally worker ls")
+    version = batch.add(stream, worker.NO_NAMESPACE, worker.change(state, command, cause.actor), cause)
     return Verdict(Reply(command_id=command_id, outcome="accepted", id=stream, version=version), stream, version)
 
 

@@ -28,6 +28,8 @@ TYPES = [
     e.WorkflowExtended.TYPE,
     e.WorkflowCancelled.TYPE,
     e.WorkerRegistered.TYPE,
+    e.WorkerDraining.TYPE,
+    e.WorkerServing.TYPE,
     *scheduling.TYPES,
     e.LimitChanged.TYPE,
 ]
@@ -63,6 +65,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         opened=tuple(seen.opened),
         closed=tuple(seen.closed),
         workers=tuple(seen.workers.values()),
+        draining=seen.draining,
         schedules=seen.schedules.notes(),
         limits=tuple(seen.limits.values()),
         lanes=tuple({_placed(one, seen.after.get(task), ran_before).lane for task, one in seen.popped.items()}),
@@ -84,6 +87,7 @@ class _Seen:
         self.opened: list[UUID] = []
         self.closed: list[UUID] = []
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
+        self.draining: dict[str, bool] = {}
         self.schedules = scheduling.Seen()
         self.limits: dict[str, e.LimitChanged] = {}
         self.after: dict[UUID, UUID] = {}
@@ -139,6 +143,8 @@ class _Seen:
                 self._whole(stream, event)
             case e.WorkerRegistered(worker_id=worker_id):
                 self.workers[worker_id] = (stream, event)
+            case e.WorkerDraining(worker_id=worker_id) | e.WorkerServing(worker_id=worker_id):
+                self.draining[worker_id] = isinstance(event, e.WorkerDraining)
             case (
                 e.ScheduleDefined()
                 | e.SchedulePaused()

@@ -6,18 +6,11 @@ from uuid import UUID
 from consumers.batches import Batch, Verdict
 from domain import worker
 from domain.errors import NotFound
-from domain.ids import derived_id
 from domain.messages import Cause
 from domain.reports import RegisterWorker, Report
 from domain.task import decide
 from domain.work import Reply
-
-NO_NAMESPACE = "_"
-
-
-def worker_stream(worker_id: str) -> UUID:
-    """The stream of a worker: derived, so that every registration finds it."""
-    return derived_id(UUID(int=0), f"worker:{worker_id}")
+from domain.worker import NO_NAMESPACE, worker_stream
 
 
 def judge_registration(batch: Batch, command: RegisterWorker, command_id: UUID, cause: Cause) -> Verdict:

@@ -2,7 +2,7 @@
 
 - `messages`, `ids`, `moments`, `placing`, `specs`, `type_specs`: what every message is, and what users say about a task
 - `firing`, `schedule_spec`: when schedules fire, and what users say about them
-- `commands`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
+- `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
 - `submitting`, `dependencies`, `forwarding`, `task_type`, `input_schema`: a command becomes a task's first events

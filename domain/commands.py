@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from domain.messages import Json, Message, Name, Namespace, Text, by_type
 from domain.moments import Moment
-from domain.placing import Rate
+from domain.operating import OperatorCommand, SetLimit, StartWorker, StopWorker
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import OnFailure, Priority, TaskSpec
 from domain.type_specs import Definition
@@ -193,42 +193,6 @@ class BackfillSchedule(Message):
     to: Moment
 
 
-class SetLimit(Message):
-    """Have at most so many tasks of a scope run at once, or start in a span; what is left out is not limited.
-
-    `scope`: `namespace:<name>`, `pool:<name>`, or `key:<key>` of the namespace. Without `namespace` it is the one that
-    the scope names.
-    """
-
-    TYPE = "limit.set.v1"
-    namespace: Namespace = "default"
-    scope: Annotated[
-        str, Field(pattern=r"^(namespace:[a-z0-9][a-z0-9-]{0,62}|(pool|key):[A-Za-z0-9][A-Za-z0-9._:-]{0,127})$")
-    ]
-    max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    rate: Rate | None = None
-
-    @model_validator(mode="after")
-    def _in_its_namespace(self) -> Self:
-        kind, _, name = self.scope.partition(":")
-        if kind == "namespace" and "namespace" not in self.model_fields_set:
-            object.__setattr__(self, "namespace", name)
-        if kind == "namespace" and self.namespace != name:
-            raise ValueError(f"scope {self.scope} is not that of namespace {self.namespace}; make them equal")
-        return self
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether it reaches beyond one namespace: only who speaks for all of them may ask for it."""
-        return self.scope.startswith("pool:")
-
-    @property
-    def whole(self) -> str:
-        """The scope as it stands among those of all namespaces."""
-        kind, _, name = self.scope.partition(":")
-        return f"key:{self.namespace}/{name}" if kind == "key" else self.scope
-
-
 class PutTaskType(Definition, Message):
     """Register a task type, or the next version of one. Tasks keep the version that they were submitted with."""
 
@@ -258,7 +222,7 @@ ChangeTask: TypeAlias = CancelTask | PauseTask | ResumeTask | SetPriority
 Again: TypeAlias = RetryTask | ForkTask | RetryWorkflow
 """Commands that make a new task, or workflow, of an old one."""
 TaskCommand: TypeAlias = SubmitTask | SubmitTasks | SubmitWorkflow | ChangeTask | CancelWorkflow
-Plain: TypeAlias = TaskCommand | SetLimit | ScheduleCommand | ChangeTaskType
+Plain: TypeAlias = TaskCommand | OperatorCommand | ScheduleCommand | ChangeTaskType
 Command: TypeAlias = Plain | Again
 COMMANDS: dict[str, type[Message]] = by_type(
     (
@@ -282,5 +246,7 @@ COMMANDS: dict[str, type[Message]] = by_type(
         SetLimit,
         PutTaskType,
         RemoveTaskType,
+        StopWorker,
+        StartWorker,
     )
 )

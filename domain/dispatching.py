@@ -16,7 +16,9 @@ from domain.task import Grant
 AGEING_STEP = timedelta(minutes=10)
 """What one step of priority is worth in waiting time: a task overtakes the next higher priority after so long."""
 
-WhyCode: TypeAlias = Literal["no-worker", "no-label", "worker-gone", "worker-silent", "no-slot", "limit", "rate"]
+WhyCode: TypeAlias = Literal[
+    "no-worker", "no-label", "worker-gone", "worker-draining", "worker-silent", "no-slot", "limit", "rate"
+]
 
 
 Team: TypeAlias = tuple[str, str]
@@ -45,7 +47,8 @@ class Waiting:
 class Host:
     """A worker as the dispatcher sees it. `held`: its open leases, counted. `granted_at`: its last grant.
 
-    `beat` is the last of this generation, received at `received_at`, when the lease clock stood at `heard`.
+    `beat` is the last of this generation, received at `received_at`, when the lease clock stood at `heard`. `draining`:
+    it is given nothing.
     """
 
     worker_id: str
@@ -59,15 +62,20 @@ class Host:
     heard: float
     granted_at: datetime
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    draining: bool = False
 
     def serves(self, needs: Needs) -> bool:
-        """Whether it runs such tasks at all."""
+        """Whether it could run such tasks."""
         return (
             self.pool == needs.pool
             and needs.executor in self.executors
             and needs.worker in (None, self.worker_id)
             and all(self.labels.get(name) == value for name, value in needs.labels)
         )
+
+    def takes(self, needs: Needs) -> bool:
+        """Whether it is given such tasks, when it has a free slot."""
+        return not self.draining and self.serves(needs)
 
     def present(self, clock: float) -> bool:
         """Whether it was heard within a lease term, at `clock` of the lease clock."""
@@ -214,7 +222,7 @@ class _Field:
     def room(self, needs: Needs) -> int:
         """Free slots that serve it."""
         if needs not in self._room:
-            self._room[needs] = sum(host.free(self._clock) for host in self._hosts if host.serves(needs))
+            self._room[needs] = sum(host.free(self._clock) for host in self._hosts if host.takes(needs))
         return self._room[needs]
 
     def quota(self, lane: Lane) -> int:
@@ -253,8 +261,8 @@ class _Field:
     def _choose(self, needs: Needs) -> Host | None:
         """The worker with the least of its slots in use. Entries made before others were chosen are made anew."""
         if needs not in self._best:
-            serving = [host for host in self._hosts if host.serves(needs) and host.free(self._clock)]
-            self._best[needs] = [self._entry(host) for host in serving]
+            taking = [host for host in self._hosts if host.takes(needs) and host.free(self._clock)]
+            self._best[needs] = [self._entry(host) for host in taking]
             heapify(self._best[needs])
         best = self._best[needs]
         while best:
@@ -286,4 +294,7 @@ def _why_not(hosts: Sequence[Host], needs: Needs, clock: float) -> Why:
     serving = [host for host in pool if host.serves(needs)]
     if not serving:
         return Why("no-label" if needs.worker is None else "worker-gone")
-    return Why("no-slot" if any(host.present(clock) for host in serving) else "worker-silent")
+    taking = [host for host in serving if host.takes(needs)]
+    if not taking:
+        return Why("worker-draining")
+    return Why("no-slot" if any(host.present(clock) for host in taking) else "worker-silent")

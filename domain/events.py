@@ -460,6 +460,23 @@ class WorkerLost(Message):
     runs: tuple[UUID, ...] = ()
 
 
+class WorkerDraining(Message):
+    """A worker is given nothing more until it is started; what it runs, it runs to the end."""
+
+    TYPE = "worker.draining.v1"
+    worker_id: str
+    by: str
+    reason: str | None = None
+
+
+class WorkerServing(Message):
+    """A worker that was drained is given tasks again."""
+
+    TYPE = "worker.serving.v1"
+    worker_id: str
+    by: str
+
+
 class ScheduleDefined(Message):
     """A schedule was made, or is now another. Paused, it stays so."""
 
@@ -587,7 +604,7 @@ TaskEvent: TypeAlias = (
     | LateResultIgnored
 )
 WorkflowEvent: TypeAlias = WorkflowSubmitted | WorkflowExtended | WorkflowCancelled | WorkflowFinished
-WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost
+WorkerEvent: TypeAlias = WorkerRegistered | WorkerLost | WorkerDraining | WorkerServing
 ScheduleEvent: TypeAlias = ScheduleDefined | SchedulePaused | ScheduleResumed | ScheduleDeleted
 TaskTypeEvent: TypeAlias = TaskTypeChanged | TaskTypeRemoved
 FireEvent: TypeAlias = ScheduleFired | FireSkipped
@@ -633,6 +650,8 @@ EVENTS: dict[str, type[Event]] = by_type(
         WorkflowFinished,
         WorkerRegistered,
         WorkerLost,
+        WorkerDraining,
+        WorkerServing,
         ScheduleDefined,
         SchedulePaused,
         ScheduleResumed,

@@ -30,6 +30,7 @@ WAITS: Mapping[str, str] = {
     "no-worker": "No worker of the pool offers its executor.",
     "no-label": "No worker of the pool has all the labels that it requires.",
     "worker-gone": "The worker that it must follow another task to is gone.",
+    "worker-draining": "All workers that could run it are draining: they are given nothing until they are started.",
     "worker-silent": "Workers that could run it are known, but none is heard.",
     "no-slot": "All slots of the workers that could run it are taken.",
     "queue-order": "There are free slots, for tasks that go before it.",

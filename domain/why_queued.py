@@ -76,6 +76,8 @@ def _obstacle(why: Why, place: Place, lane: Lane) -> Reason:
         case "worker-gone":
             detail = f"it must run on {lane.worker}, which is gone, or no longer serves it; start it again, or cancel"
             return Reason("worker-gone", detail, {**pool, "worker_id": lane.worker})
+        case "worker-draining":
+            return _draining(place, lane, pool)
         case "worker-silent":
             return _silent(place, lane, pool)
         case _:
@@ -107,25 +109,41 @@ def _rate(scope: str, place: Place) -> Reason:
     return Reason("rate", f"{scope} rate={rate.starts}/{_span(rate.per)} is used up{again}", facts)
 
 
+def _draining(place: Place, lane: Lane, pool: Mapping[str, str]) -> Reason:
+    names = sorted(host.worker_id for host in place.hosts if host.serves(lane.needs))
+    out = f"take it back into service with: tally worker start {names[0]}"
+    if lane.worker is not None:
+        return Reason("worker-draining", f"it must run on {lane.worker}, which is draining; {out}", _of(pool, names))
+    detail = f"all that could run it are draining: {_listed(names)}; {out}, or start another"
+    return Reason("worker-draining", detail, _of(pool, names))
+
+
+def _of(pool: Mapping[str, str], names: Sequence[str]) -> dict[str, Any]:
+    return {**pool, "workers": list(names[:NAMED])}
+
+
 def _silent(place: Place, lane: Lane, pool: Mapping[str, str]) -> Reason:
-    serving = sorted((host for host in place.hosts if host.serves(lane.needs)), key=lambda host: -host.heard)
+    serving = sorted((host for host in place.hosts if host.takes(lane.needs)), key=lambda host: -host.heard)
     said = ", ".join(f"{host.worker_id} for {place.clock - host.heard:.0f} s" for host in serving[:NAMED])
-    names = [host.worker_id for host in serving[:NAMED]]
+    names = [host.worker_id for host in serving]
     detail = f"not heard: {said}{_more(len(serving))}; look at its host"
-    return Reason("worker-silent", detail, {**pool, "workers": names})
+    return Reason("worker-silent", detail, _of(pool, names))
 
 
 def _no_slot(place: Place, lane: Lane, pool: Mapping[str, str]) -> Reason:
-    serving = [host for host in place.hosts if host.serves(lane.needs) and host.present(place.clock)]
+    serving = [host for host in place.hosts if host.takes(lane.needs) and host.present(place.clock)]
+    draining = sorted(host.worker_id for host in place.hosts if host.draining and host.serves(lane.needs))
     slots, held = sum(host.slots for host in serving), sum(host.held for host in serving)
     holders = place.holders.get(SLOTS, ())
     facts: dict[str, Any] = {**pool, "slots": slots, "held": held, "holders": [one.task_id for one in holders]}
-    where = f"the {slots} slots of {_workers(serving)} are taken by {_few(holders, held)}"
-    return Reason("no-slot", f"{where}; one must end, or start a worker", facts)
+    facts |= {"draining": draining[:NAMED]} if draining else {}
+    names = _listed(sorted(host.worker_id for host in serving))
+    where = f"the {slots} slots of {names} are taken by {_few(holders, held)}"
+    also = f" ({_listed(draining)}: draining)" if draining else ""
+    return Reason("no-slot", f"{where}; one must end, or start a worker{also}", facts)
 
 
-def _workers(hosts: Sequence[Host]) -> str:
-    names = sorted(host.worker_id for host in hosts)
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + _more(len(names))
 
 

@@ -10,7 +10,8 @@ from domain.task_view import compact
 
 
 class WorkerView(NamedTuple):
-    """`status`: live, lost. `registered_at`: when its present generation began. `executors`: JSON text, a list."""
+    """`status`: live, draining, lost. `registered_at`: when its present generation began. `executors`: JSON text, a
+    list. `drained_by`: who has drained it, and not started it again."""
 
     id: UUID
     worker_id: str
@@ -28,6 +29,8 @@ class WorkerView(NamedTuple):
     version: int
     position: int
     lost_at: datetime | None = None
+    drained_by: str | None = None
+    drain_reason: str | None = None
 
 
 WORKER_TYPES = frozenset(cls.TYPE for cls in get_args(e.WorkerEvent))
@@ -42,11 +45,25 @@ def project_worker(row: WorkerView | None, recorded: Recorded, event: e.Event) -
     """The row after `event`. Raises ValueError if the stream does not begin with a registration."""
     at = recorded.recorded_at
     if isinstance(event, e.WorkerRegistered):
-        return _registered(recorded, event)
+        said = (row.drained_by, row.drain_reason) if row else (None, None)
+        return _standing(_registered(recorded, event)._replace(drained_by=said[0], drain_reason=said[1]))
     if row is None:
         raise ValueError(f"stream {recorded.stream}: {recorded.type} before {e.WorkerRegistered.TYPE}")
     row = row._replace(version=recorded.version, position=recorded.position, updated_at=at)
-    return row._replace(status="lost", lost_at=at) if isinstance(event, e.WorkerLost) else row
+    match event:
+        case e.WorkerLost():
+            row = row._replace(lost_at=at)
+        case e.WorkerDraining(by=by, reason=reason):
+            row = row._replace(drained_by=by, drain_reason=reason)
+        case e.WorkerServing():
+            row = row._replace(drained_by=None, drain_reason=None)
+        case _:
+            pass
+    return _standing(row)
+
+
+def _standing(row: WorkerView) -> WorkerView:
+    return row._replace(status="lost" if row.lost_at else "draining" if row.drained_by else "live")
 
 
 def _registered(recorded: Recorded, event: e.WorkerRegistered) -> WorkerView:

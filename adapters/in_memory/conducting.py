@@ -35,7 +35,11 @@ class ConductorMemoryTurn(MemoryTurn):
         """Bring the rows up to the page."""
         rows = self._rows
         for stream, registered in notes.workers:
-            rows.workers[registered.worker_id] = WorkerRow(stream, registered, rows.clock.seconds)
+            before = rows.workers.get(registered.worker_id)
+            row = WorkerRow(stream, registered, rows.clock.seconds, draining=before is not None and before.draining)
+            rows.workers[registered.worker_id] = row
+        for worker_id, draining in notes.draining.items():
+            rows.workers[worker_id] = replace(rows.workers[worker_id], draining=draining)
         rows.members |= {task: (workflow, None) for workflow, task in notes.members}
         rows.fail_fast |= dict.fromkeys(notes.fail_fast)
         rows.open |= dict.fromkeys(notes.opened)
@@ -203,6 +207,7 @@ class ConductorMemoryTurn(MemoryTurn):
                 beat.heard,
                 row.granted_at,
                 row.registered.labels,
+                row.draining,
             )
             for worker_id, row in self._rows.workers.items()
             if not row.lost and (beat := self._beat(row))

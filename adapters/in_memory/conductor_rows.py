@@ -24,12 +24,13 @@ class LastBeat:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A registration. `since`: the lease clock when it was read."""
+    """A registration. `since`: the lease clock when it was read. `draining`: it is given nothing."""
 
     stream: UUID
     registered: WorkerRegistered
     since: float
     lost: bool = False
+    draining: bool = False
     granted_at: datetime = NEVER
 
 

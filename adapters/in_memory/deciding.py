@@ -7,9 +7,10 @@ from uuid import UUID
 
 from adapters.in_memory.endings import Ending, run
 from adapters.in_memory.event_log import MemoryLog
+from adapters.in_memory.operating import Operations
 from adapters.in_memory.schedules import Schedules
 from domain import events as e
-from domain import limit, task, task_type
+from domain import task, task_type
 from domain.commands import (
     CancelTask,
     CancelWorkflow,
@@ -22,7 +23,6 @@ from domain.commands import (
     RetryTask,
     RetryWorkflow,
     ScheduleCommand,
-    SetLimit,
     SetPriority,
     SubmitTask,
     SubmitTasks,
@@ -31,11 +31,11 @@ from domain.commands import (
 from domain.dependencies import requirements, settle, standing
 from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
-from domain.folding import limit_of, task_of, task_type_of, workflow_of
+from domain.folding import task_of, task_type_of, workflow_of
 from domain.forking import Fork, forked
 from domain.forwarding import forwards, with_deadlines
-from domain.limit import limit_stream
 from domain.messages import Cause, is_uuid
+from domain.operating import OperatorCommand
 from domain.ports.log import NewId
 from domain.recorded import new_events
 from domain.rerunning import renewed, resubmitted, to_rerun
@@ -77,6 +77,8 @@ class Decisions:
         accepted = Reply(command_id=command_id, outcome="accepted")
         if isinstance(command, ScheduleCommand):
             return Schedules(self.log, self._append).decide(command, accepted, cause)
+        if isinstance(command, OperatorCommand):
+            return Operations(self.log, self._append).decide(command, accepted, cause)
         match command:
             case SubmitTask():
                 stream = self._submit(command.spec(), command.namespace, cause)
@@ -96,12 +98,6 @@ class Decisions:
                 spec, again = once_more(state, command.new_task_id)
                 stream = self._submit(spec, command.namespace, cause, again)
                 return accepted.model_copy(update={"task_id": spec.task_id or str(stream), "id": stream})
-            case SetLimit():
-                stream = limit_stream(command.whole)
-                before = limit_of(self.log.load([stream]).get(stream, ()))
-                wanted = limit.Set(command.whole, command.max_running, command.rate, cause.actor)
-                self._append(stream, limit.decide(before, wanted), command.namespace, cause)
-                return accepted.model_copy(update={"id": stream})
             case ForkTask():
                 old = self._named(command.namespace, command.task_id)
                 fork = Fork(command.from_version, command.new_task_id, command.changes)

@@ -40,9 +40,14 @@ def fire(row: FireView, task_status: str | None) -> dict[str, Any]:
 
 
 def worker(row: WorkerView) -> dict[str, Any]:
-    """A worker of whose beats nothing is known."""
+    """A worker of whose beats and leases nothing is known."""
     shown = plain(row)
-    return shown | {"version": shown.pop("software"), "last_beat": None, "held": []}
+    return shown | {
+        "version": shown.pop("software"),
+        "last_beat": None,
+        "held": [],
+        "drained": row.drained_by is not None,
+    }
 
 
 def limit(row: LimitView) -> dict[str, Any]:

@@ -71,12 +71,12 @@ class _Moment:
         found: dict[str, list[Holder]] = {}
         leases = sorted((lease for lease, _ in self.rows.leases.values()), key=lambda lease: lease.run_id)
         near = [one for one in leases if allowed is None or one.lane.namespace in allowed]
-        serving = {host.worker_id for host in hosts if host.serves(lane.needs)}
+        taking = {host.worker_id for host in hosts if host.takes(lane.needs)}
         for why in obstacles(lane, hosts, load, self.rows.clock.seconds):
             if why.code == "limit" and why.scope:
                 found[why.scope] = [self._holder(one) for one in near if why.scope in one.lane.scopes][:NAMED]
             elif why.code == "no-slot":
-                found[SLOTS] = [self._holder(one) for one in near if one.worker_id in serving][:NAMED]
+                found[SLOTS] = [self._holder(one) for one in near if one.worker_id in taking][:NAMED]
         return found
 
     def _holder(self, lease: NewLease) -> Holder:

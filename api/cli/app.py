@@ -56,8 +56,6 @@ def client_app(connect: Connect, version: str) -> App:
     for one in (schedules.ls, schedules.next, schedules.rm):
         schedule.command(one)
     app.command(schedule)
-    worker = App(name="worker", help="The workers.")
-    worker.command(operations.workers, name="ls")
     limit = App(name="limit", help="How many tasks may run at once, and start in a span.")
     limit.command(limits.set_limit, name="set")
     limit.command(limits.limits, name="ls")
@@ -65,8 +63,16 @@ def client_app(connect: Connect, version: str) -> App:
     app.command(_types(TypeCommands(connect)))
     projection = App(name="projection", help="The views and their followers of the log.")
     projection.command(operations.projections, name="ls")
-    app.command(worker)
+    app.command(_workers(operations))
     app.command(projection)
+    return app
+
+
+def _workers(commands: OperationCommands) -> App:
+    app = App(name="worker", help="The workers, and which of them are given nothing.")
+    app.command(commands.workers, name="ls")
+    for change in (commands.drain, commands.stop, commands.start):
+        app.command(change)
     return app
 
 

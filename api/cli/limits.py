@@ -35,7 +35,7 @@ class LimitCommands:
         rate
             So many may start in a span, as 100/PT1M.
         """
-        from domain.commands import SetLimit
+        from domain.operating import SetLimit
 
         asked: View = {"scope": scope, "max_running": max_running, "rate": _parts(rate)}
         async with self.connect(common.namespace) as client:

@@ -19,6 +19,7 @@ COLORS = {
     "skipped": "yellow",
     "expired": "yellow",
     "paused": "yellow",
+    "draining": "yellow",
     "quarantined": "red",
     "running": "cyan",
 }

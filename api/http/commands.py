@@ -17,9 +17,9 @@ from api.http.parameters import Wait
 from api.http.problems import NOT_FOUND
 from api.http.route import needs, protected, takes
 from api.http.waiting import until
-from domain.commands import SetLimit
 from domain.errors import IdReused, NotFound, TooLarge, Unreadable
 from domain.messages import Cause, is_uuid, routing_key
+from domain.operating import everywhere
 from domain.ports.commanding import CommandDesk, PostedCommand
 from domain.ports.querying import Allowed
 from domain.ports.tracing import Attributes, messaging
@@ -104,10 +104,10 @@ async def _post(request: Request, type: str, data: bytes, id: UUID | None) -> Re
         raise TooLarge(f"body: {len(data)} bytes; {type} takes {limit}; pass large data by reference")
     message = desk.read(type, data)
     namespace: str = getattr(message, "namespace", "default")
+    if everywhere(message) and principal.namespaces is not None:
+        raise MissingScope("ns:*")
     if not principal.reaches(namespace):
         raise MissingScope(f"ns:{namespace}")
-    if isinstance(message, SetLimit) and message.everywhere and principal.namespaces is not None:
-        raise MissingScope("ns:*")
     cause = request.state.cause
     given = id or api.new_id()
     command = PostedCommand(given, type, namespace, data, _from(cause, str(given), principal.subject))

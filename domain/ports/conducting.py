@@ -72,8 +72,8 @@ class Notes:
     `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
     `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `opened`, `closed`: those to which
     further tasks are to come, and those to which none are any more. `workers`: (stream, registration), the last of each
-    worker. `limits`: the last change of each. `lanes`: of tasks
-    that were queued and leased in the page.
+    worker. `draining`: whether each is given nothing from now on, by its id. `limits`: the last change of each.
+    `lanes`: of tasks that were queued and leased in the page.
     """
 
     queued: Sequence[Waiting] = ()
@@ -90,6 +90,7 @@ class Notes:
     opened: Sequence[UUID] = ()
     closed: Sequence[UUID] = ()
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
+    draining: Mapping[str, bool] = field(default_factory=dict[str, bool])
     schedules: ScheduleNotes = ScheduleNotes()
     limits: Sequence[LimitChanged] = ()
     lanes: Sequence[Lane] = ()

@@ -102,7 +102,7 @@ CREATE TABLE conductor_cancels (
   workflow uuid NOT NULL
 );
 
--- The last registration of each worker. `since`: lease clock when it was read.
+-- The last registration of each worker. `since`: lease clock when it was read. `draining`: it is given nothing.
 CREATE TABLE conductor_workers (
   worker_id text PRIMARY KEY,
   stream uuid NOT NULL,
@@ -113,6 +113,7 @@ CREATE TABLE conductor_workers (
   labels jsonb NOT NULL DEFAULT '{}',
   since double precision NOT NULL,
   lost boolean NOT NULL DEFAULT false,
+  draining boolean NOT NULL DEFAULT false,
   granted_at timestamptz NOT NULL DEFAULT 'epoch'
 );
 

@@ -122,7 +122,9 @@ CREATE TABLE workers (
   updated_at timestamptz NOT NULL,
   version bigint NOT NULL,
   position bigint NOT NULL,
-  lost_at timestamptz
+  lost_at timestamptz,
+  drained_by text,
+  drain_reason text
 );
 CREATE INDEX ON workers (worker_id);
 

@@ -7,7 +7,8 @@ from domain.folding import worker_of
 from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
 from domain.task import Cancel, Free
 from domain.task_states import Delayed, Leased, Queued
-from tests.support.conducting import conductor, settle, spec, stream, worker_stream
+from domain.worker import worker_stream
+from tests.support.conducting import conductor, settle, spec, stream
 from tests.support.conducting_place import Place, place
 
 __all__ = ["place"]

@@ -21,7 +21,8 @@ from domain.recorded import new_events
 from domain.specs import TaskSpec
 from domain.task import Cancel, Pause
 from domain.task_states import Held
-from tests.support.conducting import MemoryWorld, PgWorld, World, conductor, spec, stream, worker_stream
+from domain.worker import worker_stream
+from tests.support.conducting import MemoryWorld, PgWorld, World, conductor, spec, stream
 from tests.support.conducting_place import Place
 from tests.support.ended_tasks import CAUSE
 
@@ -163,6 +164,53 @@ async def test_the_worker_of_another_task_that_is_gone_is_named(asked: Asked) ->
     await asked.place.settle()
 
     assert (await asked.why("b"))["worker-gone"]["worker_id"] == "w1"
+
+
+async def test_draining_workers_that_alone_fit_are_named_until_one_is_started(asked: Asked) -> None:
+    for worker_id in ("w1", "w2"):
+        await asked.world.register(worker_id, gpu="a100")
+        await asked.world.drain(worker_id)
+    await asked.world.register("w3")
+    await asked.world.submit(wanting("a", requires=Requires(labels={"gpu": "a100"})))
+    await asked.place.settle()
+
+    assert (await asked.why("a"))["worker-draining"]["workers"] == ["w1", "w2"]
+
+    await asked.world.start_worker("w2")
+    await asked.noted("w2")
+    assert await asked.codes("a") == ["due"]
+    await asked.place.settle()
+    assert await asked.codes("a") == ["offered"]
+
+
+async def test_a_task_that_follows_another_to_a_draining_worker_waits_for_it(asked: Asked) -> None:
+    await asked.world.register("w1")
+    await asked.world.submit(spec("a"))
+    await asked.place.settle()
+    await asked.world.register("w2")
+    await asked.world.submit(wanting("b", "a", requires=Requires(same_worker_as="a")))
+    await asked.world.drain("w1")
+    await asked.world.finish("a")
+    await asked.place.settle()
+
+    assert (await asked.why("b"))["worker-draining"]["workers"] == ["w1"]
+
+
+async def test_the_slots_of_draining_workers_are_not_among_those_that_are_taken(asked: Asked) -> None:
+    await asked.world.register("w1", slots=1)
+    await asked.world.submit(spec("a"))
+    await asked.place.settle()
+    await asked.world.drain("w1")
+    await asked.world.register("w2", slots=1)
+    await asked.world.submit(spec("b"))
+    await asked.place.settle()
+    await asked.world.submit(spec("c"))
+    await asked.place.settle()
+
+    why = (await asked.why("c"))["no-slot"]
+
+    assert (why["slots"], why["held"], why["draining"]) == (1, 1, ["w1"])
+    assert why["holders"] in (["b"], [str(stream("b"))])
 
 
 async def test_who_has_the_slots_is_named_to_those_who_may_see_it(asked: Asked) -> None:

@@ -59,7 +59,7 @@ class World(ABC):
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None: ...
 
     @abstractmethod
-    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None: ...
+    async def register(self, worker: e.WorkerEvent, version: int) -> None: ...
 
     @abstractmethod
     async def beat(self, beat: Heartbeat) -> None: ...
@@ -88,9 +88,11 @@ class MemoryWorld(World):
         standing = self.desk.standings.get(worker, Standing())
         self.desk.standings[worker] = replace(standing, leases={**standing.leases, run: fence})
 
-    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None:
-        generation = worker.generation if isinstance(worker, e.WorkerRegistered) else None
+    async def register(self, worker: e.WorkerEvent, version: int) -> None:
         standing = self.desk.standings.get(worker.worker_id, Standing())
+        generation = standing.generation
+        if isinstance(worker, e.WorkerRegistered | e.WorkerLost):
+            generation = worker.generation if isinstance(worker, e.WorkerRegistered) else None
         self.desk.standings[worker.worker_id] = replace(standing, generation=generation)
 
     async def beat(self, beat: Heartbeat) -> None:
@@ -128,7 +130,7 @@ class PgWorld(World):
             (run, fence, task, worker),
         )
 
-    async def register(self, worker: e.WorkerRegistered | e.WorkerLost, version: int) -> None:
+    async def register(self, worker: e.WorkerEvent, version: int) -> None:
         await self._append([NewEvent(WORKER, version, "_", worker, CAUSE)])
 
     async def beat(self, beat: Heartbeat) -> None:
@@ -223,6 +225,17 @@ async def test_a_lost_worker_and_a_strange_one_have_no_generation(world: World) 
         found = await turn.unanswered(10)
 
     assert [(beat.worker_id, standing.generation) for beat, standing in found] == [("w1", None), ("w2", None)]
+
+
+async def test_a_draining_worker_keeps_its_generation(world: World) -> None:
+    await world.register(REGISTERED, 1)
+    await world.register(e.WorkerDraining(worker_id="w1", by="alice"), 2)
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=1))
+
+    async with world.seat() as seat, seat.turn() as turn:
+        [(_, standing)] = await turn.unanswered(10)
+
+    assert standing.generation == 3
 
 
 async def test_an_answer_covers_its_beat_and_no_later_one(world: World) -> None:

@@ -106,7 +106,7 @@ MIXED: list[NewEvent] = [
     *whole(TASK),
     *new_events(WORKFLOW, 0, "default", [GRAPH], CAUSE),
     *whole(TASK_2)[:4],
-    *new_events(WORKER, 0, "_", [registered()], CAUSE),
+    *new_events(WORKER, 0, "_", [registered(), e.WorkerDraining(worker_id="W1", by="alice", reason="disk")], CAUSE),
     *scheduled(),
     *new_events(LIMIT, 0, "default", LIMITS, CAUSE),
     *new_events(TYPE, 0, "default", TYPED, CAUSE),

@@ -32,6 +32,7 @@ TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 EXPLAIN = "docs/how-to/explain.md"
+DRAINING = "docs/how-to/draining.md"
 
 VARIES = re.compile(r"for [0-9.]+[smh]$|by [^ :]+", re.MULTILINE)
 """For how long, and as whom: another one each time."""
@@ -178,6 +179,23 @@ def test_the_blocks_about_schedules_run(tmp_path: Path, environment: dict[str, s
     assert told.count("T01:30:00Z\n") + told.count("T00:30:00Z\n") >= 10
     assert "nightly for 2026-11-20T01:30:00Z\n" in told
     assert " fired " in told
+
+
+def test_the_blocks_about_draining_run_and_print_what_the_page_shows(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    [shown] = blocks(DRAINING, "text")
+
+    with dev(tmp_path, environment):
+        told = typed(tmp_path, environment, "bash", "-euo", "pipefail", "-c", script(DRAINING))
+        name = typed(tmp_path, environment, "tally", "worker", "ls", "-o", "name").strip()
+
+    said = told.splitlines()
+    assert VARIES.sub("", "\n".join(said[:2])) == VARIES.sub("", shown.text.strip().replace("node-1", name))
+    assert re.search(rf"^{re.escape(name)} +drained +0/", told, re.MULTILINE)
+    assert said[-1] == "after"
+    assert "worker.draining.v1" in told
+    assert "worker.serving.v1" in told
 
 
 def test_the_blocks_about_explaining_run_and_print_what_the_page_shows(

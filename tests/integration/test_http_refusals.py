@@ -194,6 +194,8 @@ async def test_a_feed_refuses_a_place_that_is_none(api: Running, last: str) -> N
         ("/v1/commands", b'{"id":"7","type":"task.submit.v1","data":{}}', 400, "bad-id"),
         ("/v1/tasks", b'{"namespace":"other","executor":"noop"}', 403, "insufficient-scope"),
         ("/v1/commands", b'{"type":"limit.set.v1","data":{"scope":"pool:default"}}', 403, "insufficient-scope"),
+        ("/v1/commands", b'{"type":"worker.stop.v1","data":{"worker_id":"w1"}}', 403, "insufficient-scope"),
+        ("/v1/commands", b'{"type":"worker.start.v1","data":{"worker_id":"w1"}}', 403, "insufficient-scope"),
     ],
 )
 async def test_a_command_that_cannot_be_judged_is_not_published(

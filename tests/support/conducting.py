@@ -28,6 +28,7 @@ from domain.folding import task_of, worker_of, workflow_of
 from domain.forwarding import forwards, with_deadlines
 from domain.ids import derived_id
 from domain.messages import Cause, Json, is_uuid
+from domain.operating import ChangeWorker, StartWorker, StopWorker
 from domain.ports.broker import Outgoing
 from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
@@ -37,6 +38,7 @@ from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec
 from domain.submitting import Whole, submit_task, submit_workflow
 from domain.task_states import Held, Task
 from domain.task_type import Types
+from domain.worker import worker_stream
 from tests.support.ended_tasks import NOW, Hands
 
 EPOCH = UUID("0193f2a1-5c7e-7000-8000-000000000000")
@@ -47,10 +49,6 @@ CAUSE = Cause("chain", "command", "alice")
 def stream(name: str) -> UUID:
     """The stream of the task that the tests call `name`."""
     return is_uuid(name) or derived_id(EPOCH, name)
-
-
-def worker_stream(worker_id: str) -> UUID:
-    return derived_id(UUID(int=0), f"worker:{worker_id}")
 
 
 def spec(
@@ -147,6 +145,19 @@ class World(ABC):
         state = worker_of(rows)
         await self.append(new_events(own, len(rows), "", worker.register(state, command, alive=False), CAUSE))
         await self.beat(worker_id, state.registered.generation + 1 if state else 1)
+
+    async def drain(self, worker_id: str) -> None:
+        await self._change_worker(StopWorker(worker_id=worker_id))
+
+    async def start_worker(self, worker_id: str) -> None:
+        await self._change_worker(StartWorker(worker_id=worker_id))
+
+    async def _change_worker(self, command: ChangeWorker) -> None:
+        own = worker_stream(command.worker_id)
+        rows = (await self.load([own]))[own]
+        state = worker_of(rows)
+        assert state is not None
+        await self.append(new_events(own, len(rows), "_", worker.change(state, command, "alice"), CAUSE))
 
     async def submit(self, *specs: TaskSpec, now: datetime = NOW) -> None:
         """Tasks each on its own."""

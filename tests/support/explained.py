@@ -137,6 +137,7 @@ ROOT = recorded(
 )
 KEYED = replace(LANE, shares=(Share("key:default/db", 1),))
 BUSY, SILENT = replace(W1, held=2), replace(W1, heard=CLOCK - LEASE_TERM - 5)
+DRAINING = replace(W1, draining=True)
 
 
 def whole(**cancelled: Any) -> Mapping[UUID, Sequence[Recorded]]:
@@ -233,6 +234,10 @@ CASES: dict[str, tuple[Known, str]] = {
     "worker-gone": (
         queued(place(W1, own=replace(OWN, lane=replace(LANE, worker="W9")))),
         "it must run on W9, which is gone, or no longer serves it; start it again, or cancel",
+    ),
+    "worker-draining": (
+        queued(place(DRAINING, replace(DRAINING, worker_id="W0"))),
+        "all that could run it are draining: W0, W1; take it back into service with: tally worker start W0, or start",
     ),
     "worker-silent": (queued(place(SILENT)), "not heard: W1 for 20 s; look at its host"),
     "no-slot": (

@@ -10,9 +10,14 @@ import yaml
 
 from adapters.in_memory.endings import Ending
 from api.cli.app import with_command_apart
+from domain import events as e
 from domain.errors import NotAllowed, Refused, Unavailable
+from domain.operating import StartWorker, StopWorker
+from domain.recorded import new_events
 from domain.reports import Artifact
+from domain.worker import worker_stream
 from infra.cli_page import PAGE, page
+from tests.support.ended_tasks import CAUSE
 from tests.support.terminal import Terminal
 
 
@@ -345,6 +350,45 @@ def test_limits_are_set_listed_and_lifted(tally: Terminal) -> None:
     assert tally("limit", "set", "namespace:default", "--rate", "100") == 2
     assert "give a number and a span, as 100/PT1M" in tally.err
     assert tally("limit", "set", "everything") == 5
+
+
+def test_workers_are_drained_stopped_listed_and_started(tally: Terminal) -> None:
+    registered(tally, "w1", "w2")
+    assert tally("worker", "drain", "w1", "--reason", "a new disk") == 0
+    assert tally("worker", "ls") == 0
+    assert re.search(r"w1 +drained .*\nw2 +live ", tally.out)
+    assert tally("worker", "ls", "-o", "wide") == 0
+    assert re.search(r"w1 +drained .* client +a new disk ", tally.out)
+    assert tally("worker", "stop", "w1", "w2") == 0
+    assert tally("worker", "start", "w1") == 0
+    assert tally("worker", "ls", "-o", "json") == 0
+    assert [(one["status"], one["drained_by"]) for one in json.loads(tally.out)] == [
+        ("live", None),
+        ("draining", "client"),
+    ]
+    assert [type(sent) for sent in tally.platform.sent] == [StopWorker] * 3 + [StartWorker]
+
+
+def test_a_worker_that_nobody_knows_is_not_drained(tally: Terminal) -> None:
+    for change in ("drain", "stop", "start"):
+        assert tally("worker", change, "w9") == 3
+        assert "no worker w9 has ever registered; look at: tally worker ls" in tally.err
+        assert tally("worker", change) == 2
+
+
+def registered(tally: Terminal, *names: str) -> None:
+    for name in names:
+        event = e.WorkerRegistered(
+            worker_id=name,
+            generation=1,
+            instance=worker_stream(name),
+            engine="e",
+            pool="default",
+            slots=4,
+            executors=("noop",),
+            version="1",
+        )
+        tally.platform.log.append(new_events(worker_stream(name), 0, "_", [event], CAUSE))
 
 
 def test_task_types_are_put_listed_shown_and_removed(tally: Terminal, tmp_path: Path) -> None:

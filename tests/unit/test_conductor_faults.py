@@ -65,6 +65,21 @@ class Trial:
                     await self.check_fail_fast()
                     break
         await self.check_leases()
+        self.check_drained()
+
+    def check_drained(self) -> None:
+        """No run was given to a worker while it was drained, in whatever generation."""
+        drained = set[str]()
+        for row in self.world.log.events:
+            match event := row.event():
+                case e.WorkerDraining(worker_id=worker_id):
+                    drained.add(worker_id)
+                case e.WorkerServing(worker_id=worker_id):
+                    drained.remove(worker_id)
+                case e.RunLeased():
+                    assert event.worker_id not in drained
+                case _:
+                    pass
 
     async def check_fail_fast(self) -> None:
         """Where nothing is left to do at once, a failure has cancelled what was open."""
@@ -130,6 +145,8 @@ class Trial:
         exit_code = 1
         for name in self.names:
             await self.resume(name)
+        for worker_id in self.slots:
+            await self.world.start_worker(worker_id)
         for _ in range(len(self.names) * 2 + 2):
             await self.conduct(Fuse())
             for name in (await self.held())[:1] if exit_code else await self.held():
@@ -266,7 +283,20 @@ def _needs(draw: st.DrawFn, before: int) -> list[DependsOn | AtLeast]:
 
 
 ACTIONS = st.sampled_from(
-    ["killed", "conduct", "finish", "finish", "fail", "cancel", "pause", "resume", "intruded", "wear out"]
+    [
+        "killed",
+        "conduct",
+        "finish",
+        "finish",
+        "fail",
+        "cancel",
+        "pause",
+        "resume",
+        "intruded",
+        "wear out",
+        "drain",
+        "start",
+    ]
 )
 
 
@@ -288,6 +318,10 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
             await trial.pause(name)
         case "resume":
             await trial.resume(name)
+        case "drain":
+            await trial.world.drain(data.draw(st.sampled_from(sorted(trial.slots))))
+        case "start":
+            await trial.world.start_worker(data.draw(st.sampled_from(sorted(trial.slots))))
         case "intruded":
             intruder = data.draw(st.sampled_from([trial.cancel, trial.pause]))
             fuse = Fuse(data.draw(st.integers(10, 60)), intrude=lambda: intruder(name))

@@ -104,6 +104,8 @@ def test_among_idle_workers_the_one_that_has_waited_longest_is_chosen() -> None:
 def test_a_lane_whose_tasks_wait_says_why() -> None:
     silent = replace(W1, pool="quiet", heard=CLOCK - LEASE_TERM)
     full = replace(W2, held=2, labels={"gpu": "a100"})
+    draining = replace(W1, worker_id="W3", pool="old", draining=True)
+    spare = replace(full, worker_id="W4", held=0, draining=True)
     whys = {
         LANE: Why("no-slot"),
         replace(LANE, labels=(("gpu", "a100"),)): Why("no-slot"),
@@ -111,13 +113,25 @@ def test_a_lane_whose_tasks_wait_says_why() -> None:
         replace(LANE, worker="W2"): Why("no-slot"),
         replace(LANE, worker="W9"): Why("worker-gone"),
         replace(LANE, pool="quiet"): Why("worker-silent"),
+        replace(LANE, pool="old"): Why("worker-draining"),
+        replace(LANE, worker="W3", pool="old"): Why("worker-draining"),
+        replace(LANE, labels=(("gpu", "a100"),), pool="old"): Why("no-label"),
         replace(LANE, pool="gpu"): Why("no-worker"),
         replace(LANE, executor="swarm"): Why("no-worker"),
     }
 
-    given = dispatch([waiting(n, lane=lane) for n, lane in enumerate(whys)], [silent, full], FREE, NOW, CLOCK)
+    hosts = [silent, full, draining, spare]
+    given = dispatch([waiting(n, lane=lane) for n, lane in enumerate(whys)], hosts, FREE, NOW, CLOCK)
 
     assert (given.grants, given.closed) == ([], whys)
+
+
+def test_a_draining_worker_is_given_nothing_and_counts_for_no_room() -> None:
+    draining = replace(W1, slots=9, draining=True)
+
+    assert places([waiting(n) for n in (1, 2, 3)], draining, W2) == [(1, "W2"), (2, "W2")]
+    assert allowances([LANE], [draining, W2], FREE, CLOCK) == {LANE: 2}
+    assert allowances([LANE], [draining], FREE, CLOCK) == {}
 
 
 def test_a_task_goes_to_a_worker_that_has_all_its_labels() -> None:

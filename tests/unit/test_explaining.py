@@ -19,6 +19,7 @@ from tests.support.ended_tasks import NOW, TASK
 from tests.support.explained import (
     BUSY,
     CASES,
+    DRAINING,
     KEYED,
     LANE,
     LATER,
@@ -125,6 +126,28 @@ def test_a_queued_task_names_each_limit_that_is_reached_and_what_its_workers_lac
         "held": 2,
         "holders": ["h"],
     }
+
+
+def test_a_task_that_must_follow_another_to_a_draining_worker_waits_for_it() -> None:
+    lane = replace(LANE, worker="W1")
+    waits = queued(place(DRAINING, replace(W1, worker_id="W2"), own=replace(OWN, lane=lane)))
+
+    [cause] = explain(waits).causes
+
+    assert cause.detail == (
+        "it must run on W1, which is draining; take it back into service with: tally worker start W1"
+    )
+    assert facts(waits, "worker-draining") == {"pool": "default", "executor": "noop", "workers": ["W1"]}
+
+
+def test_draining_workers_are_named_where_all_other_slots_are_taken() -> None:
+    waits = queued(place(BUSY, replace(DRAINING, worker_id="W9")))
+
+    [cause] = explain(waits).causes
+
+    assert (facts(waits, "no-slot")["slots"], facts(waits, "no-slot")["draining"]) == (2, ["W9"])
+    assert cause.detail.startswith("the 2 slots of W1 are taken")
+    assert cause.detail.endswith("start a worker (W9: draining)")
 
 
 def test_a_limit_of_nothing_says_that_it_holds_all_back() -> None:

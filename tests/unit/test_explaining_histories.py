@@ -134,7 +134,7 @@ def wishes(draw: st.DrawFn, name: str) -> TaskSpec:
 
 async def change(data: st.DataObject, town: Town) -> None:
     """Something happens that the conductor has not seen."""
-    match data.draw(st.sampled_from(["submit", "submit", "worker", "limit", "finish", "silence", "pause"])):
+    match data.draw(st.sampled_from(["submit", "submit", "worker", "drain", "limit", "finish", "silence", "pause"])):
         case "submit":
             name = f"t{len(town.names)}"
             town.names.append(name)
@@ -144,6 +144,10 @@ async def change(data: st.DataObject, town: Town) -> None:
             labels = data.draw(st.sampled_from([{}, {"zone": "a"}]))
             worker_id, pool = data.draw(st.sampled_from(["w1", "w2"])), data.draw(st.sampled_from(["default", "gpu"]))
             await town.world.register(worker_id, data.draw(st.integers(1, 3)), pool, town.instance, **labels)
+        case "drain":
+            if there := sorted({row.registered.worker_id for row in town.world.rows.workers.values()}):
+                change = town.world.drain if data.draw(st.booleans()) else town.world.start_worker
+                await change(data.draw(st.sampled_from(there)))
         case "limit":
             scope = data.draw(st.sampled_from(["namespace:default", "pool:default", "key:default/k"]))
             rate = data.draw(st.sampled_from([None, Rate(starts=2, per=timedelta(hours=1))]))

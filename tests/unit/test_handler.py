@@ -8,9 +8,12 @@ import pytest
 from domain import events as e
 from domain.placing import Rate
 from domain.ports.handling import NameKey
-from domain.recorded import Recorded
+from domain.recorded import Recorded, new_events
 from domain.work import Reply
+from domain.worker import worker_stream
 from tests.support.commands import COMMAND, COMMAND_2, COMMAND_3, NOOP, Desk, command, submit
+from tests.support.ended_tasks import CAUSE
+from tests.support.histories import registered
 
 
 def code(reply: Reply) -> str:
@@ -156,6 +159,48 @@ async def test_a_limit_that_makes_no_sense_or_is_not_the_sender_s_to_set_is_refu
     desk = Desk()
     assert code(await desk.reply(command("limit.set.v1", body, user="narrow"))) == refused
     assert desk.types == []
+
+
+async def test_a_worker_is_drained_and_started_and_asking_twice_changes_nothing() -> None:
+    desk = Desk()
+    own = worker_stream("W1")
+    desk.store.log.append(new_events(own, 0, "_", [registered()], CAUSE))
+    said = {"worker_id": "W1", "reason": "a new disk"}
+
+    first = await desk.reply(command("worker.stop.v1", said, COMMAND))
+    again = await desk.reply(command("worker.stop.v1", {"worker_id": "W1"}, COMMAND_2, routing_key="worker.stop._"))
+    last = await desk.reply(command("worker.start.v1", {"worker_id": "W1"}, COMMAND_3, routing_key="worker.start"))
+
+    assert [(one.id, one.version) for one in (first, again, last)] == [(own, 2), (own, 2), (own, 3)]
+    assert [row.event() for row in desk.store.log.events[1:]] == [
+        e.WorkerDraining(worker_id="W1", by="client", reason="a new disk"),
+        e.WorkerServing(worker_id="W1", by="client"),
+    ]
+    assert {row.namespace for row in desk.store.log.events} == {"_"}
+
+
+@pytest.mark.parametrize(
+    ("type", "body", "user", "refused"),
+    [
+        ("worker.stop.v1", {"worker_id": "W1"}, "narrow", "not-allowed"),
+        ("worker.start.v1", {"worker_id": "W1"}, "narrow", "not-allowed"),
+        ("worker.stop.v1", {"worker_id": "W9"}, "client", "not-found"),
+        ("worker.start.v1", {"worker_id": "W9"}, "client", "not-found"),
+        ("worker.stop.v1", {"worker_id": "W1", "grace": "PT1M"}, "client", "unknown-field"),
+        ("worker.stop.v1", {"worker_id": "W1", "namespace": "analytics"}, "client", "unknown-field"),
+        ("worker.stop.v1", {}, "client", "schema"),
+    ],
+)
+async def test_a_worker_is_for_those_who_speak_for_every_namespace_and_must_have_been_there(
+    type: str, body: dict[str, object], user: str, refused: str
+) -> None:
+    desk = Desk()
+    desk.store.log.append(new_events(worker_stream("W1"), 0, "_", [registered()], CAUSE))
+
+    reply = await desk.reply(command(type, body, user=user))
+
+    assert code(reply) == refused
+    assert desk.types == ["worker.registered.v1"]
 
 
 async def test_a_task_is_given_another_priority_by_its_name() -> None:

@@ -17,7 +17,8 @@ from domain.recorded import new_events
 from domain.reports import RunFinish
 from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
 from domain.task import CloseLease, Free, Grant, Pause, Prioritise, Resume
-from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream, worker_stream
+from domain.worker import worker_stream
+from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream
 from tests.support.ended_tasks import CAUSE, NOW
 
 GRANT = Grant("w1", 1, 1, timedelta(0))
@@ -225,6 +226,21 @@ async def test_of_a_worker_its_last_registration_is_noted() -> None:
     ((own, registered),) = (await noted(world)).workers
 
     assert (own, registered.generation) == (worker_stream("w1"), 2)
+
+
+async def test_of_a_worker_it_is_noted_whether_it_drains_whatever_registers_beside() -> None:
+    world = MemoryWorld()
+    await world.register("w1")
+    await world.drain("w1")
+    await world.register("w1", instance=2)
+    await world.register("w2")
+    await world.drain("w2")
+    await world.start_worker("w2")
+
+    notes = await noted(world)
+
+    assert notes.draining == {"w1": True, "w2": False}
+    assert [registered.generation for _, registered in notes.workers] == [2, 1]
 
 
 def started() -> e.RunStarted:

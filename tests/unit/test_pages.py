@@ -27,6 +27,7 @@ SCHEDULES = "docs/how-to/schedules.md"
 LIMITS = "docs/how-to/limits.md"
 TYPES = "docs/how-to/task-types.md"
 RESULTS = "docs/how-to/results.md"
+DRAINING = "docs/how-to/draining.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 EXPLAIN = "docs/how-to/explain.md"
 RUN = {
@@ -41,6 +42,8 @@ RUN = {
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
     (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
+    (DRAINING, "sh"): (1, "tests/e2e/test_readme.py"),
+    (DRAINING, "text"): (1, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
     (EXPLAIN, "sh"): (2, "tests/e2e/test_readme.py"),
     (EXPLAIN, "text"): (1, "tests/e2e/test_readme.py"),

@@ -301,6 +301,27 @@ def test_a_worker_is_live_from_its_registration_until_it_is_lost() -> None:
     assert (three.status, three.generation, three.registered_at, three.lost_at) == ("live", 2, at(3), None)
 
 
+def test_a_worker_is_draining_until_it_is_started_whatever_becomes_of_its_process() -> None:
+    draining = e.WorkerDraining(worker_id="W1", by="alice", reason="a new disk")
+    lost, serving = e.WorkerLost(worker_id="W1", generation=1), e.WorkerServing(worker_id="W1", by="bob")
+    log = Log().add(WORKER, registered(), draining, lost, registered(2), serving, namespace="_")
+
+    rows = [folded("workers", log.events[:n])[WORKER] for n in range(1, 6)]
+
+    assert [row.status for row in rows if isinstance(row, WorkerView)] == [
+        "live",
+        "draining",
+        "lost",
+        "draining",
+        "live",
+    ]
+    assert [(row.drained_by, row.drain_reason) for row in rows if isinstance(row, WorkerView)] == [
+        (None, None),
+        *[("alice", "a new disk")] * 3,
+        (None, None),
+    ]
+
+
 def test_events_that_a_row_holds_already_change_nothing() -> None:
     log = Log().add(TASK, *RUNNING)
     rows = log.rows("tasks")

@@ -1,4 +1,4 @@
-"""A worker's generations: opened by registration, ended by silence."""
+"""A worker's generations, opened by registration, ended by silence; and whether it is given anything."""
 
 from uuid import UUID
 
@@ -6,12 +6,16 @@ import pytest
 
 from domain import events as e
 from domain.errors import WorkerIdTaken
+from domain.operating import StartWorker, StopWorker
 from domain.reports import RegisterWorker
-from domain.worker import Lose, Worker, evolve, lose, register
+from domain.worker import Lose, Worker, change, evolve, lose, register
 from tests.support.histories import WORKER, registered
 
 HERE = RegisterWorker(worker_id="W1", instance=UUID(int=1), engine="engine-1")
 LOST = e.WorkerLost(worker_id="W1", generation=1)
+STOP, START = StopWorker(worker_id="W1", reason="a new disk"), StartWorker(worker_id="W1")
+DRAINING = e.WorkerDraining(worker_id="W1", by="alice", reason="a new disk")
+SERVING = e.WorkerServing(worker_id="W1", by="bob")
 
 
 def after(*events: e.Event) -> Worker:
@@ -74,7 +78,37 @@ def test_silence_of_an_old_generation_loses_nothing() -> None:
     assert lose(second, Lose(1, ())) == []
 
 
-@pytest.mark.parametrize("events", [[LOST], [registered(), e.TaskSkipped(task_id="T1", because="T0")]])
+def test_a_worker_is_drained_once_and_started_once() -> None:
+    drained = after(FIRST.registered, DRAINING)
+    started = after(FIRST.registered, DRAINING, SERVING)
+
+    assert change(FIRST, STOP, "alice") == [DRAINING]
+    assert change(drained, STOP, "carol") == []
+    assert change(drained, START, "bob") == [SERVING]
+    assert change(started, START, "bob") == change(FIRST, START, "bob") == []
+    assert [one.draining for one in (FIRST, drained, started)] == [False, True, False]
+    assert [one.version for one in (FIRST, drained, started)] == [1, 2, 3]
+
+
+def test_a_worker_that_was_drained_stays_so_when_it_is_lost_and_when_it_registers_again() -> None:
+    drained = after(FIRST.registered, DRAINING)
+    [again] = register(drained, HERE.model_copy(update={"instance": UUID(int=2)}), alive=True)
+    gone = after(FIRST.registered, DRAINING, LOST)
+
+    assert lose(drained, Lose(1, ())) == [LOST]
+    assert register(drained, HERE, alive=True) == []
+    assert (gone.lost, gone.draining) == (True, True)
+    back = after(FIRST.registered, DRAINING, LOST, again)
+    assert (back.lost, back.draining, back.registered.generation) == (False, True, 2)
+
+
+def test_a_lost_worker_is_drained_before_it_comes_back() -> None:
+    assert change(after(FIRST.registered, LOST), STOP, "alice") == [DRAINING]
+
+
+@pytest.mark.parametrize(
+    "events", [[LOST], [DRAINING], [SERVING], [registered(), e.TaskSkipped(task_id="T1", because="T0")]]
+)
 def test_a_history_that_no_worker_can_have_is_a_defect(events: list[e.Event]) -> None:
     with pytest.raises(ValueError, match="cannot follow here"):
         after(*events)
