@@ -35,7 +35,7 @@ from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
 from domain.submitting import Again, submit_task
 from domain.task_states import Task
-from domain.task_type import BUILT_IN, type_stream
+from domain.task_type import registered, type_stream
 from domain.work import Reply, TaskOutcome
 from domain.worker import worker_stream
 from domain.workflow import Workflow
@@ -111,12 +111,7 @@ def names_in(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[
     own = {spec.task_id for spec in specs if spec.task_id is not None}
     upstream = {name for spec in specs for name in named(spec.depends_on)} - own
     names, streams = names_of(namespace, "task", sorted(upstream | own if careful else upstream))
-    return names, streams | {type_stream(namespace, name) for name in _types(specs)}
-
-
-def _types(specs: Sequence[TaskSpec]) -> set[str]:
-    """The task types that have to be looked up."""
-    return {spec.task_type for spec in specs if spec.task_type is not None} - BUILT_IN
+    return names, streams | {type_stream(namespace, name) for name in registered(specs)}
 
 
 def submit(
@@ -159,7 +154,7 @@ def _wait_for_upstream(batch: Batch, command: SubmitTasks) -> None:
         if name not in known:
             raise UnknownDependency(f"depends_on: no task {name} in this namespace; submit it first")
     there = batch.types(command.namespace, command.tasks).put or {}
-    if missing := sorted(_types(command.tasks) - set(there)):
+    if missing := sorted(registered(command.tasks) - set(there)):
         raise UnknownTaskType(f"task_type: {missing[0]} is not registered in this namespace; put it first")
 
 

@@ -11,7 +11,7 @@ from consumers.judging import Origin, accepted_task, names_in, names_of, submit,
 from consumers.judging_workflows import workflow_verdict
 from consumers.promising import Needed, claim
 from domain import events as e
-from domain.commands import BackfillSchedule, Command, ForkTask, RetryTask, RetryWorkflow
+from domain.commands import BackfillSchedule, Command, ForkTask, RetryTask, RetryWorkflow, TriggerSchedule
 from domain.errors import Rejected, WorkflowIdTaken
 from domain.forking import Fork, forked
 from domain.forwarding import with_deadlines
@@ -50,7 +50,7 @@ def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
                 names |= {name for node in old.tasks for name in node.depends_on} - {node.task_id for node in old.tasks}
                 streams = {node.stream for node in old.tasks}
                 return {NameKey(command.namespace, "task", name) for name in names}, streams
-            case BackfillSchedule():
+            case BackfillSchedule() | TriggerSchedule():
                 return set(), judging_schedules.further(command, batch.streams)
             case _:
                 return set(), set()
@@ -60,7 +60,7 @@ def further(command: Command, batch: Batch) -> tuple[set[NameKey], set[UUID]]:
 
 def has_further(command: Command) -> bool:
     """Whether there is something else to look up."""
-    return isinstance(command, ForkTask | RetryWorkflow | BackfillSchedule)
+    return isinstance(command, ForkTask | RetryWorkflow | BackfillSchedule | TriggerSchedule)
 
 
 def judge(batch: Batch, command: Command, command_id: UUID, cause: Cause) -> Verdict:

@@ -21,6 +21,7 @@ from domain.folding import schedule_of
 from domain.messages import Cause
 from domain.recorded import Recorded
 from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
+from domain.task_type import registered, type_stream
 from domain.timetable import MOMENT
 from domain.work import Reply, TaskOutcome
 
@@ -30,17 +31,25 @@ EVENTS_A_FIRE = 3
 def streams(command: ScheduleCommand) -> set[UUID]:
     """The streams to load before `command` is judged."""
     own = schedule_stream(command.namespace, command.schedule_id)
-    if isinstance(command, TriggerSchedule) and command.as_if is not None:
-        return {own, fire_stream(own, command.as_if)}
-    return {own}
+    match command:
+        case TriggerSchedule(as_if=datetime() as nominal):
+            return {own, fire_stream(own, nominal)}
+        case PutSchedule(task=task, namespace=namespace):
+            return {own, *(type_stream(namespace, name) for name in registered([task]))}
+        case _:
+            return {own}
 
 
-def further(command: BackfillSchedule, loaded: Mapping[UUID, Sequence[Recorded]]) -> set[UUID]:
-    """Those that show only when these are loaded: of each fire asked for."""
+def further(command: TriggerSchedule | BackfillSchedule, loaded: Mapping[UUID, Sequence[Recorded]]) -> set[UUID]:
+    """Those that show only when these are loaded: of the type of its tasks, and of each fire of a backfill."""
     own = schedule_stream(command.namespace, command.schedule_id)
     state = schedule_of(loaded.get(own, ()))
-    nominals = timetable.span(state, command.from_, command.to) if state else []
-    return {fire_stream(own, one) for one in nominals}
+    if state is None:
+        return set()
+    types = {type_stream(command.namespace, name) for name in registered([state.spec.task])}
+    if isinstance(command, TriggerSchedule):
+        return types
+    return types | {fire_stream(own, one) for one in timetable.span(state, command.from_, command.to)}
 
 
 def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cause: Cause) -> Verdict:
@@ -49,7 +58,8 @@ def judge_schedule(batch: Batch, command: ScheduleCommand, command_id: UUID, cau
     state = batch.schedule(stream)
     accepted = Reply(command_id=command_id, outcome="accepted", schedule_id=command.schedule_id, id=stream)
     if isinstance(command, PutSchedule):
-        events = schedule.put(state, command.schedule_id, command.spec(), batch.now)
+        types = batch.types(command.namespace, [command.task])
+        events = schedule.put(state, command.schedule_id, command.spec(), batch.now, types)
         return _changed(batch, command, accepted, events, cause)
     if state is None or state.deleted:
         raise NotFound(
@@ -103,6 +113,6 @@ def _fire(batch: Batch, namespace: str, fire: Fire, cause: Cause) -> tuple[UUID,
     if fired := batch.fired(fire.stream):
         return fired.task_id, None
     task = task_stream(fire.stream, batch.now)
-    event, events = fire.events(task, (), batch.given.base_image)
+    event, events = fire.events(task, (), batch.types(namespace, [fire.schedule.spec.task]))
     batch.add(fire.stream, namespace, [event], cause)
     return task, batch.add(task, namespace, events, cause)

@@ -11,12 +11,13 @@ from uuid import UUID
 from consumers.deciding import Draft, Streams, Wish
 from domain import events as e
 from domain.errors import Rejected
-from domain.folding import schedule_of
+from domain.folding import schedule_of, task_type_of
 from domain.messages import Cause
 from domain.ports.conducting import Agenda, ConductorTurn, Planned, Rested, ScheduleNotes
 from domain.recorded import Recorded
 from domain.schedule import Fire, Schedule, fire_stream, task_stream
 from domain.task import Cancel
+from domain.task_type import TaskType, Types, registered, type_stream
 from domain.timetable import Go, Leave, Rest, Step, following, step
 
 ACTOR = "timekeeper"
@@ -94,7 +95,7 @@ async def look(
     turn: ConductorTurn, agenda: Agenda, loaded: dict[UUID, list[Recorded]], now: datetime
 ) -> Sequence[Plan]:
     """What each does next, of as many as a round may add the events of; the others stay due. Loads the streams of these
-    times and of the tasks that would be cancelled."""
+    times, of the types of their tasks, and of the tasks that would be cancelled."""
     plans, room = list[Plan](), EVENTS_A_ROUND
     for row in agenda.planned:
         if plan := _plan(row, loaded, now):
@@ -104,11 +105,23 @@ async def look(
             plans.append(plan)
     wanted = {plan.fire for plan in plans if plan.fire is not None}
     for plan in plans:
-        if isinstance(plan.step, Go) and plan.state.spec.overlap == "cancel-running":
-            wanted |= set(plan.row.open)
+        if isinstance(plan.step, Go):
+            wanted |= set(_types(loaded, plan.state).values())
+            wanted |= set(plan.row.open if plan.state.spec.overlap == "cancel-running" else ())
     if more := wanted - loaded.keys():
         loaded.update(await turn.load(sorted(more)))
     return plans
+
+
+def _put(loaded: Streams, state: Schedule) -> dict[str, TaskType]:
+    found = {name: task_type_of(loaded.get(stream, ())) for name, stream in _types(loaded, state).items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _types(loaded: Streams, state: Schedule) -> dict[str, UUID]:
+    """The streams of the registered types that a schedule's tasks have, by name."""
+    namespace = loaded[state.id][0].namespace
+    return {name: type_stream(namespace, name) for name in registered([state.spec.task])}
 
 
 def _plan(row: Planned, loaded: Streams, now: datetime) -> Plan | None:
@@ -158,7 +171,7 @@ def _fire(draft: Draft, plan: Plan, go: Go, base_image: str, done: Done) -> Leav
     task = task_stream(fire.stream, draft.now)
     waits_for = () if state.spec.overlap == "allow" else open_tasks
     try:
-        fired, events = fire.events(task, waits_for, base_image)
+        fired, events = fire.events(task, waits_for, Types(base_image, _put(draft.loaded, state)))
     except Rejected as rejected:
         return Leave(go.nominal, "refused", go.nominal, detail=rejected.detail)
     _add(draft, fire.stream, [fired], plan)

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain import events as e
-from domain.errors import BadSchedule, Rejected, TemplateNotADependency, UnknownTaskType
+from domain.errors import BadSchedule, Rejected, TemplateNotADependency
 from domain.firing import Rule, check_cron, check_zone
 from domain.ids import derived_id
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import Container, DependsOn, TaskSpec
 from domain.submitting import submit_task
-from domain.task_type import BUILT_IN, Types
+from domain.task_type import Types
 
 MOST_ENV = 254
 MILLISECOND = timedelta(milliseconds=1)
@@ -60,11 +60,13 @@ def _at(moment: datetime, parent: UUID) -> UUID:
     return UUID(int=milliseconds << 80 | parent.int & (1 << 80) - 1)
 
 
-def put(schedule: Schedule | None, schedule_id: str, spec: ScheduleSpec, now: datetime) -> list[e.ScheduleEvent]:
-    """Define it, anew or differently; nothing when it is so. Raises as `check`."""
+def put(
+    schedule: Schedule | None, schedule_id: str, spec: ScheduleSpec, now: datetime, types: Types
+) -> list[e.ScheduleEvent]:
+    """Define it, anew or differently; nothing when it is so. `types`: as they are now. Raises as `check`."""
     if schedule is not None and not schedule.deleted and schedule.spec == spec:
         return []
-    check(spec, now)
+    check(spec, now, types)
     return [e.ScheduleDefined(schedule_id=schedule_id, spec=spec)]
 
 
@@ -102,7 +104,7 @@ def evolve(schedule: Schedule | None, id: UUID, event: e.Event, at: datetime) ->
             raise ValueError(f"stream {id}: {event.TYPE} cannot follow here")
 
 
-def check(spec: ScheduleSpec, now: datetime) -> None:
+def check(spec: ScheduleSpec, now: datetime, types: Types) -> None:
     """Raises BadSchedule for what can never fire, or whose tasks could not be submitted; that of the submission."""
     given = [name for name in ("cron", "interval", "at") if getattr(spec, name) is not None]
     if len(given) != 1:
@@ -117,10 +119,10 @@ def check(spec: ScheduleSpec, now: datetime) -> None:
         raise BadSchedule(f"at: {spec.at.isoformat()} is over; give a later time, or submit the task itself")
     if spec.at is not None and spec.start is not None:
         raise BadSchedule("start: is for cron and interval; leave it out beside at")
-    _check_task(spec.task)
+    _check_task(spec.task, types)
 
 
-def _check_task(task: TaskSpec) -> None:
+def _check_task(task: TaskSpec, types: Types) -> None:
     for name, way_out in (
         ("task_id", "each fire makes a new task; leave it out"),
         ("depends_on", "a schedule waits for its time alone; leave it out"),
@@ -131,23 +133,27 @@ def _check_task(task: TaskSpec) -> None:
             raise BadSchedule(f"task.{name}: {way_out}")
     if task.container is not None and len(task.container.env) > MOST_ENV:
         raise BadSchedule(f"task.container.env: more than {MOST_ENV} variables; a fire adds two of its own")
-    if task.task_type is not None and task.task_type not in BUILT_IN:
-        raise UnknownTaskType(
-            f"task.task_type: {task.task_type} is not built in, and schedules take no others; give its container"
-        )
-    _check_submission(task)
+    _check_submission(task, types)
 
 
-def _check_submission(task: TaskSpec) -> None:
-    """What is refused now would be refused at every fire."""
+def _check_submission(task: TaskSpec, types: Types) -> None:
+    """What is refused now would be refused at every fire, unless its type changes."""
     anyone = UUID(int=0)
     try:
-        submit_task(task, anyone, {}, Types("image"))
+        submitted, *_ = submit_task(task, anyone, {}, types)
+        assert isinstance(submitted, e.TaskSubmitted), "a task begins with its submission"
+        _check_type(submitted)
     except TemplateNotADependency:
         raise BadSchedule("task: a template reads another task, but a schedule waits for none; take it out") from None
     except Rejected as rejected:
         detail = rejected.detail.removesuffix(f" (task {anyone})")
         raise type(rejected)(f"task.{detail}", rejected.errors) from None
+
+
+def _check_type(submitted: e.TaskSubmitted) -> None:
+    if submitted.spec.container is None and submitted.container and len(submitted.container.env) > MOST_ENV:
+        name = submitted.spec.task_type
+        raise BadSchedule(f"task_type: {name} has more than {MOST_ENV} variables in env; a fire adds two of its own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +168,16 @@ class Fire:
     def stream(self) -> UUID:
         return fire_stream(self.schedule.id, self.nominal)
 
-    def events(
-        self, task: UUID, waits_for: Sequence[UUID], base_image: str
-    ) -> tuple[e.ScheduleFired, list[e.TaskEvent]]:
-        """The fire, and the first events of `task`, which waits for the ends of some. Raises Rejected."""
+    def events(self, task: UUID, waits_for: Sequence[UUID], types: Types) -> tuple[e.ScheduleFired, list[e.TaskEvent]]:
+        """The fire, and the first events of `task`, which waits for the ends of some; its type is as it is now, one of
+        `types`. Raises Rejected."""
         schedule_id = self.schedule.schedule_id
         nominal = self.nominal.isoformat().replace("+00:00", "Z")
         told = {"TALLY_SCHEDULE": schedule_id, "TALLY_NOMINAL": nominal}
         spec = self._task(told, waits_for)
-        submitted, *rest = submit_task(spec, task, {str(one): one for one in waits_for}, Types(base_image))
+        submitted, *rest = submit_task(spec, task, {str(one): one for one in waits_for}, types)
         assert isinstance(submitted, e.TaskSubmitted), "a task begins with its submission"
+        _check_type(submitted)
         update: dict[str, object] = {"schedule_id": schedule_id, "nominal": self.nominal}
         if submitted.container is not None:
             update["container"] = _told(submitted.container, told)

@@ -1,6 +1,6 @@
 """Registered task types: a name for a container, for what its input may be, and for how its runs are retried. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
@@ -108,6 +108,11 @@ def kept(submitted: e.TaskSubmitted, spec: TaskSpec) -> Typed:
 def type_stream(namespace: str, name: str) -> UUID:
     """The stream of a task type: derived, so that every change finds it."""
     return derived_id(UUID(int=0), f"task-type:{namespace}/{name}")
+
+
+def registered(specs: Iterable[TaskSpec]) -> set[str]:
+    """The types that these tasks name and that have to be looked up."""
+    return {spec.task_type for spec in specs if spec.task_type is not None} - BUILT_IN
 
 
 def decide(state: TaskType | None, command: Decision) -> list[e.TaskTypeChanged | e.TaskTypeRemoved]:

@@ -76,7 +76,7 @@ class Decisions:
     def _decide(self, command: Command, command_id: UUID, cause: Cause) -> Reply:
         accepted = Reply(command_id=command_id, outcome="accepted")
         if isinstance(command, ScheduleCommand):
-            return Schedules(self.log, self._append).decide(command, accepted, cause)
+            return Schedules(self.log, self._append, self._types).decide(command, accepted, cause)
         if isinstance(command, OperatorCommand):
             return Operations(self.log, self._append).decide(command, accepted, cause)
         match command:

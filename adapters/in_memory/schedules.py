@@ -22,6 +22,8 @@ from domain.errors import NotFound
 from domain.folding import schedule_of
 from domain.messages import Cause
 from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
+from domain.specs import TaskSpec
+from domain.task_type import Types
 from domain.timetable import MOMENT
 from domain.work import Reply, TaskOutcome
 
@@ -30,10 +32,11 @@ Append: TypeAlias = Callable[[UUID, Sequence[e.Event], str, Cause], bool]
 
 @dataclass(frozen=True, slots=True)
 class Schedules:
-    """`append` adds events to a stream."""
+    """`append` adds events to a stream. `types`: those of a namespace that tasks name, as they are now."""
 
     log: MemoryLog
     append: Append
+    types: Callable[[str, Sequence[TaskSpec]], Types]
 
     def decide(self, command: ScheduleCommand, accepted: Reply, cause: Cause) -> Reply:
         """Record what follows from the command. Raises Rejected."""
@@ -41,7 +44,8 @@ class Schedules:
         accepted = accepted.model_copy(update={"schedule_id": command.schedule_id, "id": stream})
         state = schedule_of(self.log.load([stream]).get(stream, ()))
         if isinstance(command, PutSchedule):
-            events = schedule.put(state, command.schedule_id, command.spec(), now)
+            types = self.types(command.namespace, [command.task])
+            events = schedule.put(state, command.schedule_id, command.spec(), now, types)
             self.append(stream, events, command.namespace, cause)
             return accepted
         if state is None or state.deleted:
@@ -79,7 +83,7 @@ class Schedules:
         if fired := self._fired(fire.stream):
             return fired.task_id
         task = task_stream(fire.stream, self.log.clock.now())
-        event, events = fire.events(task, (), "base")
+        event, events = fire.events(task, (), self.types(namespace, [fire.schedule.spec.task]))
         self.append(fire.stream, [event], namespace, cause)
         self.append(task, events, namespace, cause)
         return task

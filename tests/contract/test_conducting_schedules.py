@@ -8,7 +8,9 @@ from domain import events as e
 from domain.ports.log import Page
 from domain.schedule import fire_stream, schedule_stream
 from domain.task_states import Ended
+from domain.task_type import type_stream
 from domain.timetable import MOST_OPEN
+from domain.type_specs import Definition
 from tests.support.conducting import conductor, settle
 from tests.support.conducting_place import Place, place
 from tests.support.schedules import HOUR, S1, SECOND, define, fired, hourly, record, spec, tasks, trigger
@@ -194,6 +196,46 @@ async def test_a_task_that_is_refused_by_now_is_a_skip_that_says_why(place: Plac
     assert isinstance(skipped, e.FireSkipped)
     assert skipped.reason == "refused"
     assert (skipped.detail or "").startswith("task_type: gone is not registered in this namespace; built in: ")
+
+
+async def put_type(place: Place, number: int, **said: object) -> None:
+    definition = Definition.model_validate({"image": "oven", "command": ["bake", "{{input.loaves}}"], **said})
+    put = e.TaskTypeChanged(task_type="bake", number=number, definition=definition, by="alice")
+    await record(place.world, put, await place.world.now(), type_stream("default", "bake"))
+
+
+async def test_a_fire_takes_the_registered_type_as_it_is_then_and_one_that_does_not_fit_is_a_skip(
+    place: Place,
+) -> None:
+    task = {"task_type": "bake", "input": {"loaves": 2}}
+    await put_type(place, 1)
+    first = await hourly(place.world, 2.001, task=task, overlap="allow", catch_up={"policy": "all"})
+    await place.settle()
+    taken = await tasks(place.world, [first, first + HOUR, first + 2 * HOUR])
+    submitted = [(await place.world.events(one))[0] for one in taken]
+
+    assert [one.task_type_version for one in submitted if isinstance(one, e.TaskSubmitted)] == [1, 1, 1]
+
+    await put_type(place, 2, input_schema={"required": ["oven"]})
+    since = await place.world.now() - 2 * SECOND
+    await define(place.world, since, "S2", interval=HOUR, start=since + SECOND, task=task)
+    await place.settle()
+    stream = fire_stream(schedule_stream("default", "S2"), since + SECOND)
+    [skipped] = [row.event() for row in (await place.world.load([stream]))[stream]]
+    assert isinstance(skipped, e.FireSkipped)
+    assert (skipped.reason, (skipped.detail or "").startswith("input.oven: ")) == ("refused", True)
+
+    await put_type(place, 3, image="oven:3")
+    await define(place.world, since, "S3", interval=HOUR, start=since + SECOND, task=task)
+    await place.settle()
+    stream = fire_stream(schedule_stream("default", "S3"), since + SECOND)
+    [fire] = [row.event() for row in (await place.world.load([stream]))[stream]]
+    assert isinstance(fire, e.ScheduleFired)
+    [third, *_] = await place.world.events(str(fire.task_id))
+    assert isinstance(third, e.TaskSubmitted)
+    assert third.work.container is not None
+    assert (third.task_type_version, third.work.container.image) == (3, "oven:3")
+    assert (third.schedule_id, third.work.container.command) == ("S3", ("bake", "2"))
 
 
 async def test_many_that_are_due_at_once_are_fired_in_several_rounds(place: Place) -> None:

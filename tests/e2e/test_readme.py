@@ -179,6 +179,8 @@ def test_the_blocks_about_schedules_run(tmp_path: Path, environment: dict[str, s
     assert told.count("T01:30:00Z\n") + told.count("T00:30:00Z\n") >= 10
     assert "nightly for 2026-11-20T01:30:00Z\n" in told
     assert " fired " in told
+    assert "dear ada\n" in told
+    assert "dear ada, and all in london\n" in told
 
 
 def test_the_blocks_about_draining_run_and_print_what_the_page_shows(

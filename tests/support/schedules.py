@@ -7,11 +7,12 @@ from uuid import UUID
 
 from domain import events as e
 from domain.firing import due
-from domain.folding import schedule_of
+from domain.folding import schedule_of, task_type_of
 from domain.messages import Cause
 from domain.recorded import NewEvent, new_events
 from domain.schedule import Fire, fire_stream, schedule_stream, task_stream
 from domain.schedule_spec import ScheduleSpec
+from domain.task_type import Types, registered, type_stream
 from tests.support.conducting import CAUSE, World
 
 S1 = schedule_stream("default", "S1")
@@ -74,7 +75,11 @@ async def trigger(world: World, nominal: datetime) -> str:
     fire = Fire(state, nominal, "trigger")
     head = len((await world.load([fire.stream])).get(fire.stream, ()))
     task = task_stream(fire.stream, await world.now())
-    event, events = fire.events(task, (), "image")
+    streams = {name: type_stream("default", name) for name in registered([state.spec.task])}
+    loaded = await world.load(list(streams.values()))
+    put = {name: task_type_of(loaded[one]) for name, one in streams.items() if one in loaded}
+    types = Types("image", {name: one for name, one in put.items() if one is not None})
+    event, events = fire.events(task, (), types)
     cause = Cause("trigger", "command", "alice")
     new = new_events(fire.stream, head, "default", [event], cause) + new_events(task, 0, "default", events, cause)
     await world.append(new)

@@ -13,6 +13,7 @@ from api.client import Client, Definition, Outcome, Retry, ScheduleSpec, Task
 from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused, Unavailable
+from domain.events import TaskSubmitted
 from domain.messages import Cause
 from domain.ports.platform import View
 from domain.reports import Artifact
@@ -222,6 +223,20 @@ async def test_a_task_type_is_put_used_and_removed() -> None:
     await tally.remove_task_type("bake")
     with pytest.raises(Refused, match="bake is not registered"):
         await tally.submit(Task("rye", task_type="bake", input={"recipe": "rye"}), reply=True)
+
+
+async def test_a_schedule_names_a_registered_type_and_fires_its_newest_version() -> None:
+    tally, platform = client()
+    await tally.put_task_type("bake", Definition(image="oven"))
+    schedule = tally.schedule("S1")
+    await schedule.put(ScheduleSpec(cron="@daily", task=Task("daily", task_type="bake").spec()))
+    await tally.put_task_type("bake", Definition(image="oven:2"))
+    await schedule.trigger()
+
+    [submitted] = [event for row in platform.log.events if isinstance(event := row.event(), TaskSubmitted)]
+    assert (submitted.spec.task_type, submitted.task_type_version) == ("bake", 2)
+    with pytest.raises(Refused, match=r"task\.task_type: cook is not registered"):
+        await tally.schedule("S2").put(ScheduleSpec(cron="@daily", task=Task("daily", task_type="cook").spec()))
 
 
 async def test_a_task_without_an_id_gets_one_that_it_can_be_found_by() -> None:

@@ -40,7 +40,7 @@ RUN = {
     (RESULTS, "sh"): (1, "tests/e2e/test_readme.py"),
     (TIMES, "sh"): (1, "tests/e2e/test_readme.py"),
     (PAUSING, "sh"): (1, "tests/e2e/test_readme.py"),
-    (SCHEDULES, "sh"): (1, "tests/e2e/test_readme.py"),
+    (SCHEDULES, "sh"): (2, "tests/e2e/test_readme.py"),
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (DRAINING, "sh"): (1, "tests/e2e/test_readme.py"),
     (DRAINING, "text"): (1, "tests/e2e/test_readme.py"),

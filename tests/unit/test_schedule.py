@@ -16,11 +16,14 @@ from domain.ids import derived_id
 from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import TaskSpec
+from domain.task_type import TaskType, Types
 from domain.timetable import Go, Leave, Rest, step
+from domain.type_specs import Definition
 from tests.support.ended_tasks import NOW, TASK
 
 S1 = schedule_stream("default", "S1")
 MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
+TYPES = Types("base")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -35,18 +38,18 @@ def made(since: datetime = MIDNIGHT, **given: Any) -> Schedule:
 
 def refused(**given: Any) -> str:
     with pytest.raises(BadSchedule) as error:
-        schedule.put(None, "S1", spec(**given), NOW)
+        schedule.put(None, "S1", spec(**given), NOW, TYPES)
     return error.value.detail
 
 
 def test_a_new_schedule_is_defined_and_the_same_again_changes_nothing() -> None:
-    (defined,) = schedule.put(None, "S1", spec(), NOW)
+    (defined,) = schedule.put(None, "S1", spec(), NOW, TYPES)
     assert defined == e.ScheduleDefined(schedule_id="S1", spec=spec())
 
     state = schedule.evolve(None, S1, read_event(defined.TYPE, defined.body()), NOW)
 
-    assert schedule.put(state, "S1", spec(), NOW) == []
-    assert schedule.put(state, "S1", spec(overlap="allow"), NOW) != []
+    assert schedule.put(state, "S1", spec(), NOW, TYPES) == []
+    assert schedule.put(state, "S1", spec(overlap="allow"), NOW, TYPES) != []
 
 
 def test_it_is_paused_resumed_and_deleted_once() -> None:
@@ -67,7 +70,7 @@ def test_it_is_paused_resumed_and_deleted_once() -> None:
 
 def test_one_that_was_deleted_begins_anew() -> None:
     gone = schedule.evolve(made(), S1, e.ScheduleDeleted(schedule_id="S1", by="alice"), NOW)
-    (defined,) = schedule.put(gone, "S1", spec(), NOW)
+    (defined,) = schedule.put(gone, "S1", spec(), NOW, TYPES)
     again = schedule.evolve(gone, S1, defined, NOW + HOUR)
     assert again == Schedule(S1, 3, "S1", spec(), NOW + HOUR)
 
@@ -108,9 +111,65 @@ def test_what_can_never_fire_is_refused_with_the_way_out(given: dict[str, Any], 
 
 def test_a_task_that_could_not_be_submitted_is_refused_at_once() -> None:
     with pytest.raises(UnknownTaskType):
-        schedule.put(None, "S1", spec(task={"task_type": "none"}), NOW)
+        schedule.put(None, "S1", spec(task={"task_type": "none"}), NOW, TYPES)
     with pytest.raises(BadInput, match=r"^task\.input\.seconds: "):
-        schedule.put(None, "S1", spec(task={"task_type": "sleep", "input": {}}), NOW)
+        schedule.put(None, "S1", spec(task={"task_type": "sleep", "input": {}}), NOW, TYPES)
+
+
+LOAVES = {"type": "object", "properties": {"loaves": {"type": "integer"}}, "required": ["loaves"]}
+BAKE: dict[str, Any] = {"task": {"task_type": "bake", "input": {"loaves": 2}}}
+
+
+def baking(number: int = 1, **said: Any) -> Types:
+    """The type `bake` as it was put last; removed, if its image is None."""
+    definition = {"image": "oven", "command": ["bake", "{{input.loaves}}"], "input_schema": LOAVES, **said}
+    put = Definition.model_validate(definition) if definition["image"] else None
+    return Types("base", {"bake": TaskType(TASK, number, number, put)})
+
+
+def test_a_schedule_may_name_a_registered_type_whose_input_fits() -> None:
+    [defined] = schedule.put(None, "S1", spec(**BAKE), NOW, baking())
+    assert defined == e.ScheduleDefined(schedule_id="S1", spec=spec(**BAKE))
+
+    with pytest.raises(BadInput, match=r"^task\.input\.loaves: "):
+        schedule.put(None, "S1", spec(task={"task_type": "bake", "input": {"loaves": "two"}}), NOW, baking())
+    with pytest.raises(UnknownTaskType, match=r"^task\.task_type: bake is not registered"):
+        schedule.put(None, "S1", spec(**BAKE), NOW, baking(image=None))
+    with pytest.raises(BadSchedule, match=r"^task\.task_type: bake has more than 254 variables in env"):
+        schedule.put(None, "S1", spec(**BAKE), NOW, baking(env={f"V{n}": "" for n in range(255)}))
+
+
+def test_a_fire_takes_the_type_as_it_is_then() -> None:
+    fire = Fire(made(**BAKE), NOW)
+
+    _, (first, _) = fire.events(TASK, (), baking())
+    _, (second, _) = fire.events(TASK, (), baking(2, image="oven:2", command=["bake-well", "{{input.loaves}}"]))
+
+    assert isinstance(first, e.TaskSubmitted)
+    assert isinstance(second, e.TaskSubmitted)
+    assert (first.spec.task_type, first.task_type_version, first.spec.input) == ("bake", 1, {"loaves": 2})
+    assert (second.spec.task_type, second.task_type_version) == ("bake", 2)
+    assert first.work.container is not None
+    assert second.work.container is not None
+    assert first.work.container.command == ("bake", "2")
+    assert (second.work.container.image, second.work.container.command) == ("oven:2", ("bake-well", "2"))
+    assert second.work.container.env == {"TALLY_SCHEDULE": "S1", "TALLY_NOMINAL": "2026-11-21T03:12:40Z"}
+    assert read_event(second.TYPE, second.body()) == second
+
+
+@pytest.mark.parametrize(
+    ("types", "refusal"),
+    [
+        (baking(2, input_schema={**LOAVES, "required": ["loaves", "oven"]}), BadInput),
+        (baking(image=None), UnknownTaskType),
+        (TYPES, UnknownTaskType),
+        (baking(2, env={f"V{n}": "" for n in range(255)}), BadSchedule),
+        (baking(2, command=["bake", "{{input.oven}}"]), TemplateMissingField),
+    ],
+)
+def test_a_fire_is_refused_where_its_type_does_not_take_it_any_more(types: Types, refusal: type[Rejected]) -> None:
+    with pytest.raises(refusal):
+        Fire(made(**BAKE), NOW).events(TASK, (), types)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +188,14 @@ def test_a_template_that_no_fire_could_fill_is_refused_at_once(
     command: str, refusal: type[Rejected], says: str
 ) -> None:
     with pytest.raises(refusal) as error:
-        schedule.put(None, "S1", spec(task={"container": {"image": "i", "command": [command]}}), NOW)
+        schedule.put(None, "S1", spec(task={"container": {"image": "i", "command": [command]}}), NOW, TYPES)
     assert error.value.detail.startswith(says)
     assert "(task" not in error.value.detail
 
 
 def test_a_template_that_reads_its_own_input_is_taken() -> None:
     container = {"image": "i", "command": ["{{input.day}}"]}
-    assert schedule.put(None, "S1", spec(task={"container": container, "input": {"day": "x"}}), NOW)
+    assert schedule.put(None, "S1", spec(task={"container": container, "input": {"day": "x"}}), NOW, TYPES)
 
 
 def test_a_fire_is_one_stream_and_its_task_stands_among_those_submitted_now() -> None:
@@ -155,7 +214,7 @@ def test_a_fire_submits_the_task_which_is_told_its_schedule_and_time() -> None:
     container = {"image": "i", "env": {"A": "b"}}
     fire = Fire(made(task={"container": container}), NOW, "trigger")
 
-    fired, (submitted, queued) = fire.events(TASK, (), "base")
+    fired, (submitted, queued) = fire.events(TASK, (), TYPES)
 
     assert fired == e.ScheduleFired(schedule_id="S1", schedule=S1, nominal=NOW, task_id=TASK, by="trigger")
     env = {"A": "b", "TALLY_SCHEDULE": "S1", "TALLY_NOMINAL": "2026-11-21T03:12:40Z"}
@@ -173,7 +232,7 @@ def test_a_task_type_is_told_too_and_a_task_waits_for_those_before() -> None:
     before = derived_id(TASK, "before")
     fire = Fire(made(task={"task_type": "sleep", "input": {"seconds": 1}, "name": "N"}), NOW)
 
-    _, (submitted, blocked) = fire.events(TASK, (before,), "base")
+    _, (submitted, blocked) = fire.events(TASK, (before,), TYPES)
 
     assert isinstance(submitted, e.TaskSubmitted)
     assert submitted.container is not None
@@ -186,7 +245,7 @@ def test_a_task_type_with_a_template_is_told_too() -> None:
     given = {"seconds": 1, "message": '{{"x"}}'}
     fire = Fire(made(task={"task_type": "sleep", "input": given}), NOW)
 
-    _, (submitted, _) = fire.events(TASK, (), "base")
+    _, (submitted, _) = fire.events(TASK, (), TYPES)
 
     assert isinstance(submitted, e.TaskSubmitted)
     assert submitted.work.container is not None

@@ -98,6 +98,62 @@ async def test_a_trigger_fires_now_and_again_at_another_now() -> None:
     assert second.task_id != first.task_id
 
 
+TYPE: dict[str, Any] = {"task_type": "bake", "image": "oven", "command": ["bake", "{{input.loaves}}"]}
+DAILY: dict[str, Any] = {**S1, "cron": "@daily", "task": {"task_type": "bake", "input": {"loaves": 2}}}
+
+
+async def put_type(desk: Desk, **changes: Any) -> None:
+    reply = await desk.reply(command("task-type.put.v1", {**TYPE, **changes}, desk.new_id()))
+    assert reply.outcome == "accepted"
+
+
+async def test_a_trigger_and_a_backfill_take_the_registered_type_as_it_is_then() -> None:
+    desk = Desk()
+    await put_type(desk)
+    assert (await told(desk, "put", DAILY)).outcome == "accepted"
+    await told(desk, "trigger", S1)
+    await put_type(desk, image="oven:2")
+    await told(desk, "backfill", {**S1, "from": "2026-11-19T00:00:00Z", "to": "2026-11-20T00:00:00Z"})
+
+    tasks = [event for row in desk.store.log.events if isinstance(event := row.event(), e.TaskSubmitted)]
+    assert [(one.spec.task_type, one.task_type_version) for one in tasks] == [("bake", 1), ("bake", 2), ("bake", 2)]
+    assert [one.work.container.image for one in tasks if one.work.container] == ["oven", "oven:2", "oven:2"]
+
+
+async def test_what_a_registered_type_does_not_take_is_refused_when_it_is_put_and_when_it_is_fired() -> None:
+    desk = Desk()
+    assert (await refusal(desk, "put", DAILY)).startswith("unknown-task-type task.task_type: bake is not registered")
+    await put_type(desk, input_schema={"properties": {"loaves": {"maximum": 1}}})
+    assert (await refusal(desk, "put", DAILY)).startswith("bad-input task.input.loaves: ")
+    await put_type(desk)
+    await told(desk, "put", DAILY)
+    await put_type(desk, input_schema={"required": ["oven"]})
+
+    assert (await refusal(desk, "trigger", S1)).startswith("bad-input input")
+    assert "task.submitted.v1" not in desk.types
+
+
+async def test_a_type_and_a_schedule_that_names_it_may_come_in_one_batch() -> None:
+    desk = Desk()
+    deliveries = [
+        command(kind, body, desk.new_id(), tag=tag)
+        for tag, (kind, body) in enumerate((("task-type.put.v1", TYPE), ("schedule.put.v1", DAILY)))
+    ]
+
+    await desk.handle(deliveries)
+
+    assert [reply.outcome for reply in desk.sent.replies] == ["accepted", "accepted"]
+
+
+async def test_a_schedule_that_overtakes_its_type_is_looked_at_again() -> None:
+    desk = Desk()
+    early = command("schedule.put.v1", DAILY, desk.new_id())
+    assert await desk.handle([early], timedelta(0)) == [early]
+    await put_type(desk)
+
+    assert (await desk.reply(early)).outcome == "accepted"
+
+
 async def test_a_time_fires_once_whoever_asks_for_it() -> None:
     desk = Desk()
     await told(desk, "put", HOURLY)

@@ -14,10 +14,13 @@ from adapters.in_memory.conductor_rows import Rows
 from adapters.in_memory.event_log import MemorySeat
 from consumers.noting import TYPES
 from domain import events as e
+from domain.errors import BadInput, UnknownTaskType
 from domain.firing import due
 from domain.folding import schedule_of
 from domain.recorded import Recorded
 from domain.task_states import Ended, Held
+from domain.task_type import type_stream
+from domain.type_specs import Definition
 from tests.support.conducting import MemoryWorld, conductor, settle
 from tests.support.ended_tasks import NOW
 from tests.support.faults import Fuse, FusedSeat, Killed
@@ -38,6 +41,7 @@ class Trial:
 
     async def begin(self) -> None:
         await self.world.register("w1", 2)
+        await self.put_type()
         await define(self.world, NOW, interval=EVERY, **self.given)
 
     @property
@@ -68,10 +72,22 @@ class Trial:
         kind = e.ScheduleResumed if state.paused else e.SchedulePaused
         await record(self.world, kind(schedule_id="S1", by="alice"), self.now)
 
+    async def put_type(self, image: str | None = "oven", **schema: Any) -> None:
+        """Its next version, or none any more."""
+        own = type_stream("default", "bake")
+        rows = (await self.world.load([own])).get(own, [])
+        number = sum(row.type == e.TaskTypeChanged.TYPE for row in rows)
+        event: e.Event = e.TaskTypeRemoved(task_type="bake", number=number, by="alice")
+        if image is not None:
+            definition = Definition(image=image, input_schema=schema or None)
+            event = e.TaskTypeChanged(task_type="bake", number=number + 1, definition=definition, by="alice")
+        await record(self.world, event, self.now, own)
+
     async def trigger(self, nominal: datetime) -> None:
         streams = [one for one in self.of(e.ScheduleFired) if one.nominal == nominal]
         if not streams and nominal <= self.now:
-            await trigger(self.world, nominal)
+            with suppress(BadInput, UnknownTaskType):
+                await trigger(self.world, nominal)
 
     def of(self, kind: type[e.ScheduleFired]) -> list[e.ScheduleFired]:
         return [event for one in self.world.log.events if isinstance(event := one.event(), kind)]
@@ -117,6 +133,20 @@ class Trial:
         ends = [one.stream for one in self.world.log.events if one.type in e.ENDS]
         assert len(set(ends)) == len(ends)
 
+    def check_types(self) -> None:
+        """Each task has the version of its type that there was when it was submitted."""
+        there: int | None = None
+        for one in self.world.log.events:
+            match one.event():
+                case e.TaskTypeChanged(number=number):
+                    there = number
+                case e.TaskTypeRemoved():
+                    there = None
+                case e.TaskSubmitted(spec=spec, task_type_version=version) if spec.task_type == "bake":
+                    assert version == there is not None
+                case _:
+                    pass
+
     async def check_overlaps(self) -> None:
         """Where fires are to follow each other, no two tasks that their time brought run at once."""
         regular = {one.task_id for one in self.of(e.ScheduleFired) if one.by is None}
@@ -136,12 +166,16 @@ GIVEN = st.fixed_dictionaries(
         "catch_up": st.sampled_from(
             [{"policy": "skip"}, {"policy": "last"}, {"policy": "all", "max": 3}, {"policy": "all", "within": "PT20M"}]
         ),
+        "task": st.sampled_from([{"executor": "noop"}, {"task_type": "bake"}]),
     }
 )
 ACTIONS = st.lists(
-    st.sampled_from(["time", "time", "killed", "killed", "conduct", "finish", "turn", "trigger", "intruded"]),
+    st.sampled_from(["time", "time", "killed", "killed", "conduct", "finish", "turn", "trigger", "intruded", "type"]),
     max_size=25,
 )
+
+
+TYPES_PUT: list[tuple[str | None, dict[str, Any]]] = [("oven:2", {}), ("oven", {"required": ["loaves"]}), (None, {})]
 
 
 @settings(max_examples=80, deadline=None)
@@ -161,6 +195,9 @@ async def test_each_time_is_fired_or_skipped_once_however_often_the_conductor_is
                 await trial.finish()
             case "turn":
                 await trial.turn()
+            case "type":
+                image, schema = data.draw(st.sampled_from(TYPES_PUT))
+                await trial.put_type(image, **schema)
             case "trigger":
                 await trial.trigger(NOW.replace(minute=0, second=0) + EVERY * data.draw(st.integers(0, 30)))
             case "intruded":
@@ -176,6 +213,7 @@ async def test_each_time_is_fired_or_skipped_once_however_often_the_conductor_is
     await trial.conduct(Fuse())
 
     await trial.check()
+    trial.check_types()
     await trial.rebuild(data.draw(st.integers(1, 9)))
 
 
