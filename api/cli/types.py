@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from api.cli.exits import say
-from api.cli.output import COMMON, Column, Common, document, field, moment, rows
+from api.cli.output import COMMON, Column, Common, View, document, field, moment, rows
 from api.cli.parameters import Connect
 
 TYPES = (
@@ -17,6 +17,12 @@ TYPES = (
     Column("BY", field("by")),
     Column("SINCE", moment("updated_at")),
 )
+
+
+def _built_in() -> list[View]:
+    from domain.task_type import BUILT_IN
+
+    return [{"name": name, "number": "built in", "definition": {"image": "-"}} for name in sorted(BUILT_IN)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,10 @@ class TypeCommands:
         return 0
 
     async def types(self, *, common: Common = COMMON) -> int:
-        """List the task types that were put; shell and sleep are built in besides."""
+        """List the task types that were put; for people, also those that are built in."""
         async with self.connect(common.namespace) as client:
-            rows(await client.reading.task_types(common.namespace), TYPES, common, name="name")
+            found = await client.reading.task_types(common.namespace)
+        rows([*found, *(_built_in() if common.people else ())], TYPES, common, name="name")
         return 0
 
     async def show(self, name: str, /, *, common: Common = COMMON) -> int:

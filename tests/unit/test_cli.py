@@ -398,13 +398,14 @@ def test_task_types_are_put_listed_shown_and_removed(tally: Terminal, tmp_path: 
     assert "bake is registered" in tally.err
     assert tally("type", "ls") == 0
     assert re.search(r"bake +1 +busybox +", tally.out)
+    assert re.findall(r"^(\w+) +built in +- +-", tally.out, re.MULTILINE) == ["shell", "sleep"]
     assert tally("type", "show", "bake", "-o", "json") == 0
     shown = tally.out
     assert json.loads(shown)["command"] == ["bake", "{{input.recipe}}"]
     (tmp_path / "again.json").write_text(shown)
     assert tally("type", "put", str(tmp_path / "again.json")) == 0
     assert tally("type", "ls", "-o", "json") == 0
-    assert [row["number"] for row in json.loads(tally.out)] == [1]
+    assert [(row["name"], row["number"]) for row in json.loads(tally.out)] == [("bake", 1)]
     assert tally("type", "rm", "bake") == 0
     assert tally("type", "show", "bake") == 3
     assert tally("type", "rm", "boil") == 3
