@@ -1,15 +1,17 @@
 """The JSON Schema (draft 2020-12) of a task type's input. Pure.
 
-A schema refers only to itself, and not in circles: what it unfolds to is bounded, and with it the time that one
-input takes. Patterns are matched in time linear in the text.
+A schema refers only to itself, and not in circles: what it unfolds to is bounded. What an input would have to be held
+against is counted first, and refused if it takes long: others wait meanwhile. Patterns take time linear in the text.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from domain.errors import BadInput, BadSchema
+from domain.input_steps import Weighing, steps
 from domain.messages import Json, compact, field_path
+from domain.schema_shape import PATTERN_BYTES, at, check_shape, weight
 from domain.templates import OPEN
 
 if TYPE_CHECKING:
@@ -17,14 +19,11 @@ if TYPE_CHECKING:
 
 SCHEMA_LIMIT = 64 << 10
 """Bytes of a schema as compact JSON."""
-UNFOLDED = 2_000
-"""Objects that a schema may have once every $ref is replaced by what it refers to."""
-NESTED = 32
-"""References that may lead from one to the next."""
-PATTERN_BYTES = 1 << 20
-"""What one compiled pattern may take."""
+MOST_STEPS = 200_000
+"""Steps that an input may take: less than a second, also with the worst of patterns."""
+TOLD_STEPS = 20_000
+"""Steps up to which it is looked for what exactly is wrong: each may be an error, of some kilobytes."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_REFERENCES = frozenset({"$dynamicRef", "$recursiveRef"})
 _UNDECIDED = frozenset({"anyOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"})
 _CERTAIN = frozenset({"required", "additionalProperties"})
 
@@ -35,7 +34,7 @@ def check_schema(schema: Mapping[str, Json]) -> None:
         raise BadSchema(f"input_schema: more than {SCHEMA_LIMIT} bytes of JSON; say it shorter")
     if schema.get("$schema", DRAFT) not in (DRAFT, f"{DRAFT}#"):
         raise BadSchema(f"input_schema.$schema: {DRAFT} is what is understood; name that, or leave it out")
-    _unfold(schema, schema, (), "input_schema", 0)
+    check_shape(schema)
     from jsonschema_rs import ValidationError
 
     try:
@@ -43,7 +42,7 @@ def check_schema(schema: Mapping[str, Json]) -> None:
     except ValidationError as error:
         raise BadSchema(f"{_place('input_schema', error)}: {error.message:.300}; see {DRAFT}") from None
     for name, default in defaults(schema).items():
-        if not validator.is_valid({name: default}) and (problem := _about(validator, {name: default}, name)):
+        if problem := _about(schema, validator, name, default):
             raise BadSchema(f"input_schema.properties.{name}.default: {problem:.300}; give one that it allows")
 
 
@@ -55,10 +54,20 @@ def defaults(schema: Mapping[str, Json]) -> dict[str, Json]:
 
 def check_input(schema: Mapping[str, Json], given: Mapping[str, Json], task_type: str, filled: bool = True) -> None:
     """Raises BadInput for the first thing that is wrong; if it is not `filled`, that no template may yet mend."""
+    count = _steps(schema, given)
+    if count > MOST_STEPS:
+        raise BadInput(
+            f"input: to hold it against the schema of task type {task_type} takes more than {MOST_STEPS} steps; "
+            "pass large data by reference, or have the schema say less"
+        )
     validator = _validator(compact(schema))
     if validator.is_valid(given):
         return
-    for error in validator.iter_errors(given):
+    if count > TOLD_STEPS:
+        if filled:
+            raise BadInput(f"input: it does not fit task type {task_type}, and is too large to say where; try a part")
+        return
+    for error in [_first(validator, given)] if filled else validator.iter_errors(given):
         if filled or not _open(error, given):
             fields = ", ".join(map(str, cast("dict[str, Any]", schema.get("properties", {})))) or "no fields by name"
             raise BadInput(
@@ -67,14 +76,31 @@ def check_input(schema: Mapping[str, Json], given: Mapping[str, Json], task_type
             )
 
 
-@lru_cache(maxsize=256)
+def _steps(schema: Mapping[str, Json], given: Json) -> int:
+    return steps(schema, given, Weighing(lambda to: at(schema, to, "input_schema"), weight), MOST_STEPS)
+
+
+def _first(validator: "Draft202012Validator", given: Json) -> "ValidationError":
+    """What is wrong first: the others, perhaps thousands, are not even looked for."""
+    from jsonschema_rs import ValidationError
+
+    try:
+        validator.validate(given)
+    except ValidationError as error:
+        return error
+    raise AssertionError("it is not valid")
+
+
+@lru_cache(maxsize=64)
 def _validator(schema: str) -> "Draft202012Validator":
     import json
 
     from jsonschema_rs import Draft202012Validator, RegexOptions
 
-    options = RegexOptions(size_limit=PATTERN_BYTES)
-    return Draft202012Validator(json.loads(schema), offline=True, validate_formats=True, pattern_options=options)
+    options = RegexOptions(size_limit=PATTERN_BYTES, dfa_size_limit=PATTERN_BYTES)
+    read = json.loads(schema)
+    read.pop("$id", None)  # which might be the name of a schema that the library knows
+    return Draft202012Validator(read, offline=True, validate_formats=True, pattern_options=options)
 
 
 def _place(root: str, error: "ValidationError") -> str:
@@ -87,7 +113,13 @@ def _place(root: str, error: "ValidationError") -> str:
     return field_path(tuple(path))
 
 
-def _about(validator: "Draft202012Validator", given: Json, name: str) -> str | None:
+def _about(schema: Mapping[str, Json], validator: "Draft202012Validator", name: str, default: Json) -> str | None:
+    """What is wrong with a default, if anything is: not that the other fields are missing beside it."""
+    given = {name: default}
+    if (count := _steps(schema, given)) > MOST_STEPS:
+        return f"to hold it against the schema takes more than {MOST_STEPS} steps"
+    if validator.is_valid(given) or count > TOLD_STEPS:
+        return None
     errors = (error for error in validator.iter_errors(given) if [*error.instance_path][:1] == [name])
     return next((error.message for error in errors), None)
 
@@ -100,46 +132,3 @@ def _open(error: "ValidationError", given: Json) -> bool:
     if OPEN not in compact(value):
         return False
     return error.kind.name not in _CERTAIN or not _UNDECIDED.isdisjoint(map(str, error.schema_path))
-
-
-def _unfold(root: Mapping[str, Json], part: Json, inside: tuple[str, ...], place: str, count: int) -> int:
-    """How many objects there are, with those before it: raises BadSchema for too many, and for a bad reference."""
-    if isinstance(part, dict):
-        count += 1
-        if count > UNFOLDED:
-            raise BadSchema(f"{place}: the schema unfolds to more than {UNFOLDED} objects; say it simpler")
-        named = cast("dict[str, Any]", part)
-        texts = {name for name, one in named.items() if isinstance(one, str)}
-        if used := sorted(texts & (_REFERENCES if part is root else _REFERENCES | {"$id"})):
-            raise BadSchema(f"{place}.{used[0]}: not supported; refer by $ref to a place in this schema")
-        if isinstance(to := named.get("$ref"), str):
-            if len(inside) == NESTED:
-                raise BadSchema(
-                    f"{place:.200}: more than {NESTED} references lead from one to the next; say it simpler"
-                )
-            if to in inside:
-                raise BadSchema(f"{place}.$ref: {to:.80} leads back to itself; write out as deep as an input may nest")
-            count = _unfold(root, _at(root, to, place), (*inside, to), f"{place}.$ref", count)
-    for name, one in _inside(part):
-        if name != "$defs":
-            count = _unfold(root, one, inside, f"{place}{name if name.startswith('[') else '.' + name:.80}", count)
-    return count
-
-
-def _inside(part: Json) -> Iterator[tuple[str, Json]]:
-    if isinstance(part, dict):
-        yield from cast("dict[str, Any]", part).items()
-    elif isinstance(part, list):
-        yield from ((f"[{n}]", one) for n, one in enumerate(cast("list[object]", part)))
-
-
-def _at(root: Mapping[str, Json], to: str, place: str) -> Json:
-    value: Any = root
-    if to != "#" and not to.startswith("#/"):
-        raise BadSchema(f"{place}.$ref: {to:.80} is not a place in this schema; write #/$defs/NAME")
-    for step in to.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(value, dict) or name not in value:
-            raise BadSchema(f"{place}.$ref: there is nothing at {to:.80}; write it into the schema")
-        value = cast("dict[str, Any]", value)[name]
-    return value

@@ -1,6 +1,7 @@
 """Task types: put, versions, and what becomes of the tasks that name them."""
 
 from datetime import timedelta
+from time import process_time
 from typing import Any
 
 import pytest
@@ -297,6 +298,7 @@ async def test_a_type_s_defaults_hold_for_what_a_task_leaves_out() -> None:
 
 
 NESTED = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(20)}
+ENUM = {"e": {"enum": list(range(1000))}}
 CHAIN = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(40)}
 
 
@@ -317,6 +319,13 @@ CHAIN = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(40)}
         ({"$defs": {**NESTED, "d20": {}}, "$ref": "#/$defs/d0"}, "unfolds to more than 2000 objects"),
         ({"$defs": {**CHAIN, "d40": {}}, "$ref": "#/$defs/d0"}, "32 references lead from one to the next"),
         ({"properties": {"a": {"type": "string", "default": 7}}}, "input_schema.properties.a.default: "),
+        ({"properties": {"$defs": {"$ref": "#"}}}, "leads back to itself"),
+        ({"properties": {"properties": {"properties": {"$defs": {"$ref": "#"}}}}}, "leads back to itself"),
+        ({"properties": {"a": {"$schema": "http://json-schema.org/draft-04/schema#"}}}, "$schema: not supported here"),
+        ({"$defs": {"a": {"$id": "https://example.com/"}}}, "input_schema.$defs.a.$id: not supported here"),
+        ({"$defs": ENUM, "allOf": [{"$ref": "#/$defs/e"}] * 99}, "unfolds to more than 50000 values"),
+        ({"properties": {f"p{n}": {"pattern": ".{99}"} for n in range(99)}}, "patterns, and long repeats in them"),
+        ({"patternProperties": {f".{{99}}{n}": True for n in range(99)}}, "patterns, and long repeats in them"),
     ],
 )
 async def test_a_schema_that_is_none_or_may_cost_too_much_is_refused(schema: dict[str, Any], says: str) -> None:
@@ -370,6 +379,60 @@ def test_a_pattern_takes_time_that_grows_with_the_text_alone() -> None:
     schema = {"properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
     with pytest.raises(BadInput):
         check_input(schema, {"text": "a" * 50_000 + "b"}, "bake")
+
+
+def often(one: dict[str, Any], times: int = 150) -> dict[str, Any]:
+    """A schema that holds each item of a list against `one` so often."""
+    return {"$defs": {"one": one}, "properties": {"l": {"items": {"allOf": [{"$ref": "#/$defs/one"}] * times}}}}
+
+
+LONG = "01" * 30_000
+ONES = {"l": [1] * 20_000}
+
+
+@pytest.mark.parametrize(
+    ("schema", "given"),
+    [
+        (often({"type": "integer"}), ONES),
+        (often({"type": "string"}), ONES),
+        (often({"anyOf": [{"const": n} for n in range(10)]}, 20), ONES),
+        (often({"enum": [{"a": n} for n in range(9)]}, 99), {"l": [{"a": 1}] * 5_000}),
+        ({"properties": {"l": {"items": {"enum": [n / 3 for n in range(3000)]}}}}, {"l": [0.5] * 10_000}),
+        ({"properties": {"l": {"allOf": [{"contains": {"const": 2}, "minContains": 1}] * 99}}}, ONES),
+        ({"properties": {"l": {"allOf": [{"uniqueItems": True}] * 99}}}, ONES),
+        ({"properties": {"t": {"pattern": "[01]*1[01]{3000}x"}}}, {"t": LONG}),
+        ({"properties": {"t": {"allOf": [{"pattern": "[01]*1[01]{200}x"}] * 4}}}, {"t": LONG}),
+        ({"patternProperties": {"[01]*1[01]{3000}x": True}}, {LONG: 1}),
+        ({"allOf": [{"unevaluatedProperties": False}] * 99}, {f"k{n}": 1 for n in range(5000)}),
+        ({"propertyNames": {"allOf": [{"minLength": 1}] * 99}}, {f"k{n}": 1 for n in range(5000)}),
+    ],
+)
+async def test_an_input_whose_check_would_hold_up_others_is_refused_before_it_is_checked(
+    schema: dict[str, Any], given: dict[str, Any]
+) -> None:
+    desk = Desk()
+    await desk.reply(put(input_schema=schema))
+    began = process_time()
+    code, detail = refused(await desk.reply(submit({**RYE, "input": given}, COMMAND_2)))
+    assert (code, detail[:40]) == ("bad-input", "input: to hold it against the schema of ")
+    assert process_time() - began < 2
+
+
+def test_what_is_wrong_with_a_large_input_is_told_while_few_things_can_be() -> None:
+    items = {"properties": {"l": {"items": {"enum": [f"k{n}" for n in range(5000)]}}}}
+    check_input(items, {"l": ["k1"] * 9_000}, "bake")
+    with pytest.raises(BadInput, match=r"^input\.l\[0\]: "):
+        check_input(items, {"l": ["no"] * 9_000}, "bake")
+    with pytest.raises(BadInput, match=r"^input: it does not fit task type bake, and is too large to say where"):
+        check_input(items, {"l": ["no"] * 30_000}, "bake")
+    check_input(items, {"l": ["no"] * 30_000}, "bake", filled=False)
+
+
+def test_an_input_of_the_largest_size_fits_a_schema_that_looks_at_each_value_a_few_times() -> None:
+    item = {"type": "object", "properties": {"at": {"type": "integer"}, "name": {"pattern": "^[a-z]+$"}}}
+    check_input({"properties": {"l": {"items": item}}}, {"l": [{"at": 1, "name": "abc"}] * 3_000}, "bake")
+    check_input({"properties": {"t": {"pattern": "^[01]+$"}}}, {"t": LONG}, "bake")
+    check_input({"properties": {"l": {"items": {"pattern": "^.{1,255}$"}}}}, {"l": ["a" * 200] * 50}, "bake")
 
 
 def test_what_only_a_template_may_mend_is_left_to_the_time_when_it_is_filled() -> None:
