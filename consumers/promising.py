@@ -16,8 +16,9 @@ from domain.recorded import Recorded
 from domain.specs import TaskSpec
 from domain.task_states import Blocked
 
-LIMIT = 10_000
-"""Tasks that are looked at to see whether one that others wait for closes a cycle."""
+LIMIT, DEEPEST = 10_000, 100
+"""Tasks that are looked at to see whether one that others wait for closes a cycle, and steps from one to the next: each
+is a look into the store, for which all others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +99,45 @@ def _still_to_come(
 
 def _too_many(name: str) -> TooManyTasks:
     return TooManyTasks(
-        f"task_id: tasks wait for {name} already, and it waits for more than {LIMIT} tasks: too many to see whether "
-        f"they wait for each other; submit {name} before those that need it"
+        f"task_id: tasks wait for {name} already, and it waits for more than {LIMIT} tasks, or for a chain of more than "
+        f"{DEEPEST}: too many to see whether they wait for each other; submit {name} before those that need it"
     )
 
 
 async def look_upstream(
     store: HandlerStore, loaded: dict[UUID, list[Recorded]], starts: Iterable[Collection[UUID]]
 ) -> frozenset[UUID]:
-    """Load what the tasks of each of `starts` wait for, and what those wait for, and so on, as far as LIMIT goes; the
-    streams of the tasks beyond."""
-    absent: set[UUID] = set()
-    beyond: set[UUID] = set()
-    for start in starts:
-        seen = edge = set(start)
-        while edge and len(seen) <= LIMIT:
-            if missing := edge - loaded.keys() - absent:
-                loaded |= await store.load(sorted(missing))
-                absent |= missing - loaded.keys()
-            edge = {need for stream in edge for need in _waits_for(loaded.get(stream, ()))} - seen
-            seen = seen | edge
-        beyond |= edge
-    return frozenset(beyond - loaded.keys() - absent)
+    """Load what the tasks of each of `starts` wait for, and what those wait for, and so on, as far as LIMIT and DEEPEST
+    go; the streams of the tasks beyond. A step of all of them is one look into the store."""
+    needs: dict[UUID, frozenset[UUID]] = {}
+    walks = [_Walk(set(start), set(start)) for start in starts]
+    for _ in range(DEEPEST):
+        going = [walk for walk in walks if walk.edge and len(walk.seen) <= LIMIT]
+        if not going:
+            break
+        edge = {stream for walk in going for stream in walk.edge if stream not in needs}
+        if missing := sorted(stream for stream in edge if stream not in loaded):
+            loaded |= await store.load(missing)
+        needs |= {stream: _waits_for(loaded.get(stream, ())) for stream in edge}
+        for walk in going:
+            walk.step(needs)
+    return frozenset(stream for walk in walks for stream in walk.edge if stream not in needs)
 
 
-def _waits_for(events: Sequence[Recorded]) -> Iterable[UUID]:
+@dataclass(slots=True)
+class _Walk:
+    """`edge`: those of `seen` whose needs are not."""
+
+    seen: set[UUID]
+    edge: set[UUID]
+
+    def step(self, needs: Mapping[UUID, Collection[UUID]]) -> None:
+        self.edge = {need for stream in self.edge for need in needs[stream]} - self.seen
+        self.seen |= self.edge
+
+
+def _waits_for(events: Sequence[Recorded]) -> frozenset[UUID]:
     if not events or events[0].type != e.TaskSubmitted.TYPE:
-        return ()
+        return frozenset()
     state = task_of(events)
-    return (need.stream for need in state.facts.submitted.depends_on) if isinstance(state, Blocked) else ()
+    return frozenset(need.stream for need in state.facts.submitted.depends_on if isinstance(state, Blocked))

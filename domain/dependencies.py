@@ -10,6 +10,8 @@ from domain.specs import AtLeast, DependsOn, TaskSpec, When
 from domain.task import Free, Skip
 
 K = TypeVar("K", bound=Hashable)
+ENDS_TOLD = 10
+"""So many tasks of a long cycle are named at either end of its path."""
 MEETS: Mapping[When, tuple[str, ...]] = {
     "succeeded": ("succeeded",),
     "failed": ("failed", "quarantined"),
@@ -116,7 +118,10 @@ def check_cycle(needs: Mapping[K, Iterable[K]], name: Callable[[K], str]) -> Non
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as cycle:
-        path = " -> ".join(map(name, reversed(cycle.args[1])))
+        names = list(map(name, reversed(cycle.args[1])))
+        if (more := len(names) - 2 * ENDS_TOLD) > 0:
+            names[ENDS_TOLD:-ENDS_TOLD] = [f"({more} more)"]
+        path = " -> ".join(names)
         raise DependencyCycle(f"{path}; remove one of these dependencies") from None
 
 
