@@ -19,6 +19,8 @@ from domain.task_states import Blocked
 LIMIT, DEEPEST = 10_000, 100
 """Tasks that are looked at to see whether one that others wait for closes a cycle, and steps from one to the next: each
 is a look into the store, for which all others wait."""
+AT_ONCE, MOST_BYTES = 500, 32 << 20
+"""Tasks that are loaded at once, and bytes of events that are loaded at most, and as many tasks more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,9 @@ def _still_to_come(
 
 def _too_many(name: str) -> TooManyTasks:
     return TooManyTasks(
-        f"task_id: tasks wait for {name} already, and it waits for more than {LIMIT} tasks, or for a chain of more than "
-        f"{DEEPEST}: too many to see whether they wait for each other; submit {name} before those that need it"
+        f"task_id: tasks wait for {name} already, and it waits for more than {LIMIT} tasks, for a chain of more than "
+        f"{DEEPEST}, or for very large ones: too many to see whether they wait for each other; submit {name} before "
+        "those that need it"
     )
 
 
@@ -110,14 +113,20 @@ async def look_upstream(
     """Load what the tasks of each of `starts` wait for, and what those wait for, and so on, as far as LIMIT and DEEPEST
     go; the streams of the tasks beyond. A step of all of them is one look into the store."""
     needs: dict[UUID, frozenset[UUID]] = {}
+    room = MOST_BYTES
     walks = [_Walk(set(start), set(start)) for start in starts]
     for _ in range(DEEPEST):
         going = [walk for walk in walks if walk.edge and len(walk.seen) <= LIMIT]
         if not going:
             break
         edge = {stream for walk in going for stream in walk.edge if stream not in needs}
-        if missing := sorted(stream for stream in edge if stream not in loaded):
-            loaded |= await store.load(missing)
+        missing = sorted(stream for stream in edge if stream not in loaded)
+        for first in range(0, len(missing), AT_ONCE):
+            found = await store.load(missing[first : first + AT_ONCE])
+            loaded |= found
+            room -= sum(len(event.body) for events in found.values() for event in events)
+            if room < 0:
+                return frozenset(stream for walk in walks for stream in walk.edge if stream not in needs)
         needs |= {stream: _waits_for(loaded.get(stream, ())) for stream in edge}
         for walk in going:
             walk.step(needs)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from domain.reasons import Explanation, Hold, Reason, Story, story_of
+from domain.reasons import Explanation, Hold, Reason, Story
 from domain.recorded import Recorded
 from domain.task_states import Ended, Held, Queued
+from domain.task_view import status_of
 from domain.why_ended import ended
+from domain.why_held import held
 from domain.why_queued import Place, queued
-from domain.why_waiting import held, waiting
+from domain.why_waiting import waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,4 @@ def _reasons(known: Known) -> list[Reason]:
 
 def _stands(known: Known) -> dict[str, str]:
     streams = {one.task_id: one.stream for one in known.story.task.facts.submitted.depends_on}
-    return {
-        name: story_of(known.streams[stream]).view.status for name, stream in streams.items() if stream in known.streams
-    }
+    return {name: status_of(known.streams[stream]) for name, stream in streams.items() if stream in known.streams}

@@ -17,13 +17,15 @@ from domain.task_view import TaskView, project_task
 WAITS: Mapping[str, str] = {
     "pause": "It was paused: resume it.",
     "dependency": "A task that it depends on has not ended.",
+    "not-submitted": "A task that it depends on was never submitted; it is waited for until a time.",
     "dependencies": "Of a set of tasks not enough have ended as they must.",
     "more-dependencies": "It depends on further tasks that have not ended, more than are shown.",
     "time": "It is not queued before a time.",
     "retry": "A run of it failed, and the next one follows at a time.",
     "to-be-queued": "All that it depends on has ended as it must; it is queued at once.",
     "to-be-skipped": "One that it depends on can no longer end as it must; it is skipped at once.",
-    "to-be-expired": "It still waits after its `expires_at`; it expires at once.",
+    "to-be-expired": "It still waits after its `expires_at`, or for one that was to be submitted by now; it expires at "
+    "once.",
     "dispatcher-behind": "It is queued, but the dispatcher has not read so far.",
     "limit": "As many tasks of a namespace, pool, key or workflow run as may at once.",
     "rate": "As many tasks of a namespace, pool or key have started in a span as may.",

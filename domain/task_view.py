@@ -1,7 +1,7 @@
 """What a task looks like now: one row, folded from its own events. Pure."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias, get_args
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from domain import events as e
 from domain.dependencies import requirements
 from domain.recorded import Recorded
+from domain.specs import TaskSpec
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a call
 Changes: TypeAlias = dict[str, Any]
@@ -90,6 +91,15 @@ def project_task(row: TaskView | None, recorded: Recorded, event: e.Event) -> Ta
         updated_at=recorded.recorded_at,
         **change(row, recorded.recorded_at, event),
     )
+
+
+def status_of(events: Sequence[Recorded]) -> str:
+    """How a task stands that has these events, told without reading those that may name thousands of others."""
+    row = _submitted(events[0], _ANY)
+    for recorded in events[1:]:
+        if recorded.type in _MOVING:
+            row = project_task(row, recorded, recorded.event())
+    return row.status
 
 
 def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
@@ -266,3 +276,7 @@ def _needs(event: e.TaskSubmitted) -> list[dict[str, str | int]]:
         for number, one in enumerate(requirements(event.spec.depends_on))
         for name, when in one.of.items()
     ]
+
+
+_ANY = e.TaskSubmitted(task_id="-", spec=TaskSpec(executor="noop"))
+_MOVING = frozenset(cls.TYPE for cls in _CHANGES if cls is not e.TaskBlocked)

@@ -1,17 +1,17 @@
-"""What a task waits for that is not queued, and what a worker does with one that it has. Pure."""
+"""What a task waits for that is not queued. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
 from uuid import UUID
 
 from domain import events as e
-from domain.dependencies import requirements, settle, standing
-from domain.reasons import Hold, Reason, Story, text
+from domain.dependencies import MEETS, requirements, settle, standing
+from domain.forwarding import deadlines
+from domain.reasons import Reason, Story, text
 from domain.specs import AtLeast, DependsOn, When
 from domain.task import Skip
-from domain.task_states import Blocked, Cancelling, Held, Leased, TimingOut
+from domain.task_states import Blocked
 
 SHOWN = 10
 """So many tasks that one waits for are named."""
@@ -32,7 +32,7 @@ def waiting(story: Story, ends: Mapping[str, str], stands: Mapping[str, str], no
         reasons.append(Reason("to-be-expired", f"it was to begin before {text(spec.expires_at)}: it expires at once"))
     reasons += _paused(story)
     if isinstance(story.task, Blocked):
-        reasons += _dependencies(story, ends, stands)
+        reasons += _dependencies(story, ends, stands, now)
         if spec.not_before is not None and now < spec.not_before:
             reasons.append(_time(spec.not_before))
     return [*reasons, *_delayed(story)]
@@ -78,7 +78,7 @@ def _retry(story: Story, event: e.RunFailed | e.RunLost, at: datetime) -> Reason
     return Reason("retry", f"run {event.run} failed: {why}; {what} follows at {text(at)}", facts)
 
 
-def _dependencies(story: Story, ends: Mapping[str, str], stands: Mapping[str, str]) -> Iterator[Reason]:
+def _dependencies(story: Story, ends: Mapping[str, str], stands: Mapping[str, str], now: datetime) -> Iterator[Reason]:
     spec = story.task.facts.submitted.spec
     match settle([standing(one, ends) for one in requirements(spec.depends_on)]):
         case Skip(because=because):
@@ -90,18 +90,49 @@ def _dependencies(story: Story, ends: Mapping[str, str], stands: Mapping[str, st
             yield Reason("to-be-queued", "all that it depends on has ended as it must: it goes on at once")
             return
     unmet = _unmet(story, ends)
+    until = _awaited(story, ends, stands)
+    stands = {**dict.fromkeys(until, "not submitted"), **stands}
     for need in unmet[:SHOWN]:
-        yield _one(need, stands) if isinstance(need, DependsOn) else _set(need, ends, stands)
+        if isinstance(need, DependsOn) and need.task_id in until:
+            yield _not_submitted(story, need, until[need.task_id], now)
+        else:
+            yield _one(need, stands) if isinstance(need, DependsOn) else _set(need, ends, stands)
     if (more := len(unmet) - SHOWN) > 0:
         yield Reason("more-dependencies", f"+{more} more that it depends on", {"more": more})
 
 
+def _awaited(story: Story, ends: Mapping[str, str], stands: Mapping[str, str]) -> dict[str, datetime]:
+    """Until when the task waits for each of those it was looked for, and that nobody has submitted."""
+    submitted = story.task.facts.submitted
+    if not any(one.forward for need in submitted.spec.depends_on for one in _each(need)):
+        return {}
+    blocked = next(event for event in (one.event() for one in story.events) if isinstance(event, e.TaskBlocked))
+    until, looked_for = deadlines(blocked), {*open_needs(story, ends)}
+    names = [one.task_id for one in submitted.depends_on if one.stream in looked_for and one.task_id not in stands]
+    return {name: until[name] for name in names if name in until}
+
+
+def _not_submitted(story: Story, need: DependsOn, until: datetime, now: datetime) -> Reason:
+    name = need.task_id
+    facts = {"task_id": name, "needs": need.condition, "until": text(until)}
+    if until <= now:
+        return Reason("to-be-expired", f"nobody has submitted {name} by {text(until)}: it expires at once", facts)
+    late = f"submit it before {text(until)}, or {story.task.task_id} expires"
+    return Reason("not-submitted", f"{name} {MUST[need.condition]}, and nobody has submitted it yet; {late}", facts)
+
+
 def _unmet(story: Story, ends: Mapping[str, str]) -> list[DependsOn | AtLeast]:
-    return [
-        need
-        for need in dict.fromkeys(story.task.facts.submitted.spec.depends_on)
-        if any(one.met < one.at_least for one in (standing(each, ends) for each in requirements([need])))
-    ]
+    alone: dict[str, DependsOn] = {}
+    sets: list[AtLeast] = []
+    for need in story.task.facts.submitted.spec.depends_on:
+        match need:
+            case DependsOn(task_id=name) if ends.get(name) not in MEETS[need.condition]:
+                alone.setdefault(name, need)
+            case AtLeast(at_least=at_least) if standing(requirements([need])[0], ends).met < at_least:
+                sets.append(need)
+            case _:
+                pass
+    return [*alone.values(), *sets]
 
 
 def _one(need: DependsOn, stands: Mapping[str, str]) -> Reason:
@@ -137,41 +168,11 @@ def _ended(status: str) -> str:
 
 
 def _names(need: DependsOn | AtLeast) -> list[str]:
-    return [need.task_id] if isinstance(need, DependsOn) else [one.task_id for one in need.of]
+    return [one.task_id for one in _each(need)]
 
 
-def held(story: Story, state: Held, hold: Hold | None) -> list[Reason]:
-    """What becomes of a run that a worker has. `hold` None: its lease is just being closed, or not known here."""
-    lease = state.lease
-    facts: dict[str, Any] = {"worker_id": lease.worker_id, "run": lease.run, "run_id": str(lease.run_id)}
-    who = f"run {lease.run}{' (the fallback)' if state.facts.fallback else ''} on {lease.worker_id}"
-    reasons = [_holding(story, state, who, facts, hold)]
-    if hold is not None and not hold.heard and (hold.accepted or not isinstance(state, Leased)):
-        left = max(hold.left, 0.0)
-        until = f"its run is lost in {left:.0f} s unless it is heard; look at its host, and tally worker ls"
-        silent = {"worker_id": lease.worker_id, "seconds": round(left, 1)}
-        reasons.append(Reason("worker-not-heard", f"{lease.worker_id} is not heard: {until}", silent))
-    return reasons
-
-
-def _holding(story: Story, state: Held, who: str, facts: dict[str, Any], hold: Hold | None) -> Reason:
-    match state:
-        case Cancelling(by=by, reason=reason):
-            why = f": {reason}" if reason else ""
-            said = {"by": by} | ({"reason": reason} if reason else {})
-            return Reason("cancelling", f"cancelled by {by}{why}; {who} is being stopped", facts | said)
-        case TimingOut():
-            longest = state.facts.submitted.timeouts
-            spans = f"longer than {longest.run.total_seconds():g} s; it has {longest.stop.total_seconds():g} s to end"
-            return Reason("timing-out", f"{who} has run {spans}", {**facts, "grace": longest.stop.total_seconds()})
-        case Leased() if hold is not None and hold.accepted:
-            doing = "fetches its image" if hold.state == "pulling" else "starts it"
-            return Reason("starting", f"{who}, which {doing}", facts | ({"state": hold.state} if hold.state else {}))
-        case Leased():
-            left = "" if hold is None else f"; offered anew in {max(hold.left, 0.0):.0f} s if nobody takes it"
-            return Reason("offered", f"offered as {who}, which has not taken it yet{left}", facts)
-        case _:
-            return Reason("running", f"{who} since {text(story.since)}", facts | {"since": text(story.since)})
+def _each(need: DependsOn | AtLeast) -> Sequence[DependsOn]:
+    return [need] if isinstance(need, DependsOn) else need.of
 
 
 def _back(story: Story) -> Iterator[e.Event]:

@@ -1,5 +1,6 @@
 """Tasks and workflows: lists, one, its events, runs and result."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -171,7 +172,8 @@ async def explained(
     known = await api.explaining.known(stream, reach)
     if known is None:
         raise NotFound(NOT_FOUND)
-    said = explain(known).said()
+    explanation = await asyncio.to_thread(explain, known)  # with thousands of workers and lanes it takes seconds
+    said = explanation.said()
     return Response(orjson.dumps(said), 200, {"X-Position": str(said["position"])}, "application/json")
 
 

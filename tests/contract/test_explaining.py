@@ -18,7 +18,7 @@ from domain.limit import Limit, Set, decide, limit_stream
 from domain.placing import Concurrency, Rate, Requires
 from domain.ports.explaining import Explaining
 from domain.recorded import new_events
-from domain.specs import TaskSpec
+from domain.specs import DependsOn, TaskSpec
 from domain.task import Cancel, Pause
 from domain.task_states import Held
 from domain.worker import worker_stream
@@ -107,6 +107,27 @@ async def test_a_blocked_task_names_those_that_have_not_ended_and_how_they_stand
     await asked.world.finish(first)
     await asked.place.settle()
     assert (await asked.why("c"))["dependency"]["task_id"] == ({"a", "b"} - {first}).pop()
+
+
+async def test_a_task_that_nobody_has_submitted_is_told_as_such_until_somebody_does(asked: Asked) -> None:
+    await asked.world.submit(spec("a"))
+    until = await asked.world.now() + timedelta(hours=1)
+    need = DependsOn(task_id="late", forward=timedelta(hours=1))
+    needs = tuple(e.Upstream(task_id=name, stream=stream(name)) for name in ("a", "late"))
+    waits = TaskSpec(task_id="w", executor="noop", depends_on=(DependsOn(task_id="a"), need))
+    by = e.Blocker(task_id="a"), e.Blocker(task_id="late", forward_until=until)
+    first = e.TaskSubmitted(task_id="w", spec=waits, depends_on=needs), e.TaskBlocked(task_id="w", by=by)
+    await asked.world.append(new_events(stream("w"), 0, "default", first, CAUSE))
+    await asked.place.settle()
+
+    assert await asked.codes("w") == ["dependency", "not-submitted"]
+    assert (await asked.why("w"))["not-submitted"]["task_id"] == "late"
+
+    await asked.world.submit(spec("late", "a"))
+    await asked.place.settle()
+    why = (await asked.why("w"))["dependency"]
+    assert await asked.codes("w") == ["dependency"]
+    assert (why["task_id"], why["status"]) == ("late", "blocked")
 
 
 async def test_between_an_end_and_the_saga_it_is_told_what_it_will_do(asked: Asked) -> None:

@@ -93,6 +93,17 @@ def needy(*needs: DependsOn | AtLeast, **said: Any) -> tuple[e.TaskSubmitted, e.
     return submitted(depends_on=needs, **said), e.TaskBlocked(task_id="T1", by=(*by, *sets))
 
 
+def awaiting(*needs: DependsOn | AtLeast) -> list[e.TaskEvent]:
+    """A task of which nobody had submitted those it needs; they are waited for until LATER."""
+    first, blocked = needy(*needs)
+
+    def dated(one: e.AnyBlocker) -> e.AnyBlocker:
+        of = {"of": tuple(map(dated, one.of))} if isinstance(one, e.BlockerSet) else {"forward_until": LATER}
+        return one.model_copy(update=of)
+
+    return [first, blocked.model_copy(update={"by": tuple(map(dated, blocked.by))})]
+
+
 def queued(place: Place | None = None, **said: Any) -> Known:
     return known(submitted(**said), QUEUED, place=place)
 
@@ -180,6 +191,10 @@ CASES: dict[str, tuple[Known, str]] = {
         "paused by bob: audit; let it go on with: tally resume T1",
     ),
     "dependency": (known(*needy(T0), streams={stream("T0"): OTHER}), "T0 (queued) must succeed"),
+    "not-submitted": (
+        known(*awaiting(DependsOn(task_id="L", forward=timedelta(hours=2)))),
+        "L must succeed, and nobody has submitted it yet; submit it before 2026-11-21T04:12:40Z, or T1 expires",
+    ),
     "dependencies": (
         known(*needy(VOTE), ends={"A": "succeeded"}),
         "2 of 3 must end as they should, 1 have; open: B, C",

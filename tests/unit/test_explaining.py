@@ -11,8 +11,9 @@ from domain.dispatching import Load
 from domain.explaining import Known, explain
 from domain.limit import Quota
 from domain.reasons import CODES, ENDED, WAITS, Hold, Holder
-from domain.specs import DependsOn
+from domain.specs import AtLeast, DependsOn
 from domain.task import Cancel, CloseLease, Pause
+from domain.task_view import status_of
 from domain.why_queued import SLOTS
 from infra.explain_page import PAGE, page
 from tests.support.ended_tasks import NOW, TASK
@@ -31,10 +32,12 @@ from tests.support.explained import (
     T2,
     VOTE,
     W1,
+    awaiting,
     known,
     needy,
     place,
     queued,
+    recorded,
     running,
     stream,
     submitted,
@@ -106,6 +109,31 @@ def test_how_a_task_must_end_is_said() -> None:
     [cause] = explain(known(*needy(DependsOn(task_id="T2", when="always")))).causes
 
     assert (cause.detail, dict(cause.facts)) == ("T2 must end", {"task_id": "T2", "needs": "always"})
+
+
+def test_a_task_that_was_to_be_submitted_is_told_of_until_it_is_or_its_time_is_over() -> None:
+    late, there = (DependsOn(task_id=name, forward=timedelta(hours=2)) for name in ("L", "T0"))
+    voters = AtLeast(at_least=2, of=tuple(DependsOn(task_id=n, forward=timedelta(hours=2)) for n in ("A", "B")))
+    here = {stream("T0"): OTHER}
+
+    waits = known(*awaiting(late, there, voters), streams=here)
+    assert codes(waits) == ["not-submitted", "dependency", "dependencies"]
+    assert "open: A (not submitted), B (not submitted)" in explain(waits).causes[2].detail
+
+    over = known(*awaiting(late, there), streams=here, now=LATER)
+    assert codes(over) == ["to-be-expired", "dependency"]
+    assert explain(over).causes[0].detail == "nobody has submitted L by 2026-11-21T04:12:40Z: it expires at once"
+
+
+def test_how_a_task_stands_is_told_without_reading_what_it_needs() -> None:
+    for known_, _ in CASES.values():
+        assert status_of(known_.story.events) == known_.story.view.status
+    first, blocked = needy(T0)
+    unread = [replace(row, body=b"no JSON") for row in recorded(TASK, first, blocked)]
+    assert (
+        status_of([*unread, *recorded(TASK, first, blocked, e.TaskSkipped(task_id="T1", because="T0"))[2:]])
+        == "skipped"
+    )
 
 
 def test_a_task_whose_dependencies_are_met_still_waits_for_its_time() -> None:

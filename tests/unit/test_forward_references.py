@@ -263,6 +263,20 @@ async def test_a_task_that_others_wait_for_is_refused_when_too_long_a_chain_is_b
     assert "submit X2 before those that need it" in far.problem.detail
 
 
+async def test_a_task_that_others_wait_for_is_refused_when_very_large_ones_are_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(promising, "AT_ONCE", 1)
+    desk = Desk()
+    large = [submit({**needing(f"c{n}", "~T0"), "input": {"x": "y" * 900}}, UUID(int=n)) for n in range(1, 9)]
+    await desk.handle([task("X", "~T1"), *large, task("few", "c1", "c2"), task("all", *(f"c{n}" for n in range(1, 9)))])
+    most = sum(len(row.body) for row in desk.store.log.events) // 2
+    monkeypatch.setattr(promising, "MOST_BYTES", most)
+
+    assert code(await desk.reply(task("T1", "few"))) == "accepted"
+    assert code(await desk.reply(task("T0", "all"))) == "too-many-tasks"
+
+
 async def test_who_is_refused_for_a_long_chain_is_so_also_beside_others_that_have_seen_more_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
