@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.cli.plain import plain_lines
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -57,7 +59,7 @@ def exit_code(error: BaseException) -> int:
 def say(message: str) -> None:
     """A line for people."""
     try:
-        sys.stderr.write(message + "\n")
+        sys.stderr.write(plain_lines(message) + "\n")
     except BrokenPipeError:
         leave_unwritten()
 

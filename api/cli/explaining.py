@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from api.cli.exits import USAGE, Exit
 from api.cli.output import COMMON, Common, View, age, colored, compact, document, write
 from api.cli.parameters import Connect
+from api.cli.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +45,5 @@ def told(view: View, color: bool) -> str:
     since = age(view["since"])
     line = f"{view['task_id']} {view['status']} " + (f"{since} ago" if view["status"] in ENDED else f"for {since}")
     head = colored(line, view) if color else line
-    lines = [f"  {number} {one['code']:<{width}}  {one['detail']}" for number, one in enumerate(causes, start=1)]
+    lines = [f"  {number} {one['code']:<{width}}  {plain(one['detail'])}" for number, one in enumerate(causes, start=1)]
     return "\n".join([head, *lines]) + "\n"

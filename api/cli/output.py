@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
+from api.cli.plain import plain, plain_json
+
 View: TypeAlias = dict[str, Any]
 Form = Literal["table", "wide", "json", "jsonl", "yaml", "name"]
 COLORS = {
@@ -98,7 +100,7 @@ def document(data: Any, common: Common, name: str = "id") -> None:
     elif common.output == "jsonl":
         write(compact(data) + "\n")
     else:
-        write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        write(plain_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
 
 def table(found: Sequence[View], columns: Sequence[Column], common: Common, further: bool = False) -> None:
@@ -109,7 +111,9 @@ def table(found: Sequence[View], columns: Sequence[Column], common: Common, furt
         return
     wide = common.output == "wide"
     shown = [column for column in columns if wide or not column.wide]
-    cells = [[column.title for column in shown]] + [[column.value(row, wide) for column in shown] for row in found]
+    cells = [[column.title for column in shown]] + [
+        [plain(column.value(row, wide)) for column in shown] for row in found
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     if common.color:
@@ -136,7 +140,7 @@ def write(text: str) -> None:
 
 def compact(data: Any) -> str:
     """JSON on one line."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return plain_json(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
 def field(name: str) -> Callable[[View, bool], str]:

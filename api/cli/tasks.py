@@ -21,6 +21,7 @@ from api.cli.output import (
     write,
 )
 from api.cli.parameters import Connect, pair
+from api.cli.plain import plain
 
 RECENT = 5
 TASKS = (
@@ -125,7 +126,7 @@ def summary(view: View, wide: bool) -> str:
         lines.append(("Result", compact(view["result"])))
     for one in view.get("artifacts") or ():
         lines.append(("Artifact", f"{one['name']}  {one['uri']}  {one['bytes']} bytes  sha256:{one['sha256']}"))
-    return "".join(f"{title:<11}{text}\n" for title, text in lines)
+    return "".join(f"{title:<11}{plain(text)}\n" for title, text in lines)
 
 
 def _needs(depends_on: list[View]) -> str:

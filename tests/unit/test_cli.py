@@ -492,6 +492,18 @@ def test_it_is_explained_why_tasks_stand_as_they_do(tally: Terminal) -> None:
     assert [one["task_id"] for one in json.loads(tally.out)] == ["T0", "T1"]
 
 
+@pytest.mark.parametrize("hostile", ["\x1b[2J\x1b]0;root\x07", "a\rb\nc", "\x9b2J", "\u202egnp.exe"])
+def test_what_others_have_written_moves_no_terminal(tally: Terminal, hostile: str) -> None:
+    tally.endings["T0"] = None
+    tally("run", "--task-id", "T0", "busybox")
+    assert tally("cancel", "T0", "--reason", hostile) == 0
+
+    for asked in ("explain T0", "status T0", "explain -o jsonl T0", "status -o json T0"):
+        assert tally(*asked.split()) == 0
+        assert not [one for one in tally.out if one != "\n" and not one.isprintable()]
+    assert json.loads(tally.out)["cancel_reason"] == hostile
+
+
 def test_what_is_to_be_explained_must_be_said_and_be_there(tally: Terminal) -> None:
     assert tally("explain") == 2
     assert "which tasks?" in tally.err
