@@ -5,14 +5,32 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar, cast
+from unicodedata import is_normalized
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Text = Annotated[str, Field(max_length=1024)]
+_UNSEEN = re.compile("[\u061c\u200b\u2028\u2029\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
+
+
+def _as_it_looks(name: str) -> str:
+    if not is_normalized("NFC", name):
+        raise ValueError("it is written in parts that look like other characters; give it in Unicode's form NFC")
+    if unseen := _UNSEEN.search(name):
+        raise ValueError(f"it holds U+{ord(unseen.group()):04X}, which nobody sees; leave that out")
+    return name
+
+
+DisplayName = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,128}$"),
+    AfterValidator(_as_it_looks),
+]
+"""What people read: nothing in it moves a terminal, turns the direction, or looks like something else."""
 
 
 class Value(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from domain.messages import Json, Name, Text, Value, compact, depth, is_uuid
+from domain.messages import DisplayName, Json, Name, Text, Value, compact, depth, is_uuid
 from domain.moments import Moment
 from domain.placing import Concurrency, Label, Requires
 
@@ -223,9 +223,7 @@ class TaskSpec(Value):
     """
 
     task_id: Name | None = None
-    name: (
-        Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,128}$")] | None
-    ) = None
+    name: DisplayName | None = None
     container: Container | None = None
     task_type: Name | None = None
     input: dict[str, Json] | None = None
