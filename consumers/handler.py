@@ -179,7 +179,14 @@ class Pass:
     async def _load(self, items: Sequence[Item], careful: bool) -> Batch:
         store, lookups = self.handler.store, [item.needs(careful) for item in items]
         named = await store.named(sorted({name for names, _ in lookups for name in names}))
-        streams = {stream for _, wanted in lookups for stream in wanted} | {found.stream for found in named.values()}
+        whole = {
+            name
+            for item, (names, _) in zip(items, lookups, strict=True)
+            for name in names
+            if name.kind != "task" or not item.only_names
+        }
+        streams = {stream for _, wanted in lookups for stream in wanted}
+        streams |= {named[name].stream for name in whole if name in named}
         loaded = await store.load(sorted(streams)) if streams else {}
         batch = Batch(self.handler.given, self.handler.clock.now(), named, loaded, patient=self.patient)
         if more := [item.further(batch) for item in items if item.further]:

@@ -10,7 +10,15 @@ from consumers.batches import Batch, Verdict
 from consumers.judging_again import further, has_further, judge, needs
 from consumers.judging_schedules import EVENTS_A_FIRE
 from consumers.reported import judge_registration, judge_report
-from domain.commands import COMMANDS, BackfillSchedule, Command, RetryWorkflow
+from domain.commands import (
+    COMMANDS,
+    BackfillSchedule,
+    Command,
+    RetryWorkflow,
+    SubmitTask,
+    SubmitTasks,
+    SubmitWorkflow,
+)
 from domain.errors import BadReplyTo, NamespaceMismatch, Rejected, Unreadable
 from domain.letters import Letter
 from domain.messages import Cause, Message
@@ -36,6 +44,7 @@ class Item:
 
     `routing_key`: as it came. `reply_to`: the letter to answer, None when nobody waits. `worker`: whose life matters
     to the decision. `events`: how many the decision may add. `further(batch)`: what to look up once those are there.
+    `only_names`: of the tasks it names nothing else matters than that they are there.
     """
 
     key: CommandKey
@@ -49,6 +58,7 @@ class Item:
     worker: str | None = None
     events: int = 3
     further: Callable[[Batch], Lookups] | None = None
+    only_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,7 @@ class CommandItems:
                 letter,
                 events=_expected(command),
                 further=(lambda batch: further(command, batch)) if has_further(command) else None,
+                only_names=isinstance(command, SubmitTask | SubmitTasks | SubmitWorkflow),
             )
         ]
 

@@ -321,6 +321,24 @@ async def test_what_tasks_wait_for_is_looked_up_a_step_at_a_time_and_once() -> N
     assert len({one for some in asked for one in some}) == sum(map(len, asked))
 
 
+async def test_what_a_task_needs_is_not_loaded_only_because_it_is_named() -> None:
+    class Asked(MemoryHandlerStore):
+        async def load(self, streams: Any) -> dict[UUID, list[Any]]:
+            asked.extend(streams)
+            return await MemoryHandlerStore.load(self, streams)
+
+    asked: list[UUID] = []
+    desk = Desk(store=Asked(MemoryLog(Hands())))
+    await desk.handle([task("a"), task("b", "a")])
+    asked.clear()
+
+    assert code(await desk.reply(task("c", "a", "b"))) == "accepted"
+    assert code(await desk.reply(workflow(COMMAND, needing("d", "a"), needing("e", "d")))) == "accepted"
+    assert asked == []
+    assert code(await desk.reply(command("task.cancel.v1", {"task_id": "b"}, COMMAND_2))) == "accepted"
+    assert asked == [streams(desk)["b"]]
+
+
 @pytest.mark.parametrize(
     ("needs", "problem"),
     [
