@@ -288,12 +288,12 @@ class _Field:
 
 
 def _why_not(hosts: Sequence[Host], needs: Needs, clock: float) -> Why:
-    pool = [host for host in hosts if host.serves(Needs(needs.pool, needs.executor))]
-    if not pool:
-        return Why("no-worker")
-    serving = [host for host in pool if host.serves(needs)]
+    serving = [host for host in hosts if host.serves(needs)]
+    if not serving and needs.worker is not None:
+        return Why("worker-gone")
     if not serving:
-        return Why("no-label" if needs.worker is None else "worker-gone")
+        pool = Needs(needs.pool, needs.executor)
+        return Why("no-label" if any(host.serves(pool) for host in hosts) else "no-worker")
     taking = [host for host in serving if host.takes(needs)]
     if not taking:
         return Why("worker-draining")

@@ -180,10 +180,12 @@ async def test_the_worker_of_another_task_that_is_gone_is_named(asked: Asked) ->
     await asked.world.submit(wanting("b", "a", requires=Requires(same_worker_as="a")))
     await asked.place.settle()
     await asked.world.register("w1", pool="other", instance=2)
-    await asked.world.register("w2")
     await asked.world.finish("a")
     await asked.place.settle()
+    assert (await asked.why("b"))["worker-gone"]["worker_id"] == "w1"
 
+    await asked.world.register("w2")
+    await asked.place.settle()
     assert (await asked.why("b"))["worker-gone"]["worker_id"] == "w1"
 
 
