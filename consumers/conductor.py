@@ -120,6 +120,9 @@ class Conductor:
         further = {stream for one in readings.values() for stream in one.values()}
         if further := (further | timekeeper.awaited(survey.agenda, loaded)) - loaded.keys():
             loaded |= await turn.load(sorted(further))
+        if doubtful := dispatcher.doubtful(survey, out, loaded) - loaded.keys():
+            loaded |= await turn.load(sorted(doubtful))
+        out = dispatcher.still_crowded(survey, out, loaded) if out else out
         plans = await scheduling.look(turn, survey.agenda, loaded, now)
         draft = Draft(loaded, left, now, self.traces)
         fired = scheduling.carry_out(draft, plans, self.base_image)

@@ -6,9 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from consumers.deciding import DISPATCHER, Draft, Streams, Wish
-from domain.crowding import crowded_out
+from domain.crowding import Member, crowded_out
 from domain.dispatching import Waiting, dispatch, last_grants, queue_key, starts
-from domain.events import RunLeased
+from domain.events import RunLeased, TaskCancelling
 from domain.lanes import lane_of
 from domain.lease_clock import LeaseClock, offer_until
 from domain.ports.conducting import NewLease, Survey
@@ -58,6 +58,24 @@ def crowded(survey: Survey) -> dict[UUID, Cancel]:
     held = {member.task for member in survey.crowd if member.held}
     out = crowded_out(survey.crowd, survey.load.quotas)
     return {task: out[task] for task in sorted(out, key=lambda task: (task in held, task))}
+
+
+def doubtful(survey: Survey, out: Collection[UUID], loaded: Streams) -> set[UUID]:
+    """Who has a place for which another would now be cancelled as the oldest: perhaps it is being cancelled itself."""
+    newly = [member for member in survey.crowd if member.task in out and not _is_cancelling(member, loaded)]
+    crowds = {member.lane.crowd for member in newly if member.share.when_full == "cancel-oldest"}
+    return {member.task for member in survey.crowd if member.held and member.lane.crowd in crowds}
+
+
+def still_crowded(survey: Survey, out: Mapping[UUID, Cancel], loaded: Streams) -> dict[UUID, Cancel]:
+    """Those of `out` that are crowded out although nobody is for one whose place is about to be free."""
+    members = [one for one in survey.crowd if one.share.when_full != "cancel-oldest" or not _is_cancelling(one, loaded)]
+    still = crowded_out(members, survey.load.quotas)
+    return {task: cancel for task, cancel in out.items() if task in still}
+
+
+def _is_cancelling(member: Member, loaded: Streams) -> bool:
+    return member.held and any(row.type == TaskCancelling.TYPE for row in loaded.get(member.task, ()))
 
 
 def crowding(out: Mapping[UUID, Cancel], loaded: Streams) -> Iterable[tuple[UUID, Wish]]:

@@ -120,6 +120,24 @@ async def test_the_oldest_of_a_key_is_cancelled_for_the_newest(place: Place) -> 
     assert ended.reason == "key:default/k is limited to 1: a newer task takes the place"
 
 
+async def test_nobody_is_cancelled_for_a_place_that_is_about_to_be_free(place: Place) -> None:
+    older, ending, newest = sorted(("a", "b", "c"), key=stream)
+    await place.world.register("w1", slots=4)
+    await place.world.submit(*(keyed(name, "cancel-oldest", limit=2) for name in (older, ending)))
+    await place.settle()
+    await place.world.decide(ending, Cancel("alice"))
+    await place.world.submit(keyed(newest, "cancel-oldest", limit=2))
+    await place.settle()
+
+    assert isinstance(await place.world.task(older), Leased)
+    assert isinstance(await place.world.task(newest), Queued)
+
+    await place.world.finish(ending, exit_code=143)
+    await place.settle()
+    assert isinstance(await place.world.task(older), Leased)
+    assert isinstance(await place.world.task(newest), Leased)
+
+
 async def test_the_newest_of_a_key_is_cancelled_where_an_older_one_has_its_place(place: Place) -> None:
     names = sorted(("a", "b", "c"), key=stream)
     await place.world.submit(*(keyed(name, "cancel-newest") for name in names))
