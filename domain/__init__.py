@@ -5,7 +5,8 @@
 - `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
-- `submitting`, `dependencies`, `forwarding`, `task_type`, `input_schema`: a command becomes a task's first events
+- `submitting`, `dependencies`, `forwarding`, `task_type`, `input_schema`, `schema_shape`, `input_steps`: a command
+  becomes a task's first events
 - `forking`, `rerunning`: a new task, or workflow, of an old one
 - `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
   may be decided
@@ -14,7 +15,7 @@
   how long, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `notifying`: who is told of an end, and when a try is repeated
-- `reasons`, `why_waiting`, `why_queued`, `why_ended`, `explaining`: why a task stands as it does
+- `reasons`, `why_waiting`, `why_queued`, `why_held`, `why_ended`, `explaining`: why a task stands as it does
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
   `workflow_view`, `worker_view`, `limit_view`, `schedule_view`, `task_type_view`
 - `ports`: what the consumers need of the outside
