@@ -58,6 +58,35 @@ MOVE_IN_QUEUE = """
 UPDATE conductor_queue q SET key = q.key + m.by FROM unnest(%b::uuid[], %b::interval[]) AS m (task, by)
 WHERE q.task = m.task
 """
+KEEP = """
+INSERT INTO conductor_cache (key, task, ended, until) SELECT * FROM unnest(%b::bytea[], %b::uuid[], %b::timestamptz[],
+  %b::timestamptz[])
+ON CONFLICT (key) DO UPDATE SET task = excluded.task, ended = excluded.ended, until = excluded.until
+"""
+LOOK_FOR = """
+UPDATE conductor_queue q SET cache = l.key FROM unnest(%b::uuid[], %b::bytea[]) AS l (task, key) WHERE q.task = l.task
+"""
+# Of a task that was in the queue before, what is kept now is as young as it asks for.
+FIND = """
+WITH found AS (
+    SELECT q.task, k.task AS first FROM unnest(%b::bytea[], %b::uuid[]) AS k (key, task)
+    JOIN conductor_queue q ON q.cache = k.key AND NOT q.task = ANY(%b::uuid[])
+    UNION
+    SELECT l.task, c.task
+    FROM unnest(%b::uuid[], %b::bytea[], %b::interval[], %b::timestamptz[]) AS l (task, key, ttl, at)
+    JOIN conductor_cache c ON c.key = l.key AND l.at < c.until AND l.at < c.ended + l.ttl),
+  hits AS (
+    DELETE FROM conductor_queue q USING found WHERE q.task = found.task
+    RETURNING q.task, found.first, q.lane, q.crowd, q.key, q.position)
+INSERT INTO conductor_hits (task, first, lane, crowd, key, position) SELECT * FROM hits
+ON CONFLICT (task) DO UPDATE SET first = excluded.first, lane = excluded.lane, crowd = excluded.crowd,
+  key = excluded.key, position = excluded.position
+"""
+REUSED = "DELETE FROM conductor_hits WHERE task = ANY(%b::uuid[])"
+MISSED = """
+WITH missed AS (DELETE FROM conductor_hits WHERE task = ANY(%b::uuid[]) RETURNING task, lane, crowd, key, position)
+INSERT INTO conductor_queue (task, lane, crowd, key, position) SELECT * FROM missed ON CONFLICT (task) DO NOTHING
+"""
 LEAVE_QUEUE = "DELETE FROM conductor_queue WHERE task = ANY(%b::uuid[])"
 ENDED_BEFORE = (
     "SELECT originator_id, topic FROM events WHERE originator_id = ANY(%b::uuid[]) AND topic = ANY(%b::text[])"
@@ -152,6 +181,9 @@ UNION ALL
    SELECT task::text FROM conductor_schedule_tasks t WHERE t.schedule = s.schedule ORDER BY task LIMIT {open}),
    NULL, NULL, NULL, done_to, NULL
  FROM conductor_schedules s WHERE due <= now() ORDER BY due LIMIT {limit})
+UNION ALL
+(SELECT 'hit', task, first, NULL, ARRAY[position], NULL, NULL, NULL, NULL
+ FROM conductor_hits ORDER BY task LIMIT {limit})
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,
@@ -242,11 +274,14 @@ ON CONFLICT (run_id) DO UPDATE SET fence = excluded.fence, task = excluded.task,
 FORGET_STARTS = (
     "DELETE FROM conductor_starts s USING conductor_limits q WHERE s.scope = q.scope AND s.at <= now() - q.per"
 )
-# A lane without tasks is not missed: who queues the next task makes it anew.
+# A lane without tasks is not missed: who queues the next task makes it anew. A result is kept for a day more, for tasks
+# that were queued in time and are read late.
 CLEAN_UP = """
-WITH starts AS (
+WITH cache AS (DELETE FROM conductor_cache WHERE until < now() - interval '1 day'),
+  starts AS (
   DELETE FROM conductor_starts s WHERE NOT EXISTS (
     SELECT FROM conductor_limits q WHERE q.scope = s.scope AND s.at > now() - q.per))
 DELETE FROM conductor_lanes l WHERE NOT EXISTS (SELECT FROM conductor_queue q WHERE q.lane = l.lane)
   AND NOT EXISTS (SELECT FROM leases s WHERE s.lane = l.lane)
+  AND NOT EXISTS (SELECT FROM conductor_hits h WHERE h.lane = l.lane)
 """

@@ -11,6 +11,7 @@ from adapters import conductor_sql as sql
 from adapters import schedule_sql
 from adapters.event_log import BY_INDEXES
 from adapters.seat import PgTurn
+from domain.caching import Hit
 from domain.crowding import Member
 from domain.dependencies import Standing
 from domain.dispatching import Host, Load, Waiting, allowances
@@ -71,10 +72,21 @@ class ConductorPgTurn(PgTurn):
         self._note_schedules(notes.schedules)
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
         await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
+        if notes.entries or notes.looks:
+            self._note_results(notes)
         if notes.closed:
             self._do(sql.CLOSE, list(notes.closed))
         if notes.cancelled:
             self._do(sql.CANCEL_MEMBERS, list(notes.cancelled))
+
+    def _note_results(self, notes: Notes) -> None:
+        entries = _columns([(one.key, one.task, one.ended, one.until) for one in notes.entries], 4)
+        looks = _columns([(one.task, one.key, one.ttl, one.at) for one in notes.looks], 4)
+        if notes.entries:
+            self._do(sql.KEEP, *entries)
+        self._do(sql.FIND, *entries[:2], looks[0], *looks)
+        if notes.looks:
+            self._do(sql.LOOK_FOR, *looks[:2])
 
     def _note_schedules(self, notes: ScheduleNotes) -> None:
         if notes.gone:
@@ -173,6 +185,10 @@ class ConductorPgTurn(PgTurn):
                 [worker_id for worker_id, _ in dealt.lost],
                 [generation for _, generation in dealt.lost],
             )
+        if dealt.reused:
+            self._do(sql.REUSED, list(dealt.reused))
+        if dealt.missed:
+            self._do(sql.MISSED, list(dealt.missed))
         self._set_timers(dealt.again)
         if dealt.rested:
             rests = [(one.schedule, one.done_to, one.due) for one in dealt.rested]
@@ -221,6 +237,7 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     failing: list[tuple[UUID, UUID]] = []
     due: list[Timer] = []
     planned: list[Planned] = []
+    hits: list[Hit] = []
     for kind, one, other, names, counts, met, still_open, at, fence in rows:
         match kind:
             case "cancel":
@@ -232,11 +249,13 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
                 failing.append((one, other))
             case "complete":
                 complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
+            case "hit":
+                hits.append(Hit(one, other, counts[0]))
             case "planned":
                 planned.append(Planned(one, at, [UUID(task) for task in names]))
             case _:
                 due.append(Timer(one, names[0], fence, at))
-    return Agenda(cancels, settled, complete, failing, due, planned)
+    return Agenda(cancels, settled, complete, failing, due, planned, hits)
 
 
 def read_hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:

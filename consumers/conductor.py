@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from consumers import dispatcher, saga, scheduling, timekeeper
+from consumers import dispatcher, reusing, saga, scheduling, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
@@ -33,7 +33,7 @@ CLOSING_LIMIT = 40
 GRANT_LIMIT = 400
 """A round appends at most 1,000 events: one for each of five kinds on the agenda and each task crowded out, one more
 for each of 40 tasks that are filled, 100 for schedules, three for a lease that is closed, one for a worker that is
-lost, and one for a grant."""
+lost, and one for a grant, or for a task that takes a result instead of one."""
 PARTITIONS_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Conductor:
         queued = dispatcher.first(survey, crowded, now, overdue.clock.seconds)[:GRANT_LIMIT]
         out = dict(islice(crowded.items(), AGENDA_LIMIT))
         needs = {*(task.task for task in queued), *out, *scheduling.needs(survey.agenda)}
-        needs |= saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
+        needs |= reusing.needs(survey.agenda) | saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
         loaded = dict(await turn.load(sorted(needs)))
         readings = saga.reading(survey.agenda, loaded)
         further = {stream for one in readings.values() for stream in one.values()}
@@ -194,7 +194,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
     crowded_out = [task for task, wish in dispatcher.crowding(chosen.out, loaded) if draft.decide(wish)]
-    granted = dispatcher.grant(draft, survey, chosen.queued, overdue.clock, GRANT_LIMIT)
+    reused = _dealt(draft, ((one, reusing.reuse(one, loaded)) for one in agenda.hits))
+    granted = dispatcher.grant(draft, survey, chosen.queued, overdue.clock, GRANT_LIMIT - len(reused))
     return Dealt(
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],
@@ -209,6 +210,8 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
         granted=granted.chosen,
         crowded_out=crowded_out,
         starts=granted.starts,
+        reused=[one.task for one in reused],
+        missed=[one.task for one in agenda.hits if reusing.is_gone(one, loaded)],
     )
 
 

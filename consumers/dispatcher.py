@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from consumers.deciding import DISPATCHER, Draft, Streams, Wish
+from domain.caching import looks
 from domain.crowding import Member, crowded_out
 from domain.dispatching import Waiting, dispatch, last_grants, queue_key, starts
 from domain.events import RunLeased, TaskCancelling
@@ -85,8 +86,10 @@ def crowding(out: Mapping[UUID, Cancel], loaded: Streams) -> Iterable[tuple[UUID
 
 
 def _just_freed(draft: Draft, task: UUID) -> Waiting | None:
-    """None: where the task may run is not known in this round."""
+    """None: where the task may run, or whether it need not, is not known in this round."""
     freed = draft.freed[task][0]
+    if looks(freed.facts.submitted):
+        return None
     queued = queued_as(freed.facts.submitted)
     if queued.same_worker_as is not None:
         return None

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from consumers import scheduling
 from domain import events as e
+from domain.caching import Entry, Look, entry_of, key_for, looks, may_keep
 from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, moved, queue_key
+from domain.folding import task_of
 from domain.forwarding import deadlines
 from domain.lanes import lane_of
 from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
@@ -42,7 +44,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
     for recorded in events:
         seen.see(recorded)
     timed = {stream: stage for stream, stage in seen.stages.items() if not isinstance(stage[0], e.TaskQueued)}
-    loaded = await turn.load([*{**seen.blocked, **timed}])
+    loaded = await turn.load([*{**seen.blocked, **timed, **seen.looking}])
     ran_before = await turn.load([*set(seen.after.values())]) if seen.after else {}
     submitted = {stream: _submitted(rows[0].event()) for stream, rows in loaded.items()}
     needs: list[Need] = []
@@ -68,6 +70,8 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         draining=seen.draining,
         schedules=seen.schedules.notes(),
         limits=tuple(seen.limits.values()),
+        entries=tuple(seen.entries.values()),
+        looks=tuple(_looks(seen.looking, loaded)) if seen.looking else (),
         lanes=tuple({_placed(one, seen.after.get(task), ran_before).lane for task, one in seen.popped.items()}),
     )
 
@@ -92,26 +96,38 @@ class _Seen:
         self.limits: dict[str, e.LimitChanged] = {}
         self.after: dict[UUID, UUID] = {}
         self.popped: dict[UUID, Waiting] = {}
+        self.looking: dict[UUID, tuple[Recorded, timedelta]] = {}
+        self.entries: dict[bytes, Entry] = {}
 
     def see(self, recorded: Recorded) -> None:
         stream = recorded.stream
         if recorded.type in e.ENDS:
             self._end(stream, recorded.type.split(".")[1])
+            if recorded.type == e.TaskSucceeded.TYPE and may_keep(recorded.body):
+                self._keep(recorded, recorded.event())
         elif recorded.type == e.RunLeased.TYPE:
             if queued := self.queued.pop(stream, None):
                 self.popped[stream] = queued
+                self.looking.pop(stream, None)
             self.stages.pop(stream, None)
             self.left[stream] = None
         elif recorded.type == e.TaskPaused.TYPE:
             self.queued.pop(stream, None)
+            self.looking.pop(stream, None)
             self.left[stream] = None
         else:
             self._open(recorded, recorded.event())
 
     def _end(self, stream: UUID, status: str) -> None:
         self.ended[stream] = status
-        for rows in (self.queued, self.left, self.moved, self.blocked, self.stages, self.popped, self.schedules.opened):
-            rows.pop(stream, None)
+        rows = (self.queued, self.left, self.moved, self.blocked, self.stages, self.popped, self.looking)
+        for table in (*rows, self.schedules.opened):
+            table.pop(stream, None)
+
+    def _keep(self, recorded: Recorded, event: e.Event) -> None:
+        if isinstance(event, e.TaskSucceeded) and event.cache is not None:
+            key, ended = entry_of(recorded.namespace, event.cache.key), recorded.recorded_at
+            self.entries[key] = Entry(key, recorded.stream, ended, ended + event.cache.ttl)
 
     def _open(self, recorded: Recorded, event: e.Event) -> None:
         stream = recorded.stream
@@ -122,6 +138,8 @@ class _Seen:
                 self.queued[stream] = Waiting(key, recorded.position, stream, lane_of(recorded.namespace, event))
                 if event.same_worker_as is not None:
                     self.after[stream] = event.same_worker_as
+                if event.cache is not None:
+                    self.looking[stream] = (recorded, event.cache.ttl)
                 self.left.pop(stream, None)
                 self.moved.pop(stream, None)
                 self._first(recorded)
@@ -185,6 +203,15 @@ def _placed(waiting: Waiting, after: UUID | None, loaded: Mapping[UUID, Sequence
     event = runs[-1].event()
     assert isinstance(event, e.RunLeased), "chosen by its type"
     return replace(waiting, lane=replace(waiting.lane, worker=event.worker_id))
+
+
+def _looks(
+    looking: Mapping[UUID, tuple[Recorded, timedelta]], loaded: Mapping[UUID, Sequence[Recorded]]
+) -> Iterable[Look]:
+    for stream, (recorded, ttl) in looking.items():
+        facts = task_of(loaded[stream]).facts
+        if looks(facts.submitted):
+            yield Look(stream, entry_of(recorded.namespace, key_for(facts)), ttl, recorded.recorded_at)
 
 
 def _until(by: Iterable[e.AnyBlocker]) -> datetime | None:

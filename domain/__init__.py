@@ -14,6 +14,7 @@
 - `lanes`, `dispatching`, `crowding`, `lease_clock`, `syncing`, `retrying`: who runs what next, and who goes for it, for
   how long, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
+- `caching`: which tasks are equal, so that one takes what another has left
 - `notifying`: who is told of an end, and when a try is repeated
 - `reasons`, `why_waiting`, `why_queued`, `why_held`, `why_ended`, `explaining`: why a task stands as it does
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,

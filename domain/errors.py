@@ -6,6 +6,7 @@ TallyportError
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
 │   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition, TooManyTasks
 │   ├── UnknownTaskType, BadInput, BadSchema, TaskTypeTaken
+│   ├── CacheNeedsDigest
 │   └── BadTemplate, TemplateNotADependency, Unfilled
 ├── Refused             what a client gets to know of a refusal: the platform's problem object
 ├── Unreadable          final: no sender can be told; kept as a dead letter
@@ -150,6 +151,10 @@ class BadSchema(Rejected):
 
 class TaskTypeTaken(Rejected):
     code, title = "task-type-taken", "Task type built in"
+
+
+class CacheNeedsDigest(Rejected):
+    code, title = "cache-needs-digest", "Image that may become another"
 
 
 class BadTemplate(Rejected):

@@ -13,8 +13,8 @@ from pydantic import Field
 from domain.filling import Work, work_of
 from domain.messages import Json, Message, Value, by_type
 from domain.notifications import NotificationFailed, NotificationSent
-from domain.placing import Concurrency, Rate
-from domain.reports import Artifact, LogEnd, RunError
+from domain.placing import Cache, Concurrency, Rate
+from domain.reports import Artifact, LogEnd, RunError, Sha256
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import Container, OnFailure, Priority, TaskSpec, Timeouts, When
 from domain.type_specs import Definition
@@ -123,7 +123,8 @@ class TaskQueued(Message):
     """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time).
 
     It expires when it still waits after `timeout`, or at `expires_at`. What else it needs of a worker, and the limits
-    that it brings along, are absent where there are none; `same_worker_as` is the stream of another task.
+    that it brings along, are absent where there are none; `same_worker_as` is the stream of another task. `cache`: what
+    it says of taking the result of another instead.
     """
 
     TYPE = "task.queued.v1"
@@ -139,6 +140,7 @@ class TaskQueued(Message):
     concurrency: Concurrency | None = None
     workflow: UUID | None = None
     max_parallel: int | None = None
+    cache: Cache | None = None
 
 
 class RunLeased(Message):
@@ -252,8 +254,22 @@ class RunLost(Message):
     fallback: bool | None = None
 
 
+class Kept(Value):
+    """For so long from now on equal tasks, those of its namespace that have this key, may take the result."""
+
+    key: Sha256
+    ttl: timedelta
+
+
+class CachedFrom(Upstream):
+    """The equal task that a result is of, and when it had ended."""
+
+    ended_at: datetime
+
+
 class TaskSucceeded(Message):
-    """A task ended well."""
+    """A task ended well: by a run of its own, or (`cached_from`) with what an equal one had left. `cache`: its result
+    is kept for others; never one that is another's, nor one of a fallback."""
 
     TYPE = "task.succeeded.v1"
     task_id: str
@@ -261,6 +277,8 @@ class TaskSucceeded(Message):
     exit_code: int | None = None
     result: Json = None
     artifacts: tuple[Artifact, ...] | None = None
+    cache: Kept | None = None
+    cached_from: CachedFrom | None = None
 
 
 class TaskFailed(Message):

@@ -1,4 +1,4 @@
-"""Where a task may run, and beside how many others: parts of what users say about tasks and limits."""
+"""Where a task may run, beside how many others, and when it need not: parts of what users say of tasks and limits."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -37,3 +37,14 @@ class Rate(Value):
 
     starts: Annotated[int, Field(ge=1, le=1_000_000)]
     per: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=timedelta(days=1))]
+
+
+class Cache(Value):
+    """That a task is a pure function of its image, command and inputs: it need not run where an equal one succeeded.
+
+    `ttl`: for how long after its end the result of one may be taken, and how old a result the other takes. `version`:
+    of all that the platform does not see; with another one results are made anew.
+    """
+
+    ttl: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] = timedelta(days=7)
+    version: Text | None = None

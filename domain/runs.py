@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from domain import events as e
+from domain.caching import kept
 from domain.reports import RunFinish, RunReport, RunStart
 from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of, retries
 from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
@@ -31,6 +32,7 @@ def queued_as(submitted: e.TaskSubmitted) -> e.TaskQueued:
         concurrency=spec.concurrency,
         workflow=submitted.workflow if submitted.max_parallel else None,
         max_parallel=submitted.max_parallel,
+        cache=spec.cache,
     )
 
 
@@ -177,6 +179,7 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
             exit_code=finish.exit_code,
             result=finish.result,
             artifacts=finish.artifacts or None,
+            cache=kept(task.facts),
         )
     return e.TaskFailed(
         task_id=task.task_id,
@@ -184,4 +187,14 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
         runs=task.facts.run,
         exit_code=finish.exit_code,
         verified=finish.gone,
+    )
+
+
+def timing_out(task: Held) -> e.RunTimingOut:
+    return e.RunTimingOut(
+        task_id=task.task_id,
+        run_id=task.lease.run_id,
+        fence=task.lease.fence,
+        worker_id=task.lease.worker_id,
+        grace=task.facts.submitted.timeouts.stop,
     )

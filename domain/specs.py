@@ -14,7 +14,7 @@ from pydantic import (
 
 from domain.messages import DisplayName, Json, Name, Text, Value, compact, depth, is_uuid
 from domain.moments import Moment
-from domain.placing import Concurrency, Label, Requires
+from domain.placing import Cache, Concurrency, Label, Requires
 
 Argument = Annotated[str, Field(max_length=65_536)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
@@ -234,6 +234,7 @@ class TaskSpec(Value):
     concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
     retry: Retry | None = None
+    cache: Cache | None = None
     not_before: Moment | None = None
     expires_at: Moment | None = None
     labels: Annotated[dict[Label, Text], Field(max_length=64)] = {}

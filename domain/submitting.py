@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from domain import events as e
+from domain.caching import check_image
 from domain.commands import SubmitTask, SubmitTasks, SubmitWorkflow
 from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
 from domain.errors import (
@@ -22,7 +23,7 @@ from domain.ids import derived_id
 from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.task_states import Ended, Task
-from domain.task_type import Typed, Types, check_filled, kept, typed
+from domain.task_type import ANY_IMAGE, Typed, Types, check_filled, kept, typed
 
 MOST_READ = 64
 """Tasks that the templates of one task may read."""
@@ -49,7 +50,7 @@ def submit_task(
     task that it does once more, or the point that it is forked from.
 
     Raises SelfDependency, UnknownDependency, DuplicateTaskId, UnknownTaskType, BadInput, BadTemplate,
-    TemplateNotADependency, Unfilled.
+    TemplateNotADependency, Unfilled, CacheNeedsDigest.
     """
     one = origin.typed if origin and origin.typed else typed(spec, types)
     name = spec.task_id or str(stream)
@@ -138,7 +139,7 @@ def check(command: SubmitTask | SubmitTasks | SubmitWorkflow, earlier: Collectio
     specs = [command.spec()] if isinstance(command, SubmitTask) else command.tasks
     streams = {name: derived_id(UUID(int=0), name) for spec in specs for name in named(spec.depends_on)}
     tasks = [(spec, derived_id(UUID(int=1), str(number))) for number, spec in enumerate(specs)]
-    types = Types("image", put=None)
+    types = Types(ANY_IMAGE, put=None)
     if isinstance(command, SubmitWorkflow):
         whole = Whole(command.workflow_id or "", UUID(int=0), command.on_failure, earlier=earlier)
         submit_workflow(whole, tasks, streams, types)
@@ -161,6 +162,8 @@ def _first_events(
             f"depends_on: no task {unknown[0]} in this namespace; submit it first, or with this one"
         )
     _check_one_name_each(needs, streams)
+    if spec.cache is not None and spec.executor != "noop" and (container := spec.container or one.container):
+        check_image(container, "container.image", name)
     submitted = e.TaskSubmitted(
         task_id=name,
         spec=spec,

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from domain import events as e
+from domain.caching import Reuse, reused
 from domain.commands import CancelTask, ChangeTask, PauseTask, ResumeTask, SetPriority
 from domain.errors import BadInput, BadState, Unfilled
 from domain.filling import fill
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
-from domain.runs import late, queued, reported
+from domain.runs import late, queued, reported, timing_out
 from domain.silence import lease_closed
 from domain.task_states import (
     Blocked,
@@ -125,6 +126,7 @@ Decision: TypeAlias = (
     Free
     | Skip
     | Grant
+    | Reuse
     | CloseLease
     | TimeOut
     | Wake
@@ -154,7 +156,7 @@ def asked(command: ChangeTask, by: str) -> Decision:
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
     """The events that `command` adds to `task`; none when it is already so. Raises BadState for what can never be."""
     match task, command:
-        case ((Blocked() | Delayed() | Queued()), (Free() | Wake() | Grant())) if _is_over(task, now):
+        case ((Blocked() | Delayed() | Queued()), (Free() | Wake() | Grant() | Reuse())) if _is_over(task, now):
             return [_expired(task, "expires-at")]
         case Blocked(), Free(known=known):
             return _freed(task, known or {}, now)
@@ -162,6 +164,8 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return [e.TaskSkipped(task_id=task.task_id, because=because)]
         case Queued(), Grant():
             return [_leased(task, command, now)]
+        case Queued(since=since), Reuse(since=given) if since == given:
+            return [reused(task, command)]
         case Delayed(facts=Facts(fence=last)), Wake(fence=fence) if last == fence:
             return [_awake(task)]
         case Queued(since=since), Expire(reason="queue-timeout", since=given) if since == given:
@@ -190,7 +194,7 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
         case Ended(), Cancel():
             raise BadState(f"task {task.task_id} {_stands(task)}: nothing is left to cancel")
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
-            return [_timing_out(task)]
+            return [timing_out(task)]
         case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
             return reported(task, command, now)
         case _, RunStart() | RunFinish():
@@ -268,16 +272,6 @@ def _cancelling(task: Held, cancel: Cancel) -> e.TaskCancelling:
         grace=task.facts.submitted.timeouts.stop if cancel.grace is None else cancel.grace,
         by=cancel.by,
         reason=cancel.reason,
-    )
-
-
-def _timing_out(task: Held) -> e.RunTimingOut:
-    return e.RunTimingOut(
-        task_id=task.task_id,
-        run_id=task.lease.run_id,
-        fence=task.lease.fence,
-        worker_id=task.lease.worker_id,
-        grace=task.facts.submitted.timeouts.stop,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from domain import events as e
+from domain.caching import check_image
 from domain.commands import ChangeTaskType, PutTaskType
 from domain.errors import BadTemplate, NotFound, TaskTypeTaken, UnknownTaskType
 from domain.filling import Work, fill, names_read
@@ -36,6 +37,8 @@ _BUILT_IN: Mapping[str, tuple[tuple[str, ...], dict[str, Json]]] = {
     "shell": (("sh", "-c", "{{input.command}}"), _SHELL),
 }
 BUILT_IN = frozenset(_BUILT_IN)
+ANY_IMAGE = f"sha256:{0:064}"
+"""Stands for the image of the built-in types where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ def registered(specs: Iterable[TaskSpec]) -> set[str]:
 
 
 def decide(state: TaskType | None, command: Decision) -> list[e.TaskTypeChanged | e.TaskTypeRemoved]:
-    """The change; none when it is already so. Raises TaskTypeTaken, BadSchema, BadTemplate, NotFound."""
+    """The change; none when it is already so. Raises TaskTypeTaken, BadSchema, BadTemplate, CacheNeedsDigest,
+    NotFound."""
     name = command.task_type
     if name in BUILT_IN:
         raise TaskTypeTaken(f"task_type: {name} is built in and stays as it is; choose another name")
@@ -174,6 +178,8 @@ def _built_in(name: str, base_image: str) -> Definition:
 
 
 def _check(definition: Definition) -> None:
+    if definition.cache is not None:
+        check_image(definition.container, "image")
     if definition.input_schema is not None:
         check_schema(definition.input_schema)
     fallback = definition.retry.fallback if definition.retry else None
@@ -203,7 +209,7 @@ def _templated(given: dict[str, Json] | None) -> bool:
 def _with_defaults(spec: TaskSpec, definition: Definition, given: dict[str, Json] | None) -> TaskSpec:
     """What the task leaves at the platform's own default is as its type says."""
     own: dict[str, object] = {"input": given}
-    for name in ("retry", "concurrency"):
+    for name in ("retry", "concurrency", "cache"):
         if getattr(spec, name) is None:
             own[name] = getattr(definition, name)
     for name, plain in (("timeouts", Timeouts()), ("requires", Requires())):

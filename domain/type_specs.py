@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from domain.messages import Json
-from domain.placing import Concurrency, Requires
+from domain.placing import Cache, Concurrency, Requires
 from domain.specs import Container, Retry, Timeouts
 
 
@@ -18,6 +18,7 @@ class Definition(Container):
     timeouts: Timeouts | None = None
     concurrency: Concurrency | None = None
     requires: Requires | None = None
+    cache: Cache | None = None
 
     @model_validator(mode="after")
     def _runs_after_none(self) -> Self:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
+from adapters.in_memory.result_rows import clean_up, hits, note_results, rest_hits
 from adapters.in_memory.schedule_rows import note_schedules, planned, rest_schedules
 from domain.crowding import Member
 from domain.dependencies import Standing, settle
@@ -56,6 +57,7 @@ class ConductorMemoryTurn(MemoryTurn):
         _drop(rows.queue, notes.left)
         note_schedules(rows, notes.schedules)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
+        note_results(rows, notes)
         cancelled = set(notes.cancelled)
         rows.cancels |= {
             task: workflow for task, (workflow, end) in rows.members.items() if workflow in cancelled and end is None
@@ -165,6 +167,7 @@ class ConductorMemoryTurn(MemoryTurn):
             failing=[(one, task) for one, task in rows.fail_fast.items() if task and one in open_workflows][:limit],
             due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
             planned=planned(rows, self._now, limit),
+            hits=hits(rows, limit),
         )
 
     def _complete(self, workflow: UUID) -> Complete:
@@ -233,6 +236,7 @@ class ConductorMemoryTurn(MemoryTurn):
         rows.timers |= {(timer.task, timer.kind): timer for timer in dealt.again}
         _drop(rows.leases, dealt.closed)
         rest_schedules(rows, dealt)
+        rest_hits(rows, dealt)
         _drop(rows.queue, dealt.unqueued)
         rows.starts += dealt.starts
         rows.leases |= {lease.run_id: (lease, False) for lease in dealt.leases}
@@ -243,7 +247,8 @@ class ConductorMemoryTurn(MemoryTurn):
             rows.workers[worker_id] = replace(rows.workers[worker_id], granted_at=at)
 
     async def make_partitions(self) -> None:
-        """Memory has none."""
+        """Memory has none; what is kept too long is forgotten here as there."""
+        clean_up(self._rows, self._now)
 
 
 def _cause(edges: Sequence[Edge], ended: Mapping[UUID, str], lost: int | None) -> UUID:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from domain.caching import Entry
 from domain.dispatching import Waiting
 from domain.events import LimitChanged, WorkerRegistered
 from domain.lease_clock import LeaseClock
@@ -40,7 +41,9 @@ class Rows:
     end. `members`: task -> (workflow, end). `last`: workflow -> the last of its tasks to end. `fail_fast`:
     workflow -> the task for which it is to be cancelled. `open`: workflows that further tasks are to come to.
     `limits`: by scope. `starts`: (scope, when). `schedules`: what is dealt with, and when to look again.
-    `schedule_tasks`: their open tasks -> schedule."""
+    `schedule_tasks`: their open tasks -> schedule. `cache`: results that may be taken, by key. `looking`: tasks in the
+    queue -> the key of the one that they would take. `hits`: task -> its place in the queue, and whose result it takes.
+    """
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
@@ -62,6 +65,9 @@ class Rows:
         default_factory=dict[UUID, "tuple[datetime, datetime | None]"]
     )
     schedule_tasks: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    cache: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
+    looking: dict[UUID, bytes] = field(default_factory=dict[UUID, bytes])
+    hits: dict[UUID, tuple[Waiting, UUID]] = field(default_factory=dict[UUID, "tuple[Waiting, UUID]"])
     limits: dict[str, LimitChanged] = field(default_factory=dict[str, LimitChanged])
     starts: list[tuple[str, datetime]] = field(default_factory=list[tuple[str, datetime]])
 
@@ -82,5 +88,5 @@ class Rows:
 
 _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
-    "fail_fast", "open", "limits", "schedules", "schedule_tasks",
+    "fail_fast", "open", "limits", "schedules", "schedule_tasks", "cache", "looking", "hits",
 )  # fmt: skip

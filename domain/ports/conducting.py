@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
+from domain.caching import Entry, Hit, Look
 from domain.crowding import Member
 from domain.dependencies import Standing
 from domain.dispatching import Host, Load, Waiting
@@ -73,7 +74,8 @@ class Notes:
     `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `opened`, `closed`: those to which
     further tasks are to come, and those to which none are any more. `workers`: (stream, registration), the last of each
     worker. `draining`: whether each is given nothing from now on, by its id. `limits`: the last change of each.
-    `lanes`: of tasks that were queued and leased in the page.
+    `lanes`: of tasks that were queued and leased in the page. `entries`: results that may be taken, the last of each
+    key; `looks`: queued tasks that take one.
     """
 
     queued: Sequence[Waiting] = ()
@@ -94,6 +96,8 @@ class Notes:
     schedules: ScheduleNotes = ScheduleNotes()
     limits: Sequence[LimitChanged] = ()
     lanes: Sequence[Lane] = ()
+    entries: Sequence[Entry] = ()
+    looks: Sequence[Look] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Rested:
 class Agenda:
     """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers.
     `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete. `planned`:
-    schedules that may be due."""
+    schedules that may be due. `hits`: tasks that are to take a result."""
 
     cancels: Sequence[tuple[UUID, UUID]] = ()
     settled: Sequence[Settled] = ()
@@ -145,6 +149,7 @@ class Agenda:
     failing: Sequence[tuple[UUID, UUID]] = ()
     due: Sequence[Timer] = ()
     planned: Sequence[Planned] = ()
+    hits: Sequence[Hit] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,7 @@ class Dealt:
     fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
     given its last lease. `crowded_out`: tasks that are cancelled for others. `starts`: (scope, when), once for each
     lease that the rate of the scope counts. `rested`: schedules, `opened`: the tasks they have submitted -> schedule.
+    `reused`: tasks that have taken a result, or wait no more. `missed`: those whose result is gone: back to the queue.
     """
 
     settled: Sequence[UUID] = ()
@@ -222,6 +228,8 @@ class Dealt:
     opened: Mapping[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     crowded_out: Sequence[UUID] = ()
     starts: Sequence[tuple[str, datetime]] = ()
+    reused: Sequence[UUID] = ()
+    missed: Sequence[UUID] = ()
 
     @property
     def grants_alone(self) -> bool:
@@ -241,7 +249,7 @@ class Dealt:
     def only_grants(self, settled: int, leases: int) -> bool:
         """Whether runs were granted, and tasks settled for that, fewer than these limits, and nothing else was done."""
         within = 0 < len(self.leases) < leases and len(self.settled) < settled
-        return within and self._frees_and_grants
+        return within and self._frees_and_grants and not self.reused and not self.missed
 
 
 class ConductorTurn(AppendingTurn, Protocol):
@@ -252,7 +260,7 @@ class ConductorTurn(AppendingTurn, Protocol):
         a task is settled once all its needs are met, or one can no longer be; a workflow complete once all its tasks
         have ended and no further ones are to come.
 
-        A task that ended leaves the queue, the timers and its own edges.
+        A task that ended leaves the queue, the timers and its own edges. One that finds a result leaves the queue.
         """
         ...
 

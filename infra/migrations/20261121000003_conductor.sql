@@ -5,16 +5,18 @@ SET ROLE tally_owner;
 -- The rows come and go fast, so they are cleaned up early.
 
 -- Queued tasks. `key`: queued at, put back by priority; constant, so the order is an index. `crowd`: where a task is
--- cancelled rather than have this one wait.
+-- cancelled rather than have this one wait. `cache`: the key under which it would take a result.
 CREATE TABLE conductor_queue (
   task uuid PRIMARY KEY,
   lane uuid NOT NULL,
   crowd text,
   key timestamptz NOT NULL,
-  position bigint NOT NULL
+  position bigint NOT NULL,
+  cache bytea
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_queue_order_idx ON conductor_queue (lane, key, position);
 CREATE INDEX conductor_queue_crowd_idx ON conductor_queue (crowd) WHERE crowd IS NOT NULL;
+CREATE INDEX conductor_queue_cache_idx ON conductor_queue (cache) WHERE cache IS NOT NULL;
 
 -- What the tasks of a lane have in common: what they need of a worker, and which limits count them. Kept for a day or so
 -- after the last of them.

@@ -133,6 +133,10 @@ class World(ABC):
     async def left_over(self) -> int:
         """Rows that still wait for something."""
 
+    @abstractmethod
+    async def kept(self) -> set[bytes]:
+        """The keys of the results that are kept."""
+
     async def register(
         self, worker_id: str, slots: int = 4, pool: str = "default", instance: int = 1, **labels: str
     ) -> None:
@@ -301,8 +305,11 @@ class MemoryWorld(World):
     async def left_over(self) -> int:
         rows = self.rows
         waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
-        workflows = len(rows.members) + len(rows.last) + len(rows.fail_fast) + len(rows.open)
+        workflows = len(rows.members) + len(rows.last) + len(rows.fail_fast) + len(rows.open) + len(rows.hits)
         return waiting + workflows + len(rows.cancels) + len(rows.leases) + len(rows.schedule_tasks)
+
+    async def kept(self) -> set[bytes]:
+        return set(self.rows.cache)
 
 
 @dataclass(slots=True)
@@ -377,12 +384,27 @@ class PgWorld(World):
         return Counter(row[0] for row in await cursor.fetchall())
 
     async def left_over(self) -> int:
-        tables = ("queue", "needs", "edges", "settled", "timers", "members", "workflows", "cancels", "schedule_tasks")
+        tables = (
+            "queue",
+            "needs",
+            "edges",
+            "settled",
+            "timers",
+            "members",
+            "workflows",
+            "cancels",
+            "schedule_tasks",
+            "hits",
+        )
         counts = " + ".join(f"(SELECT count(*) FROM conductor_{table})" for table in tables)
         cursor = await self.connection.execute(f"SELECT {counts} + (SELECT count(*) FROM leases)".encode())
         row = await cursor.fetchone()
         assert row is not None
         return int(row[0])
+
+    async def kept(self) -> set[bytes]:
+        cursor = await self.connection.execute("SELECT key FROM conductor_cache")
+        return {bytes(row[0]) for row in await cursor.fetchall()}
 
 
 @dataclass(slots=True)

@@ -15,13 +15,14 @@ from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
+from domain.caching import key_for, looks
 from domain.dependencies import MEETS, Requirement, named, requirements, standing
 from domain.dependencies import settle as fate
 from domain.ends import known
 from domain.errors import BadState, TemplateMissingField
 from domain.filling import fill
 from domain.folding import workflow_of
-from domain.placing import Concurrency
+from domain.placing import Cache, Concurrency
 from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
 from domain.task_states import Ended, Held
@@ -166,6 +167,7 @@ class Trial:
             submitted = rows[0].event()
             assert isinstance(submitted, e.TaskSubmitted)
             self.check_order(submitted.spec, rows, ended)
+            await self.check_taken(rows)
             self.check_filled(submitted, rows, ended)
         members = {one.task_id for one in self.specs}
         await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items() if name in members})
@@ -182,6 +184,20 @@ class Trial:
                 standing(each, ends).lost and because in ends and ends[because] not in MEETS[each.of[because]]
                 for each, ends in self.ends_before(rows[-1].position, one, ended)
             )
+
+    async def check_taken(self, rows: Sequence[Any]) -> None:
+        """What is taken is what an equal task had left by a run of its own; whoever takes it runs no more."""
+        end, state = rows[-1].event(), await self.world.task(rows[0].event().task_id)
+        if not isinstance(end, e.TaskSucceeded) or end.cached_from is None:
+            return
+        theirs = (await self.world.load([end.cached_from.stream]))[end.cached_from.stream]
+        left = theirs[-1].event()
+        assert isinstance(left, e.TaskSucceeded)
+        assert left.cache == e.Kept(key=key_for(state.facts), ttl=left.cache.ttl if left.cache else timedelta(0))
+        assert (left.cached_from, left.result) == (None, end.result)
+        assert (theirs[-1].position < rows[-1].position, end.cache) == (True, None)
+        assert looks(state.facts.submitted)
+        assert rows[-2].type in (e.TaskQueued.TYPE, e.TaskPriorityChanged.TYPE)
 
     def check_filled(self, submitted: e.TaskSubmitted, rows: Sequence[Any], ended: dict[str, Any]) -> None:
         """A task runs with what those it reads had left when it was freed, and fails unrun where that is not there."""
@@ -230,6 +246,7 @@ ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
 
 
 CLOSED = Concurrency(key="n", when_full="cancel-newest")
+CACHES = [None, Cache(), Cache(ttl=timedelta(hours=1))]
 KEYS = [None, None, Concurrency(key="k"), Concurrency(key="o", when_full="cancel-oldest"), CLOSED]
 
 
@@ -243,7 +260,8 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
         needs = draw(_needs(n))
         reads = sorted(draw(st.sets(st.sampled_from(names)))) if (names := named(needs)) else []
         asks = {name: f"{{{{tasks.{name}.{draw(st.sampled_from(ASKED))}}}}}" for name in reads}
-        specs.append(spec(f"t{n}", *needs, retry=draw(st.sampled_from([None, twice])), input=asks or None))
+        one = spec(f"t{n}", *needs, retry=draw(st.sampled_from([None, twice])), input=asks or None)
+        specs.append(one.model_copy(update={"cache": draw(st.sampled_from(CACHES))}))
     return specs
 
 
@@ -252,7 +270,8 @@ def trials(draw: st.DrawFn) -> Trial:
     """A graph on workers; under fail-fast its tasks need each other's success alone."""
     specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
     if on_failure == "fail-fast":
-        specs = [spec(one.task_id or "", *named(one.depends_on), retry=one.retry, input=one.input) for one in specs]
+        alone = [tuple(DependsOn(task_id=name) for name in named(one.depends_on)) for one in specs]
+        specs = [one.model_copy(update={"depends_on": of}) for one, of in zip(specs, alone, strict=True)]
     keyed = [one.model_copy(update={"concurrency": draw(st.sampled_from(KEYS))}) for one in specs]
     early = st.lists(_early(len(specs)), max_size=2, unique_by=lambda one: one.task_id)
     return Trial(keyed, draw(SLOTS), on_failure, draw(st.sampled_from([None, 1, 2])), draw(early))

@@ -9,14 +9,19 @@ import pytest
 from adapters.in_memory.event_log import MemoryLog
 from consumers.noting import TYPES, notes_of
 from domain import events as e
+from domain.caching import Entry, Look, entry_of, key_for
 from domain.dispatching import Waiting, queue_key
 from domain.ids import derived_id
 from domain.lanes import Lane
+from domain.placing import Cache
 from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
 from domain.reports import RunFinish
 from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.submitting import submit_task
 from domain.task import CloseLease, Free, Grant, Pause, Prioritise, Resume
+from domain.task_states import Held
+from domain.task_type import Types
 from domain.worker import worker_stream
 from tests.support.conducting import WORKFLOW, MemoryWorld, spec, stream
 from tests.support.ended_tasks import CAUSE, NOW
@@ -245,3 +250,49 @@ async def test_of_a_worker_it_is_noted_whether_it_drains_whatever_registers_besi
 
 def started() -> e.RunStarted:
     return e.RunStarted(task_id="a", run_id=UUID(int=1), run=1, fence=1, worker_id="w1")
+
+
+async def test_a_task_with_cache_looks_under_its_key_while_it_is_queued_and_its_success_is_kept() -> None:
+    world = MemoryWorld()
+    hour = timedelta(hours=1)
+    await world.submit(spec("a").model_copy(update={"cache": Cache(ttl=hour)}))
+    queued = len(world.log.events)
+    key = key_for((await world.task("a")).facts)
+    await world.decide("a", GRANT)
+    leased = len(world.log.events)
+    state = await world.task("a")
+    assert isinstance(state, Held)
+    finish = RunFinish(task_id=state.id, run_id=state.lease.run_id, fence=1, exit_code=0, result={"n": 7})
+    await world.decide("a", finish)
+    entry = entry_of("default", key)
+
+    assert (await noted(world, 0, queued)).looks == (Look(stream("a"), entry, hour, NOW),)
+    assert (await noted(world, 0, leased)).looks == ()
+    assert await noted(world, leased) == Notes(
+        ended={stream("a"): "succeeded"}, entries=(Entry(entry, stream("a"), NOW, NOW + hour),)
+    )
+
+
+async def test_a_task_that_is_paused_in_the_page_or_run_once_more_looks_for_nothing() -> None:
+    world = MemoryWorld()
+    pure = spec("a").model_copy(update={"cache": Cache()})
+    again, *rest = submit_task(pure, stream("b"), {}, Types("image"))
+    assert isinstance(again, e.TaskSubmitted)
+    again = again.model_copy(update={"retry_of": e.Upstream(task_id="z", stream=stream("z"))})
+    await world.append(new_events(stream("b"), 0, "default", [again, *rest], CAUSE))
+    await world.submit(pure)
+    await world.decide("a", Pause("bob"))
+
+    assert (await noted(world)).looks == ()
+
+
+async def test_a_result_that_only_looks_as_if_it_were_kept_is_not() -> None:
+    world = MemoryWorld()
+    await world.submit(spec("a"))
+    await world.decide("a", GRANT)
+    state = await world.task("a")
+    assert isinstance(state, Held)
+    finish = RunFinish(task_id=state.id, run_id=state.lease.run_id, fence=1, exit_code=0)
+    await world.decide("a", finish.model_copy(update={"result": {"cache": {"key": "ab", "ttl": "P1D"}}}))
+
+    assert (await noted(world)).entries == ()

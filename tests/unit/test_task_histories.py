@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import events as e
+from domain.caching import Reuse
 from domain.errors import BadState
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
 from domain.task import (
+    OFFER_SPAN,
     Cancel,
     CloseLease,
     Decision,
@@ -29,6 +31,8 @@ from tests.support.task_states import GRANT, KNOWN, STATES, after
 
 FENCES = st.integers(min_value=1, max_value=6)
 RUNS = st.integers(min_value=1, max_value=4).map(lambda run: derived_id(TASK, f"run:{run}"))
+FIRST = e.CachedFrom(task_id="T9", stream=derived_id(TASK, "T9"), ended_at=NOW)
+LEFT = e.TaskSucceeded(task_id="T9", runs=1, exit_code=0, result={"n": 7}, cache=e.Kept(key="ab" * 32, ttl=OFFER_SPAN))
 CODES = st.sampled_from([None, 0, 1, 137])
 
 
@@ -57,6 +61,9 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         Skip("T0"),
         Expire("forward-deadline", because="T0"),
         GRANT,
+        Reuse(
+            state.since if isinstance(state, Queued) and draw(st.booleans()) else draw(st.integers(1, 9)), FIRST, LEFT
+        ),
         CloseLease(fence, draw(st.booleans())),
         TimeOut(fence),
         Wake(fence),
@@ -103,6 +110,8 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
     leases = [event.filled for event in history if isinstance(event, e.RunLeased)]
     assert leases == [at] * len(leases)
     assert at is not None or first != "reading" or not leases
+    taken = [event for event in history if isinstance(event, e.TaskSucceeded) and event.cached_from is not None]
+    assert all(event.cache is None and event.runs == state.facts.run for event in taken)
 
 
 @given(st.data())
