@@ -34,6 +34,7 @@ from domain.errors import Refused
 from domain.events import ENDS
 from domain.messages import Cause, routing_key
 from domain.operating import StartWorker, StopWorker
+from domain.placing import Cache
 from domain.ports.log import NewId
 from domain.ports.platform import Reading, Sending, View
 from domain.ports.tracing import Traces, messaging
@@ -44,6 +45,7 @@ from domain.work import Reply
 
 __all__ = [
     "Artifact",
+    "Cache",
     "Client",
     "Definition",
     "Explanation",

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from domain import specs
-from domain.placing import Concurrency, Requires
+from domain.placing import Cache, Concurrency, Requires
 from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, TaskSpec, Timeouts
 
 
@@ -54,6 +54,8 @@ class Task:
     its container that it leaves for the platform. `{{tasks.T0.result.rows}}` in the command, in `env` and in `input`
     stands for a value of a task that this one depends on. `timeout` limits the run, `queue_timeout` the
     wait for a free slot, `memory` is such as "512Mi"; what is left out is the platform's default. Times need a zone.
+    `cache`: it is a pure function of an image, named by its digest, its command and its input, and may take the result
+    of an equal task that has succeeded.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Task:
     not_before: datetime | None = None
     expires_at: datetime | None = None
     retry: Retry | None = None
+    cache: Cache | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     notify: Sequence[str] = ()
 
@@ -108,6 +111,7 @@ class Task:
             not_before=self.not_before,
             expires_at=self.expires_at,
             retry=None if self.retry is None else self.retry.spec(),
+            cache=self.cache,
             labels=dict(self.labels),
             notify=tuple(self.notify),
         )

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a task ended. `exit_code` None: no container of it ended by itself; `reason` says why it did not succeed.
-    `artifacts`: data that it left elsewhere.
+    `artifacts`: data that it left elsewhere. `cached_from`: the id of the equal task whose result it took.
     """
 
     status: str
@@ -32,6 +32,7 @@ class Outcome:
     result: Any = None
     reason: str | None = None
     artifacts: tuple[Artifact, ...] = ()
+    cached_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def outcome_of(view: View) -> Outcome:
     """How the task of this view ended."""
     reason = view.get("reason") or view.get("because")
     artifacts = tuple(map(Artifact.model_validate, view.get("artifacts") or ()))
-    return Outcome(view["status"], view.get("exit_code"), view.get("result"), reason, artifacts)
+    first: View = view.get("cached_from") or {}
+    return Outcome(view["status"], view.get("exit_code"), view.get("result"), reason, artifacts, first.get("id"))
 
 
 def event_of(view: View) -> StoredEvent:

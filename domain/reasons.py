@@ -51,6 +51,7 @@ HELD: Mapping[str, str] = {
 """What a worker does with it."""
 ENDED: Mapping[str, str] = {
     "succeeded": "It succeeded.",
+    "cached": "An equal task had succeeded, and it took the result of that one instead of running.",
     "exit-nonzero": "Its container ended with an exit code other than 0.",
     "oom": "Its container was killed for memory.",
     "timeout": "Its run was not over in time, and was stopped.",

@@ -23,6 +23,7 @@ class TaskView(NamedTuple):
     `retry_of`: the task that this one does once more; `forked_from`: the one that it was made of, with changes.
     `waits_until`: the time that a blocked task waits for, if it waits for one alone. `paused_by` and `pause_reason`:
     of the last pause, until it is resumed. `detail`: what was wrong, where no run says it.
+    `cached_from`: the equal task whose result it took.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -68,6 +69,7 @@ class TaskView(NamedTuple):
     detail: str | None = None
     artifacts: str | None = None
     forked_from: UUID | None = None
+    cached_from: str | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -184,7 +186,9 @@ def _cancelling(row: TaskView, at: datetime, event: e.TaskCancelling) -> Changes
 
 def _succeeded(row: TaskView, at: datetime, event: e.TaskSucceeded) -> Changes:
     result = None if event.result is None else compact(event.result)
-    end = {"status": "succeeded", "completed_at": at, "reason": None, "artifacts": _artifacts(event)}
+    end: Changes = {"status": "succeeded", "completed_at": at, "reason": None, "artifacts": _artifacts(event)}
+    if event.cached_from is not None:
+        end["cached_from"] = compact(_first(event.cached_from))
     return {**end, "exit_code": event.exit_code, "result": result, "verified": True}
 
 
@@ -265,6 +269,11 @@ def trace_id(traceparent: str | None) -> str | None:
 
 def _artifacts(event: e.TaskSucceeded) -> str | None:
     return None if event.artifacts is None else compact([one.model_dump() for one in event.artifacts])
+
+
+def _first(first: e.CachedFrom) -> dict[str, str]:
+    ended_at = first.ended_at.isoformat().replace("+00:00", "Z")
+    return {"task_id": first.task_id, "id": str(first.stream), "ended_at": ended_at}
 
 
 def _needs(event: e.TaskSubmitted) -> list[dict[str, str | int]]:

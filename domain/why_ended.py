@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from domain import events as e
-from domain.reasons import ENDED, Reason, Story
+from domain.reasons import ENDED, Reason, Story, text
 from domain.recorded import Recorded
 from domain.retrying import EXHAUSTED
 
@@ -35,6 +35,8 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
     end = _end(story.events)
     assert end is not None, "an ended task has an end"
     match end.event():
+        case e.TaskSucceeded(cached_from=first) as left if first is not None:
+            return [_cached(story, left, first)]
         case e.TaskSucceeded(runs=runs, exit_code=exit_code):
             return [Reason("succeeded", f"run {runs} succeeded", _code(runs, exit_code))]
         case e.TaskFailed() as failed:
@@ -59,6 +61,13 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
             return [Reason(reason, late, _runs(runs))]
         case other:
             raise ValueError(f"{other.TYPE} is no end of a task")
+
+
+def _cached(story: Story, left: e.TaskSucceeded, first: e.CachedFrom) -> Reason:
+    facts = {**_code(left.runs, left.exit_code), "task_id": first.task_id, "id": str(first.stream)}
+    ended_at = text(first.ended_at)
+    said = f"the result is that of {first.task_id}, which ended at {ended_at}; have it run with: tally retry"
+    return Reason("cached", f"{said} {_name(story)}", {**facts, "ended_at": ended_at})
 
 
 def _failed(story: Story, failed: e.TaskFailed) -> Reason:

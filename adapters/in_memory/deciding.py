@@ -8,6 +8,7 @@ from uuid import UUID
 from adapters.in_memory.endings import Ending, run
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.operating import Operations
+from adapters.in_memory.results import reuse
 from adapters.in_memory.schedules import Schedules
 from domain import events as e
 from domain import task, task_type
@@ -219,7 +220,7 @@ class Decisions:
             case Blocked():
                 return self._freed(facts.submitted)
             case Queued():
-                return GRANT
+                return reuse(self.log, state) or GRANT
             case Delayed():
                 return task.Wake(facts.fence)
             case Held():

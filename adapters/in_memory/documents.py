@@ -13,7 +13,7 @@ from domain.task_view import TaskView
 from domain.views import Row
 from domain.worker_view import WorkerView
 
-_TEXTS = ("depends_on", "result", "artifacts", "spec", "error", "nodes", "executors", "definition")
+_TEXTS = ("depends_on", "result", "artifacts", "spec", "error", "nodes", "executors", "definition", "cached_from")
 
 
 def plain(row: Row) -> dict[str, Any]:

@@ -91,12 +91,17 @@ def progress(event: StoredEvent) -> None:
         "task.run-lost.v1": lambda: (
             f"run {data['run']} lost: {data.get('error', {}).get('code', 'its worker is silent')}{_next_run(data)}"
         ),
+        "task.succeeded.v1": lambda: "succeeded" + _cached(data),
         "task.failed.v1": lambda: f"failed: {data['reason']}" + (f": {data['detail']}" if "detail" in data else ""),
         "task.quarantined.v1": lambda: f"quarantined: {data['reason']}",
         "task.expired.v1": lambda: f"expired: {data['reason']}",
         "task.skipped.v1": lambda: f"skipped because of {data['because']}",
     }.get(event.type)
     say(f"{data['task_id']} {about() if about else event.type.split('.')[1].replace('-', ' ')}")
+
+
+def _cached(data: dict[str, Any]) -> str:
+    return f": cached, the result is that of {data['cached_from']['task_id']}" if "cached_from" in data else ""
 
 
 def _next_run(data: dict[str, Any]) -> str:

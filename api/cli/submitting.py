@@ -43,6 +43,9 @@ class Described:
     retry_on
         A reason for which another run follows: exit-nonzero, exit:3, exit:64-78, oom, timeout, pull-failed or lost;
         may be given again. Left out: exit-nonzero, oom, timeout and pull-failed.
+    cache
+        It is a pure function: where an equal task has succeeded in the last 7 days, it takes that one's result. The
+        image must be named by its digest.
     notify
         A channel to tell of its end; may be given again.
     """
@@ -56,11 +59,12 @@ class Described:
     timeout: float | None = None
     max_runs: int | None = None
     retry_on: Several = ()
+    cache: Flag = False
     notify: Several = ()
 
     def task(self, image: str, command: tuple[str, ...]) -> "Task":
         """The same for the client."""
-        from api.client import Task
+        from api.client import Cache, Task
 
         return Task(
             self.name or image.rpartition("/")[2].partition(":")[0],
@@ -73,6 +77,7 @@ class Described:
             depends_on=tuple(map(_need, self.depends_on)),
             timeout=None if self.timeout is None else timedelta(seconds=self.timeout),
             retry=self._retry(),
+            cache=Cache() if self.cache else None,
             notify=self.notify,
         )
 

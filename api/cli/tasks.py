@@ -30,7 +30,7 @@ TASKS = (
     Column("STATUS", field("status")),
     Column("WAITED", span("created_at", "started_at", "completed_at")),
     Column("TOOK", span("started_at", "completed_at")),
-    Column("RUNS", field("runs")),
+    Column("RUNS", lambda row, _: "cached" if row.get("cached_from") else str(row["runs"])),
     Column("EXIT", field("exit_code")),
     Column("WORKER", field("worker_id")),
     Column("UPDATED", moment("updated_at")),
@@ -122,6 +122,8 @@ def summary(view: View, wide: bool) -> str:
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
     if needs := view.get("depends_on"):
         lines.append(("Depends on", _needs(needs)))
+    if first := view.get("cached_from"):
+        lines.append(("Cached", f"the result is that of {first['task_id']}, which ended {age(first['ended_at'])} ago"))
     if view.get("result") is not None:
         lines.append(("Result", compact(view["result"])))
     for one in view.get("artifacts") or ():

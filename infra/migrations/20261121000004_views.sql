@@ -48,7 +48,8 @@ CREATE TABLE tasks (
   pause_reason text,
   detail text,
   artifacts text,
-  forked_from uuid
+  forked_from uuid,
+  cached_from text
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);

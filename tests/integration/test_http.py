@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +12,12 @@ import pytest
 
 from domain import events as e
 from domain.ids import derived_id
+from domain.placing import Cache
 from domain.recorded import new_events
 from domain.reports import Artifact
 from domain.specs import TaskSpec
-from domain.task_type import type_stream
+from domain.submitting import submit_task
+from domain.task_type import Types, type_stream
 from domain.type_specs import Definition
 from infra.dev.otlp_receiver import otlp_receiver, tree
 from infra.setting_groups import Otel
@@ -121,6 +124,26 @@ async def test_a_result_comes_with_the_end_and_not_before(api: Running) -> None:
         "result": {"rows": 3},
         "artifacts": [{"name": "m", "uri": "s3://b/m", "sha256": "ab" * 32, "bytes": 7}],
     }
+
+
+async def test_a_task_that_took_a_result_names_the_first_one_in_lists_too(api: Running) -> None:
+    first, noop = derived_id(TASK, "first"), TaskSpec(task_id="T1", executor="noop", cache=Cache())
+    ended_at = datetime(2026, 11, 21, 3, 12, 40, tzinfo=UTC)
+    done = e.TaskSucceeded(
+        task_id="T1",
+        runs=0,
+        exit_code=0,
+        result={"rows": 3},
+        cached_from=e.CachedFrom(task_id="T0", stream=first, ended_at=ended_at),
+    )
+    there = await api.append(*new_events(TASK, 0, "default", [*submit_task(noop, TASK, {}, Types("")), done], CAUSE))
+
+    one = in_one((await api.get(f"/v1/tasks/{TASK}?after_position={there}")).text)
+    (listed,) = json.loads((await api.get("/v1/tasks?name=T1")).text)
+
+    said = {"task_id": "T0", "id": str(first), "ended_at": "2026-11-21T03:12:40Z"}
+    assert (one["status"], one["runs"], one["result"], one["cached_from"]) == ("succeeded", 0, {"rows": 3}, said)
+    assert listed["cached_from"] == said
 
 
 async def test_task_types_are_listed_and_shown_by_name_and_namespace(api: Running) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from domain import events as e
+from domain.caching import Reuse
 from domain.dispatching import Host, Load, Waiting, queue_key
 from domain.explaining import Known
 from domain.ids import derived_id
 from domain.lanes import Lane, Share
 from domain.lease_clock import LEASE_TERM
 from domain.limit import Quota
-from domain.placing import Rate
+from domain.placing import Cache, Rate
 from domain.reasons import Hold, Holder, story_of
 from domain.recorded import Recorded, new_events
 from domain.reports import RunError, RunFinish
@@ -132,6 +133,8 @@ def failing(code: str) -> Known:
     return known(submitted(), QUEUED, commands=(GRANT, broken(code)))
 
 
+FIRST = e.CachedFrom(task_id="T0", stream=derived_id(TASK, "T0"), ended_at=NOW)
+LEFT = e.TaskSucceeded(task_id="T0", runs=2, exit_code=0, result={"rows": 3})
 HEARD = Hold(accepted=True, left=9.0, heard=True)
 TWICE = Retry(max_runs=2, first=timedelta(seconds=10), on=("exit-nonzero",))
 ELSE = Retry(max_runs=1, on=("exit-nonzero",), fallback=Fallback(command=("slow",)))
@@ -296,6 +299,10 @@ CASES: dict[str, tuple[Known, str]] = {
         "W1 is not heard: its run is lost in 4 s unless it is heard; look at its host, and tally worker ls",
     ),
     "succeeded": (known(submitted(), QUEUED, commands=(GRANT, DONE)), "run 1 succeeded"),
+    "cached": (
+        known(submitted(cache=Cache()), QUEUED, commands=(Reuse(2, FIRST, LEFT),)),
+        "the result is that of T0, which ended at 2026-11-21T03:12:40Z; have it run with: tally retry T1",
+    ),
     "exit-nonzero": (known(submitted(), QUEUED, commands=(GRANT, FAILED)), "run 1: exit-nonzero (exit code 3)"),
     "oom": (known(submitted(), QUEUED, commands=(GRANT, OOM)), "run 1: oom (exit code 137)"),
     "timeout": (running(None, TimeOut(1), FAILED), "run 1: timeout (exit code 3)"),

@@ -104,6 +104,24 @@ def test_many_tasks_each_have_their_own_outcome(tally: Terminal, tmp_path: Path)
     assert "tally: b: unknown-dependency" in tally.err
 
 
+def test_a_task_that_took_a_result_says_so_where_it_is_shown(tally: Terminal) -> None:
+    pinned = f"busybox@sha256:{'ab' * 32}"
+    assert tally("run", "--cache", "--task-id", "T1", pinned, "true") == 0
+    assert tally("run", "--cache", "--wait", "--task-id", "T2", pinned, "true") == 0
+    assert tally.err == "T2 submitted\nT2 queued\nT2 succeeded: cached, the result is that of T1\n"
+    assert tally("status", "T2") == 0
+    assert "Cached     the result is that of T1, which ended " in tally.out
+    assert tally("ls") == 0
+    assert "cached" in next(line for line in tally.out.splitlines() if " succeeded " in line)
+    assert tally("explain", "T2") == 0
+    assert "1 cached  the result is that of T1, which ended at " in tally.out
+
+
+def test_an_image_that_may_become_another_is_refused_for_the_cache(tally: Terminal) -> None:
+    assert tally("run", "--cache", "busybox", "true") == 5
+    assert "container.image: busybox may become another image" in tally.err
+
+
 def test_a_dry_run_sends_nothing(tally: Terminal, tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"task_id": "T1", "executor": "noop"}')
     assert tally("submit", str(tmp_path / "task.json"), "--dry-run", "-o", "json") == 0

@@ -9,7 +9,7 @@ import pytest
 from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
-from api.client import Client, Definition, Outcome, Retry, ScheduleSpec, Task
+from api.client import Cache, Client, Definition, Outcome, Retry, ScheduleSpec, Task
 from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused, Unavailable
@@ -46,6 +46,40 @@ async def test_a_task_takes_what_the_one_before_it_left() -> None:
     assert await second.wait(timeout=5) == Outcome("succeeded", 0)
     events = {event.type: event.data async for event in second.events()}
     assert events["task.filled.v1"]["input"] == {"rows": 12, "from": "s3://b/m"}
+
+
+PINNED = f"busybox@sha256:{'ab' * 32}"
+
+
+async def test_an_equal_task_has_the_result_of_the_first_and_says_so() -> None:
+    tally, _ = client(T0=Ending(0, result={"rows": 12}, artifacts=(ARTIFACT,)))
+    cache = Cache(ttl=timedelta(hours=1))
+    first = await tally.submit(Task("extract", image=PINNED, task_id="T0", cache=cache))
+    second = await tally.submit(Task("again", image=PINNED, task_id="T1", cache=cache, priority=9))
+    other = await tally.submit(Task("again", image=PINNED, task_id="T2", cache=cache, env={"A": "1"}))
+    theirs = (await first.view())["id"]
+    assert await second.wait(timeout=5) == Outcome("succeeded", 0, {"rows": 12}, None, (ARTIFACT,), theirs)
+    assert await other.wait(timeout=5) == Outcome("succeeded", 0)
+    view = await second.view()
+    assert (view["runs"], view["cached_from"]["task_id"]) == (0, "T0")
+    assert [one.code for one in (await second.explain()).causes] == ["cached"]
+
+
+async def test_a_task_that_is_run_once_more_takes_no_result_but_a_fork_of_it_does() -> None:
+    tally, _ = client()
+    first = await tally.submit(Task("extract", image=PINNED, task_id="T0", cache=Cache()))
+    again, fork = await first.retry("again"), await first.fork()
+    assert (await again.wait(timeout=5)).cached_from is None
+    assert (await fork.wait(timeout=5)).cached_from == (await again.view())["id"]
+
+
+async def test_a_result_is_taken_no_longer_than_its_ttl() -> None:
+    tally, platform = client()
+    await tally.submit(Task("extract", image=PINNED, task_id="T0", cache=Cache(ttl=timedelta(hours=1))))
+    assert isinstance(platform.clock, Hands)
+    platform.clock.move(timedelta(hours=1))
+    late = await tally.submit(Task("extract", image=PINNED, task_id="T1", cache=Cache()))
+    assert (await late.wait(timeout=5)).cached_from is None
 
 
 async def test_a_task_that_cannot_be_filled_fails_and_says_why() -> None:

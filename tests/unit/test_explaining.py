@@ -272,3 +272,13 @@ def test_the_kinds_of_a_blocked_event_are_codes() -> None:
 
 def test_the_reference_page_is_that_of_the_codes() -> None:
     assert PAGE.read_text() == page(), "run: python -m infra.explain_page"
+
+
+def test_whose_result_a_task_has_is_said_with_when_that_one_ended() -> None:
+    assert facts(CASES["cached"][0], "cached") == {
+        "runs": 0,
+        "exit_code": 0,
+        "task_id": "T0",
+        "id": str(stream("T0")),
+        "ended_at": "2026-11-21T03:12:40Z",
+    }

@@ -46,7 +46,7 @@ AFTER_EVENT: dict[type[e.Event], set[str]] = {
     e.RunStarted: {"running", "cancelling"},
     e.RunTimingOut: {"timing-out"},
     e.TaskCancelling: {"cancelling"},
-    e.TaskSucceeded: {"succeeded"},
+    e.TaskSucceeded: {"succeeded", "cached"},
     e.TaskCancelled: {"cancelled"},
     e.TaskQuarantined: {"quarantined"},
 }

@@ -54,6 +54,13 @@ FAILED = e.TaskFailed(task_id="T1", reason="oom", runs=1, exit_code=137)
 FILLED = e.TaskFilled(task_id="T1", input={"x": 7})
 UNFILLED = e.TaskFailed(task_id="T1", reason="template-missing-field", runs=0, detail="input.x: no")
 ARTIFACT = Artifact(name="m", uri="s3://b/m", sha256="ab" * 32, bytes=7)
+REUSED = e.TaskSucceeded(
+    task_id="T1",
+    runs=0,
+    exit_code=0,
+    result={"rows": 3},
+    cached_from=e.CachedFrom(task_id="T2", stream=TASK_2, ended_at=at(1)),
+)
 CANCELLED = e.TaskCancelled(task_id="T1", by="bob", reason="wrong day", runs=1, verified=False, unheard=run_id())
 EARLY = e.TaskBlocked(task_id="T1", by=(e.BlockerTime(until=at(60)),))
 PAUSED = e.TaskPaused(task_id="T1", by="bob", reason="audit")
@@ -86,6 +93,16 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
     (
         [*RUNNING, succeeded(artifacts=(ARTIFACT,))],
         {"status": "succeeded", "artifacts": f'[{{"name":"m","uri":"s3://b/m","sha256":"{"ab" * 32}","bytes":7}}]'},
+    ),
+    (
+        [submitted(), queued(), REUSED],
+        {
+            "status": "succeeded",
+            "result": '{"rows":3}',
+            "run": 0,
+            "started_at": None,
+            "cached_from": f'{{"task_id":"T2","id":"{TASK_2}","ended_at":"{at(1).isoformat()[:-6]}Z"}}',
+        },
     ),
     ([submitted(), BLOCKED, FILLED], {"status": "blocked", "version": 3}),
     (
