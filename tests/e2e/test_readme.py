@@ -33,9 +33,10 @@ RESULTS = "docs/how-to/results.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 EXPLAIN = "docs/how-to/explain.md"
 DRAINING = "docs/how-to/draining.md"
+CACHING = "docs/how-to/caching.md"
 
-VARIES = re.compile(r"for [0-9.]+[smh]$|by [^ :]+", re.MULTILINE)
-"""For how long, and as whom: another one each time."""
+VARIES = re.compile(r"(for )?[0-9.]+[smh]( ago)?$|by [^ :]+|ended at [^;]+", re.MULTILINE)
+"""For how long, as whom and when: another one each time."""
 
 
 @contextmanager
@@ -211,3 +212,18 @@ def test_the_blocks_about_explaining_run_and_print_what_the_page_shows(
     assert VARIES.sub("", told).startswith(VARIES.sub("", shown.text))
     assert "1 exit-nonzero  run 1: exit-nonzero (exit code 3)" in told
     assert '"root": "broken.first"' in told
+
+
+def test_the_blocks_about_caching_run_and_print_what_the_page_shows(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    [shown] = blocks(CACHING, "text")
+
+    with dev(tmp_path, environment):
+        told = typed(tmp_path, environment, "bash", "-euo", "pipefail", "-c", script(CACHING))
+
+    assert VARIES.sub("", shown.text) in VARIES.sub("", told)
+    assert "Cached     the result is that of count.first, which ended " in told
+    assert '{"letters":5}' in told
+    assert len(re.findall(r"count\.second +succeeded .* cached ", told)) == 1
+    assert told.endswith("\n1\n")
