@@ -220,11 +220,11 @@ def test_a_type_that_says_cache_needs_a_fixed_image_too_and_a_built_in_one_has_i
 
 def test_each_fire_of_a_schedule_has_its_nominal_time_in_its_key() -> None:
     task = TaskSpec(container=PLAIN, cache=Cache())
-    (defined,) = put(None, "S1", ScheduleSpec(cron="0 0 * * *", task=task), NOW)
+    (defined,) = put(None, "S1", ScheduleSpec(cron="0 0 * * *", task=task), NOW, Types("base"))
     schedule = evolve(None, schedule_stream("default", "S1"), defined, NOW)
     keys: list[str] = []
     for nominal in (NOW, NOW, NOW + timedelta(days=1)):
-        _, events = Fire(schedule, nominal).events(TASK, (), "base")
+        _, events = Fire(schedule, nominal).events(TASK, (), Types("base"))
         keys.append(key_for(fold(*events).facts))
 
     assert keys[0] == keys[1] != keys[2]
