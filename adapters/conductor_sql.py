@@ -23,6 +23,14 @@ UPDATE conductor_workflows w SET open = false, complete = NOT EXISTS (
     SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL)
 WHERE w.workflow = ANY(%b::uuid[]) AND open
 """
+ADD_SPREADS = """
+INSERT INTO conductor_spreads (task, children) SELECT * FROM unnest(%b::uuid[], %b::int[]) ON CONFLICT DO NOTHING
+"""
+SPREAD_ON = """
+UPDATE conductor_spreads s SET next = d.next FROM unnest(%b::uuid[], %b::int[]) AS d (task, next) WHERE s.task = d.task
+"""
+SPREAD_OVER = "DELETE FROM conductor_spreads WHERE task = ANY(%b::uuid[])"
+FORGET_MEMBERS = "DELETE FROM conductor_members WHERE task = ANY(%b::uuid[])"
 ADD_NEEDS = """
 INSERT INTO conductor_needs (downstream, need, at_least, open)
 SELECT * FROM unnest(%b::uuid[], %b::int[], %b::int[], %b::int[]) ON CONFLICT DO NOTHING
@@ -145,9 +153,12 @@ UPDATE conductor_workflows w SET last = touched.task, complete = NOT open AND NO
 FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[]) AS touched (workflow, task, first_failed)
 WHERE w.workflow = touched.workflow
 """
+# Of a task that is still being spread, it waits for the round that finds out which children there are.
 CANCEL_MEMBERS = """
 INSERT INTO conductor_cancels (task, workflow)
-SELECT task, workflow FROM conductor_members WHERE workflow = ANY(%b::uuid[]) AND ended IS NULL ON CONFLICT DO NOTHING
+SELECT task, workflow FROM conductor_members m WHERE workflow = ANY(%b::uuid[]) AND ended IS NULL
+  AND NOT EXISTS (SELECT FROM conductor_spreads s WHERE s.task = m.workflow)
+ON CONFLICT DO NOTHING
 """
 
 # Without parameters: it is planned once for all rounds, and its limits are known to the planner.
@@ -184,6 +195,9 @@ UNION ALL
 UNION ALL
 (SELECT 'hit', task, first, NULL, ARRAY[position], NULL, NULL, NULL, NULL
  FROM conductor_hits ORDER BY task LIMIT {limit})
+UNION ALL
+(SELECT 'spreading', task, NULL, NULL, ARRAY[next, children]::bigint[], NULL, NULL, NULL, NULL
+ FROM conductor_spreads ORDER BY next, task LIMIT {limit})
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,

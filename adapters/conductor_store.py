@@ -33,6 +33,7 @@ from domain.ports.conducting import (
     Survey,
     Timer,
 )
+from domain.ports.spreading import Spreading, SpreadOn
 from domain.timetable import MOST_OPEN
 
 FEW = 200
@@ -52,6 +53,8 @@ class ConductorPgTurn(PgTurn):
             self._do(sql.SET_DRAINING, list(notes.draining), list(notes.draining.values()))
         if notes.members:
             self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
+        if notes.spread:
+            self._do(sql.ADD_SPREADS, list(notes.spread), list(notes.spread.values()))
         if notes.needs:
             needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
             self._do(sql.ADD_NEEDS, *_columns(needs))
@@ -190,6 +193,7 @@ class ConductorPgTurn(PgTurn):
         if dealt.missed:
             self._do(sql.MISSED, list(dealt.missed))
         self._set_timers(dealt.again)
+        self._spread(dealt.spread)
         if dealt.rested:
             rests = [(one.schedule, one.done_to, one.due) for one in dealt.rested]
             self._do(schedule_sql.REST, *_columns(rests))
@@ -207,6 +211,15 @@ class ConductorPgTurn(PgTurn):
             self._do(sql.LEASE, list(dealt.unqueued), *started, *granted, *_columns(rows, 7))
             if dealt.starts:
                 self._do(sql.FORGET_STARTS)
+
+    def _spread(self, spread: Sequence[SpreadOn]) -> None:
+        if on := [(one.task, one.next) for one in spread if not one.over]:
+            self._do(sql.SPREAD_ON, *_columns(on))
+        if over := [one.task for one in spread if one.over]:
+            self._do(sql.SPREAD_OVER, over)
+            self._do(sql.FORGET_MEMBERS, [stream for one in spread for stream in one.never])
+            self._do(sql.CANCEL_MEMBERS, [one.task for one in spread if one.recalled])
+            self._do(sql.CLOSE, over)
 
     async def make_partitions(self) -> None:
         """Have the log's partitions of the coming months. In a turn of its own: it locks the whole log for a moment."""
@@ -238,6 +251,7 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
     due: list[Timer] = []
     planned: list[Planned] = []
     hits: list[Hit] = []
+    spreading: list[Spreading] = []
     for kind, one, other, names, counts, met, still_open, at, fence in rows:
         match kind:
             case "cancel":
@@ -248,14 +262,16 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
             case "failing":
                 failing.append((one, other))
             case "complete":
-                complete.append(Complete(one, other, dict(zip(names, counts, strict=True))))
+                complete.append(Complete(one, other, dict(zip(names or (), counts or (), strict=True))))
             case "hit":
                 hits.append(Hit(one, other, counts[0]))
+            case "spreading":
+                spreading.append(Spreading(one, *counts))
             case "planned":
                 planned.append(Planned(one, at, [UUID(task) for task in names]))
             case _:
                 due.append(Timer(one, names[0], fence, at))
-    return Agenda(cancels, settled, complete, failing, due, planned, hits)
+    return Agenda(cancels, settled, complete, failing, due, planned, hits, spreading)
 
 
 def read_hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:

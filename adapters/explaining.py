@@ -10,9 +10,10 @@ from domain.explaining import Known
 from domain.ports.querying import Allowed
 from domain.reasons import Hold, Story, story_of
 from domain.recorded import Recorded
-from domain.task_states import Blocked, Ended, Held, Queued
+from domain.task_states import Blocked, Ended, Held, Queued, Recalled, Spread
 from domain.why_ended import DEEPEST, blamed
 from domain.why_queued import Place
+from domain.why_spread import Children
 from domain.why_waiting import open_needs
 
 
@@ -33,6 +34,10 @@ class Moment(Protocol):
         """The queue, as the dispatcher sees it, around a task."""
         ...
 
+    async def children(self, task: UUID) -> Children:
+        """How the children of a task stand, as far as the conductor has read."""
+        ...
+
     async def hold(self, run_id: UUID) -> Hold | None:
         """The open lease of a run."""
         ...
@@ -47,6 +52,8 @@ async def known_at(moment: Moment, id: UUID, allowed: Allowed) -> Known | None:
     match story.task:
         case Blocked():
             return await _blocked(moment, story, now)
+        case Spread() | Recalled():
+            return Known(story, now, children=await moment.children(id))
         case Queued():
             return Known(story, now, place=await moment.place(id, allowed))
         case Held(lease=lease):

@@ -20,6 +20,7 @@ from domain.ports.querying import Allowed
 from domain.reasons import Hold, Holder
 from domain.recorded import Recorded
 from domain.why_queued import NAMED, SLOTS, Place
+from domain.why_spread import Children
 
 GRANTS = 400
 _OWN = """
@@ -35,6 +36,10 @@ _HOLD = """
 SELECT l.accepted, l.until - c.seconds, coalesce(b.heard + %b > c.seconds, false), (
   SELECT r ->> 'state' FROM jsonb_array_elements(b.runs) AS r WHERE r ->> 'run_id' = l.run_id::text LIMIT 1)
 FROM leases l CROSS JOIN lease_clock c LEFT JOIN worker_beats b USING (worker_id) WHERE l.run_id = %b
+"""
+_CHILDREN = """
+SELECT m.ended, count(*), count(l.task), (SELECT s.next FROM conductor_spreads s WHERE s.task = %b)
+FROM conductor_members m LEFT JOIN leases l ON l.task = m.task WHERE m.workflow = %b GROUP BY m.ended
 """
 
 
@@ -108,6 +113,13 @@ class _Moment:
     async def _few(self, lanes: Sequence[Lane], workers: Sequence[str] | None) -> list[Holder]:
         rows = await self._all(_HOLDERS, [lane.id for lane in lanes], workers, workers, NAMED)
         return [Holder(*row) for row in rows]
+
+    async def children(self, task: UUID) -> Children:
+        rows = await self._all(_CHILDREN, task, task)
+        there = sum(count for _, count, _, _ in rows)
+        submitted = next((following for *_, following in rows if following is not None), there)
+        ends = {ended: count for ended, count, _, _ in rows if ended is not None}
+        return Children(submitted, sum(held for _, _, held, _ in rows), ends)
 
     async def hold(self, run_id: UUID) -> Hold | None:
         rows = await self._all(_HOLD, LEASE_TERM, run_id)

@@ -12,7 +12,7 @@ from psycopg.errors import SerializationFailure
 from adapters.event_log import LOAD, by_stream, event_columns
 from adapters.pipeline import Connection, Pipeline
 from domain.errors import Unavailable
-from domain.ports.handling import CommandKey, DeadLetter, Named, NameKey, Outcome, Writes
+from domain.ports.handling import CommandKey, DeadLetter, Named, NameKey, Outcome, Writes, parents, with_children
 from domain.recorded import Recorded
 from domain.work import Reply
 
@@ -64,8 +64,10 @@ class PgHandlerStore:
         """The streams that these names stand for, as far as they are taken."""
         if not keys:
             return {}
-        columns = [key.namespace for key in keys], [key.kind for key in keys], [key.name for key in keys]
-        return {NameKey(*row[:3]): Named(*row[3:]) for row in await self._rows(_NAMED, *columns)}
+        asked = [*keys, *parents(keys)]
+        columns = [key.namespace for key in asked], [key.kind for key in asked], [key.name for key in asked]
+        found = {NameKey(*row[:3]): Named(*row[3:]) for row in await self._rows(_NAMED, *columns)}
+        return with_children(found, keys)
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""

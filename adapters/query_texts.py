@@ -6,7 +6,8 @@ _TASK_BRIEF = (
     "t.id, t.task_id, t.name, t.namespace, t.status, t.reason, t.priority, t.pool, t.executor, t.task_type, t.image, "
     "t.labels, t.workflow_id, t.workflow, t.created_at, t.queued_at, t.started_at, t.completed_at, t.updated_at, "
     "t.worker_id, t.run_id, t.run, t.run AS runs, t.exit_code, t.oom_killed, t.cancelled_by, t.cancel_reason, "
-    "t.waits_until, t.retry_of, t.forked_from, t.cached_from::json, t.paused_by, t.pause_reason, "
+    "t.waits_until, t.retry_of, t.forked_from, t.cached_from::json, t.parent, t.parent_id, t.item_index, t.children, "
+    "t.paused_by, t.pause_reason, "
     "t.because, t.verified, t.trace_id, t.correlation_id, t.version, t.position"
 )
 _TASK_FULL = f"{_TASK_BRIEF}, t.detail, t.depends_on::json, t.result::json, t.artifacts::json, t.spec::json"

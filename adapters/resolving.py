@@ -6,6 +6,7 @@ from uuid import UUID
 from adapters.conditions import Where
 from adapters.reading import Reader
 from domain.errors import AmbiguousId
+from domain.ids import child_of, child_stream
 from domain.messages import is_uuid
 from domain.ports.querying import MIN_PREFIX, Allowed, Kind
 
@@ -14,12 +15,17 @@ _PREFIX = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{0,4}(-?[0-9a-f]{0,4}(-?[0-9a-f]{0,
 
 
 async def resolve(reader: Reader, kind: Kind, ref: str, allowed: Allowed) -> UUID | None:
-    """The stream that `ref` names: its id, else its given name, else the only id that begins so."""
+    """The stream that `ref` names: its id, else its given name, else that of the task whose child it is, else the only
+    id that begins so."""
     whole = is_uuid(ref)
     if whole is not None and await ids(reader, kind, allowed, "x.id = %s", whole):
         return whole
     if kind != "run" and (named := await _named(reader, kind, ref, allowed)):
         return named
+    if kind == "task" and (child := child_of(ref)):
+        parent = await resolve(reader, kind, child[0], allowed)
+        stream = child_stream(parent, child[1]) if parent else None
+        return stream if stream and await ids(reader, kind, allowed, "x.id = %s", stream) else None
     prefix = ref.lower()
     if whole is not None or len(prefix) < MIN_PREFIX or not _PREFIX.fullmatch(prefix):
         return None

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -77,7 +77,9 @@ def conditions(wanted: TaskFilter) -> Where:
         if value is not None:
             where.add(f"t.{column} = %s", value)
     if wanted.workflow is not None:
-        _of_workflow(where, wanted.workflow, wanted.allowed)
+        _of(where, "workflow", wanted.workflow, wanted.allowed)
+    if wanted.parent is not None:
+        _of(where, "parent", wanted.parent, wanted.allowed)
     _labels(where, wanted)
     if wanted.created_after is not None:
         where.add("t.created_at > %s AND t.id >= uuid_floor(%s)", wanted.created_after, wanted.created_after - SKEW)
@@ -110,13 +112,13 @@ def statuses(given: Sequence[str]) -> list[str]:
     return sorted(set(asked))
 
 
-def _of_workflow(where: Where, ref: str, allowed: Allowed) -> None:
+def _of(where: Where, column: Literal["workflow", "parent"], ref: str, allowed: Allowed) -> None:
     named = Where()
-    named.add("n.kind = 'workflow' AND n.name = %s", ref)
+    named.add("n.kind = %s AND n.name = %s", "task" if column == "parent" else column, ref)
     named.within("n.namespace", allowed)
     streams = f"ARRAY(SELECT n.stream FROM names n WHERE {named.text()}) || %s::uuid[]"
     stream = is_uuid(ref)
-    where.add(f"t.workflow = ANY({streams})", *named.parameters, [] if stream is None else [stream])
+    where.add(f"t.{column} = ANY({streams})", *named.parameters, [] if stream is None else [stream])
 
 
 def _labels(where: Where, wanted: TaskFilter) -> None:

@@ -13,7 +13,7 @@ from api.explaining import Explanation, explanation_of
 from api.filters import checked
 from api.many import C, send_each
 from api.schedule import Schedule, ScheduleSpec
-from api.task import Retry, Task
+from api.task import ForEach, Retry, Task
 from api.told import BEHIND_SECONDS, ENDED, LOOK, Outcome, StoredEvent, Told, accepted, event_of, outcome_of, patiently
 from api.workflow import Workflow
 from domain.commands import (
@@ -49,6 +49,7 @@ __all__ = [
     "Client",
     "Definition",
     "Explanation",
+    "ForEach",
     "Outcome",
     "Retry",
     "Schedule",

@@ -4,7 +4,17 @@ from collections.abc import Iterable
 
 from domain.errors import BadQuery, Refused
 
-FILTERS = ("status", "name", "task_type", "worker", "workflow", "created_after", "created_before", "namespace")
+FILTERS = (
+    "status",
+    "name",
+    "task_type",
+    "worker",
+    "workflow",
+    "parent",
+    "created_after",
+    "created_before",
+    "namespace",
+)
 
 
 def checked(filters: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -5,9 +5,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from domain import specs
+from domain import retry_spec, specs
 from domain.placing import Cache, Concurrency, Requires
-from domain.specs import MAX_LOSSES, AtLeast, Container, DependsOn, TaskSpec, Timeouts
+from domain.retry_spec import MAX_LOSSES
+from domain.specs import AtLeast, Container, DependsOn, TaskSpec, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,46 @@ class Retry:
     fallback_image: str | None = None
     fallback_command: Sequence[str] | None = None
 
-    def spec(self) -> specs.Retry:
+    def spec(self) -> retry_spec.Retry:
         """The same as a command carries it. Raises pydantic's ValidationError."""
         command = None if self.fallback_command is None else tuple(self.fallback_command)
         other = self.fallback_image is not None or command is not None
-        return specs.Retry(
+        return retry_spec.Retry(
             max_runs=self.max_runs,
             backoff=self.backoff,
             first=self.first,
             max=self.max,
             on=tuple(self.on),
             max_losses=self.max_losses,
-            fallback=specs.Fallback(image=self.fallback_image, command=command) if other else None,
+            fallback=retry_spec.Fallback(image=self.fallback_image, command=command) if other else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """`task` once for each of `items`: a list, a number of them, or a template such as `{{tasks.T0.result.files}}`.
+
+    `{{item}}` and `{{index}}` in its command, in `env` and in `input` stand for the item and its place.
+    """
+
+    items: str | int | Sequence[Any]
+    task: "Task"
+    max_parallel: int | None = None
+
+    def spec(self) -> specs.ForEach:
+        """The same as a command carries it. Raises ValueError, among them pydantic's ValidationError."""
+        whole = self.task.spec()
+        if whole.task_id or whole.depends_on or whole.for_each:
+            raise ValueError("a child has no task_id, depends_on or for_each of its own; give them beside for_each")
+        items = self.items
+        return specs.ForEach(
+            items=specs.Count(count=items)
+            if isinstance(items, int)
+            else items
+            if isinstance(items, str)
+            else tuple(items),
+            task=specs.Job(**{name: getattr(whole, name) for name in specs.Job.model_fields}),
+            max_parallel=self.max_parallel,
         )
 
 
@@ -50,12 +79,12 @@ class Task:
 
     `depends_on`: tasks that must have succeeded first, by id; or DependsOn("T0", when="failed"), or AtLeast.
 
-    Give `image`, or `task_type`, or executor "noop". `input` is what it works on; `result` and `artifacts` are files of
-    its container that it leaves for the platform. `{{tasks.T0.result.rows}}` in the command, in `env` and in `input`
-    stands for a value of a task that this one depends on. `timeout` limits the run, `queue_timeout` the
-    wait for a free slot, `memory` is such as "512Mi"; what is left out is the platform's default. Times need a zone.
-    `cache`: it is a pure function of an image, named by its digest, its command and its input, and may take the result
-    of an equal task that has succeeded.
+    Give `image`, or `task_type`, or executor "noop", or `for_each`. `input` is what it works on; `result` and
+    `artifacts` are files of its container that it leaves for the platform. `{{tasks.T0.result.rows}}` in the command,
+    in `env` and in `input` stands for a value of a task that this one depends on. `timeout` limits the run,
+    `queue_timeout` the wait for a free slot, `memory` is such as "512Mi"; what is left out is the platform's default.
+    Times need a zone. `cache`: it is a pure function of an image, named by its digest, its command and its input, and
+    may take the result of an equal task that has succeeded.
     """
 
     name: str
@@ -89,6 +118,7 @@ class Task:
     cache: Cache | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     notify: Sequence[str] = ()
+    for_each: ForEach | None = None
 
     def spec(self) -> TaskSpec:
         """The same as a command carries it. Raises pydantic's ValidationError."""
@@ -114,6 +144,7 @@ class Task:
             cache=self.cache,
             labels=dict(self.labels),
             notify=tuple(self.notify),
+            for_each=None if self.for_each is None else self.for_each.spec(),
         )
 
     def _requires(self) -> Requires:

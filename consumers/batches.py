@@ -9,15 +9,16 @@ from domain import events as e
 from domain import limit, schedule, worker, workflow
 from domain.errors import NotFound
 from domain.folding import limit_of, schedule_of, task_of, task_type_of, worker_of, workflow_of
+from domain.ids import spelt
 from domain.limit import Limit
-from domain.messages import Cause, is_uuid
+from domain.messages import Cause
 from domain.ports.handling import Named, NameKey, Outcome, Writes
 from domain.ports.log import NewId
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.schedule import Schedule
 from domain.specs import TaskSpec
 from domain.task_states import Held, Task, evolve
-from domain.task_type import TaskType, Types, type_stream
+from domain.task_type import TaskType, Types, type_of, type_stream
 from domain.task_type import evolve as evolve_type
 from domain.work import Reply
 from domain.worker import Worker
@@ -64,7 +65,7 @@ class Batch:
         """The stream that a name, or an id, stands for within a namespace. Raises NotFound."""
         if named := self.named(namespace, kind, name):
             return named.stream
-        stream = is_uuid(name)
+        stream = spelt(name)
         events = self._stored(stream, kind) if stream else ()
         if not stream or not events or events[0].namespace != namespace:
             raise NotFound(f"{kind}_id: no {kind} {name} in namespace {namespace}; check the id and the namespace")
@@ -132,7 +133,7 @@ class Batch:
 
     def types(self, namespace: str, specs: Iterable[TaskSpec]) -> Types:
         """The task types that these tasks name, as far as they are known."""
-        names = {spec.task_type for spec in specs if spec.task_type is not None}
+        names = {name for spec in specs if (name := type_of(spec)) is not None}
         found = {name: self.task_type(type_stream(namespace, name)) for name in names}
         return Types(self.given.base_image, {name: one for name, one in found.items() if one is not None})
 

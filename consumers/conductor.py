@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from consumers import dispatcher, reusing, saga, scheduling, timekeeper
+from consumers import dispatcher, reusing, saga, scheduling, spreading, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
 from consumers.timekeeper import Overdue, Probes
@@ -31,9 +31,10 @@ IDLE_SECONDS = 1.0
 AGENDA_LIMIT = 50
 CLOSING_LIMIT = 40
 GRANT_LIMIT = 400
-"""A round appends at most 1,000 events: one for each of five kinds on the agenda and each task crowded out, one more
-for each of 40 tasks that are filled, 100 for schedules, three for a lease that is closed, one for a worker that is
-lost, and one for a grant, or for a task that takes a result instead of one."""
+MOST_EVENTS = 1000
+"""Of a round: one for each of five kinds on the agenda and each task crowded out, one more for each of 40 tasks that
+are filled, 100 for schedules, three for a lease that is closed, one for a worker that is lost: 600 at most. Of what
+they leave, new children may take one half, and grants, or tasks that take a result instead of one, the other."""
 PARTITIONS_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
@@ -115,9 +116,11 @@ class Conductor:
         out = dict(islice(crowded.items(), AGENDA_LIMIT))
         needs = {*(task.task for task in queued), *out, *scheduling.needs(survey.agenda)}
         needs |= reusing.needs(survey.agenda) | saga.needs(survey.agenda) | timekeeper.needs(survey.agenda, overdue)
+        chunks = spreading.chunks(survey.agenda)
+        needs |= spreading.needs(chunks)
         loaded = dict(await turn.load(sorted(needs)))
         readings = saga.reading(survey.agenda, loaded)
-        further = {stream for one in readings.values() for stream in one.values()}
+        further = {stream for one in readings.values() for stream in one.values()} | spreading.read(chunks, loaded)
         if further := (further | timekeeper.awaited(survey.agenda, loaded)) - loaded.keys():
             loaded |= await turn.load(sorted(further))
         if doubtful := dispatcher.doubtful(survey, out, loaded) - loaded.keys():
@@ -126,7 +129,7 @@ class Conductor:
         plans = await scheduling.look(turn, survey.agenda, loaded, now)
         draft = Draft(loaded, left, now, self.traces)
         fired = scheduling.carry_out(draft, plans, self.base_image)
-        dealt = _decide(draft, survey, overdue, Chosen(queued, out, readings))
+        dealt = _decide(draft, survey, overdue, Chosen(queued, out, readings, chunks))
         dealt = replace(dealt, rested=fired.rested, opened=fired.opened)
         if not dealt.nothing:
             await turn.deal(dealt)
@@ -148,11 +151,12 @@ class Conductor:
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What a round looks at beside its agenda: tasks of the queue that may be given out, tasks that are crowded out,
-    and the tasks that the templates of others read."""
+    the tasks that the templates of others read, and the children that may be next."""
 
     queued: Sequence[Waiting]
     out: Mapping[UUID, Cancel]
     readings: saga.Readings
+    chunks: Sequence[spreading.Chunk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +198,10 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
     closed = _dealt(draft, ((one, timekeeper.closing(one, loaded)) for one in overdue.expired))
     lost = _dealt(draft, ((one, timekeeper.losing(one, loaded)) for one in overdue.silent))
     crowded_out = [task for task, wish in dispatcher.crowding(chosen.out, loaded) if draft.decide(wish)]
+    spread = spreading.spread(draft, chosen.chunks, (MOST_EVENTS - len(draft.events)) // 2)
     reused = _dealt(draft, ((one, reusing.reuse(one, loaded)) for one in agenda.hits))
-    granted = dispatcher.grant(draft, survey, chosen.queued, overdue.clock, GRANT_LIMIT - len(reused))
+    limit = min(GRANT_LIMIT - len(reused), MOST_EVENTS - len(draft.events))
+    granted = dispatcher.grant(draft, survey, chosen.queued, overdue.clock, limit)
     return Dealt(
         settled=[one.task for one in settled],
         cancelled=[task for task, _ in cancelled],
@@ -212,6 +218,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
         starts=granted.starts,
         reused=[one.task for one in reused],
         missed=[one.task for one in agenda.hits if reusing.is_gone(one, loaded)],
+        spread=spread,
     )
 
 

@@ -55,7 +55,11 @@ class Draft:
     def begin(self, stream: UUID, namespace: str, events: Sequence[e.Event], cause: Cause) -> None:
         """Add a new stream."""
         with self.traces.step("process conductor", cause) as inside:
-            self.events += new_events(stream, 0, namespace, events, inside)
+            self.add(stream, namespace, events, inside)
+
+    def add(self, stream: UUID, namespace: str, events: Sequence[e.Event], cause: Cause) -> None:
+        """Add a new stream, within a step."""
+        self.events += new_events(stream, 0, namespace, events, cause)
 
     def decide(self, wish: Wish) -> Sequence[e.Event] | None:
         """The events that follow, none when it is already so; None when this stream has to wait for the next round."""

@@ -28,8 +28,9 @@ from domain.commands import (
 from domain.dependencies import named
 from domain.errors import NotFound, Rejected, TaskIdTaken, UnknownDependency, UnknownTaskType
 from domain.forwarding import with_deadlines
+from domain.ids import spelt
 from domain.limit import limit_stream
-from domain.messages import Cause, is_uuid
+from domain.messages import Cause
 from domain.operating import ChangeWorker, SetLimit, StartWorker, StopWorker
 from domain.ports.handling import Named, NameKey
 from domain.specs import TaskSpec
@@ -104,7 +105,7 @@ def judge(batch: Batch, command: Plain, command_id: UUID, cause: Cause) -> Verdi
 
 
 def names_of(namespace: str, kind: str, names: Sequence[str]) -> tuple[set[NameKey], set[UUID]]:
-    return {NameKey(namespace, kind, name) for name in names}, {stream for name in names if (stream := is_uuid(name))}
+    return {NameKey(namespace, kind, name) for name in names}, {stream for name in names if (stream := spelt(name))}
 
 
 def names_in(namespace: str, specs: Sequence[TaskSpec], careful: bool) -> tuple[set[NameKey], set[UUID]]:

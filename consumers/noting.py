@@ -12,6 +12,7 @@ from domain.dependencies import MEETS, requirements
 from domain.dispatching import Waiting, moved, queue_key
 from domain.folding import task_of
 from domain.forwarding import deadlines
+from domain.ids import child_stream
 from domain.lanes import lane_of
 from domain.ports.conducting import ConductorTurn, Edge, Need, Notes, Timer
 from domain.recorded import Recorded
@@ -29,6 +30,8 @@ TYPES = [
     e.WorkflowSubmitted.TYPE,
     e.WorkflowExtended.TYPE,
     e.WorkflowCancelled.TYPE,
+    e.TaskSpread.TYPE,
+    e.TaskRecalled.TYPE,
     e.WorkerRegistered.TYPE,
     e.WorkerDraining.TYPE,
     e.WorkerServing.TYPE,
@@ -66,6 +69,7 @@ async def notes_of(turn: ConductorTurn, events: Iterable[Recorded]) -> Notes:
         fail_fast=tuple(seen.fail_fast),
         opened=tuple(seen.opened),
         closed=tuple(seen.closed),
+        spread=seen.spread,
         workers=tuple(seen.workers.values()),
         draining=seen.draining,
         schedules=seen.schedules.notes(),
@@ -90,6 +94,7 @@ class _Seen:
         self.fail_fast: list[UUID] = []
         self.opened: list[UUID] = []
         self.closed: list[UUID] = []
+        self.spread: dict[UUID, int] = {}
         self.workers: dict[str, tuple[UUID, e.WorkerRegistered]] = {}
         self.draining: dict[str, bool] = {}
         self.schedules = scheduling.Seen()
@@ -157,6 +162,13 @@ class _Seen:
                 self.stages[stream] = (event, recorded)
             case e.RunFailed() | e.RunLost() if event.retry_at is not None:
                 self.stages[stream] = (event, recorded)
+            case e.TaskSpread(children=children):
+                self.stages.pop(stream, None)
+                self.spread[stream] = children
+                self.members += [(stream, child_stream(stream, index)) for index in range(children)]
+                self.opened.append(stream)
+            case e.TaskRecalled():
+                self.cancelled.append(stream)
             case e.WorkflowSubmitted() | e.WorkflowExtended() | e.WorkflowCancelled():
                 self._whole(stream, event)
             case e.WorkerRegistered(worker_id=worker_id):

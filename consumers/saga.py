@@ -12,7 +12,7 @@ from domain.ends import known
 from domain.folding import task_of
 from domain.ports.conducting import Agenda, Complete, Settled
 from domain.recorded import Recorded
-from domain.task import Cancel, Free
+from domain.task import Cancel, Free, Gather
 
 ACTOR = "saga"
 Readings: TypeAlias = Mapping[UUID, Mapping[str, UUID]]
@@ -23,7 +23,7 @@ def needs(agenda: Agenda) -> set[UUID]:
     return {
         *(stream for cancel in agenda.cancels for stream in cancel),
         *(stream for settled in agenda.settled for stream in (settled.task, settled.cause)),
-        *(stream for complete in agenda.complete for stream in (complete.workflow, complete.last)),
+        *(one for complete in agenda.complete for one in (complete.workflow, complete.last) if one is not None),
         *(stream for failing in agenda.failing for stream in failing),
     }
 
@@ -46,7 +46,7 @@ def reading(agenda: Agenda, loaded: Streams) -> Readings:
 
 
 def cancels(agenda: Agenda, loaded: Streams) -> Iterable[Wish]:
-    """Each task of a cancelled workflow is cancelled."""
+    """Each task of a cancelled workflow is cancelled, each child of a cancelled task."""
     causes: dict[UUID, tuple[Recorded, Cancel]] = {}
     for task, cancelled in agenda.cancels:
         if cancelled not in causes:
@@ -60,7 +60,7 @@ def settlement(settled: Settled, loaded: Streams, readings: Readings) -> Wish | 
     command = settle(settled.standings)
     assert command is not None, "a settled task has nothing left to wait for"
     if settled.task in readings:
-        ends = {name: _end(loaded.get(stream, ())) for name, stream in readings[settled.task].items()}
+        ends = {name: end_of(loaded.get(stream, ())) for name, stream in readings[settled.task].items()}
         command = Free({name: known(end) for name, end in ends.items() if end is not None})
     elif _read_by(settled, loaded):
         return None
@@ -68,9 +68,11 @@ def settlement(settled: Settled, loaded: Streams, readings: Readings) -> Wish | 
 
 
 def finish(complete: Complete, loaded: Streams) -> Wish:
-    """A workflow all of whose tasks have ended is finished."""
-    cause = _last(loaded, complete.last, e.ENDS).following(ACTOR)
-    return Wish(complete.workflow, workflow.Finish(complete.counts), cause)
+    """A workflow all of whose tasks have ended is finished; a task all of whose children have ends."""
+    whole, last = loaded[complete.workflow], complete.last
+    cause = (whole[-1] if last is None else _last(loaded, last, e.ENDS)).following(ACTOR)
+    of_children = whole[0].type == e.TaskSubmitted.TYPE
+    return Wish(complete.workflow, (Gather if of_children else workflow.Finish)(complete.counts), cause)
 
 
 def failure(one: UUID, failed: UUID, loaded: Streams) -> Wish:
@@ -90,14 +92,15 @@ def _read_by(settled: Settled, loaded: Streams) -> Mapping[str, UUID]:
     return {one.task_id: one.stream for one in submitted.depends_on if one.task_id in (submitted.reads or ())}
 
 
-def _end(rows: Sequence[Recorded]) -> e.Event | None:
+def end_of(rows: Sequence[Recorded]) -> e.Event | None:
+    """How a task has ended, if it has."""
     return next((row.event() for row in reversed(rows) if row.type in e.ENDS), None)
 
 
 def _cancellation(loaded: Streams, cancelled: UUID) -> tuple[Recorded, Cancel]:
-    recorded = _last(loaded, cancelled, {e.WorkflowCancelled.TYPE})
+    recorded = _last(loaded, cancelled, {e.WorkflowCancelled.TYPE, e.TaskRecalled.TYPE})
     event = recorded.event()
-    assert isinstance(event, e.WorkflowCancelled), "chosen by its type"
+    assert isinstance(event, e.WorkflowCancelled | e.TaskRecalled), "chosen by its type"
     return recorded, Cancel(event.by, event.reason)
 
 

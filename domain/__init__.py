@@ -1,6 +1,7 @@
 """Decisions only: no input or output, no clock, no logging. Read in this order:
 
-- `messages`, `ids`, `moments`, `placing`, `specs`, `type_specs`: what every message is, and what users say about a task
+- `messages`, `ids`, `moments`, `placing`, `retry_spec`, `specs`, `type_specs`: what every message is, and what users
+  say about a task
 - `firing`, `schedule_spec`: when schedules fire, and what users say about them
 - `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
@@ -15,8 +16,10 @@
   how long, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `caching`: which tasks are equal, so that one takes what another has left
+- `spreading`: a task that becomes one child for each of some items
 - `notifying`: who is told of an end, and when a try is repeated
-- `reasons`, `why_waiting`, `why_queued`, `why_held`, `why_ended`, `explaining`: why a task stands as it does
+- `reasons`, `why_waiting`, `why_spread`, `why_queued`, `why_held`, `why_ended`, `explaining`: why a task stands as it
+  does
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `run_view`,
   `workflow_view`, `worker_view`, `limit_view`, `schedule_view`, `task_type_view`
 - `ports`: what the consumers need of the outside

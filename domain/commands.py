@@ -5,7 +5,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 
-from domain.messages import Json, Message, Name, Namespace, Text, by_type
+from domain.messages import Json, Message, Name, Namespace, Ref, Text, by_type
 from domain.moments import Moment
 from domain.operating import OperatorCommand, SetLimit, StartWorker, StopWorker
 from domain.schedule_spec import ScheduleSpec
@@ -61,7 +61,7 @@ class CancelTask(Message):
 
     TYPE = "task.cancel.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
     reason: Text | None = None
     grace: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] | None = None
 
@@ -71,7 +71,7 @@ class RetryTask(Message):
 
     TYPE = "task.retry.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
     new_task_id: Name | None = None
 
 
@@ -84,7 +84,7 @@ class ForkTask(Message):
 
     TYPE = "task.fork.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
     from_version: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
     new_task_id: Name | None = None
     changes: dict[str, Json] = {}
@@ -95,7 +95,7 @@ class SetPriority(Message):
 
     TYPE = "task.set-priority.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
     priority: Priority
 
 
@@ -104,7 +104,7 @@ class PauseTask(Message):
 
     TYPE = "task.pause.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
     reason: Text | None = None
 
 
@@ -113,7 +113,7 @@ class ResumeTask(Message):
 
     TYPE = "task.resume.v1"
     namespace: Namespace = "default"
-    task_id: Name
+    task_id: Ref
 
 
 class CancelWorkflow(Message):

@@ -11,7 +11,9 @@ def known(end: e.Event) -> Known:
         case e.TaskSucceeded(exit_code=exit_code, result=result, artifacts=artifacts):
             facts = {one.name: one.model_dump(exclude={"name"}) for one in artifacts or ()}
             return Known(status, exit_code, result, facts)
-        case e.TaskFailed(exit_code=exit_code) | e.TaskCancelled(exit_code=exit_code):
+        case e.TaskFailed(exit_code=exit_code, result=result):
+            return Known(status, exit_code, result)
+        case e.TaskCancelled(exit_code=exit_code):
             return Known(status, exit_code)
         case _:
             return Known(status)

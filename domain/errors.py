@@ -177,6 +177,14 @@ class TemplateTooLarge(Unfilled):
     code, title = "template-too-large", "Too large when filled"
 
 
+class BadItems(Unfilled):
+    code, title = "bad-items", "Items that are no list"
+
+
+class TooManyItems(Unfilled):
+    code, title = "too-many-items", "Too many items"
+
+
 class BadSchedule(Rejected):
     code, title = "bad-schedule", "Schedule cannot be"
 

@@ -33,6 +33,16 @@ class ForkPoint(Upstream):
     version: int
 
 
+class ChildOf(Upstream):
+    """The task whose `for_each` made this one, the item that this one is for, and its place. `max_parallel`: of its
+    children. `workflow`: of that task, if it limits how many run at once."""
+
+    index: int
+    item: Json = None
+    max_parallel: int | None = None
+    workflow: UUID | None = None
+
+
 class TaskSubmitted(Message):
     """A task was accepted. `spec` is what its user sent, and where he left it out what its type says; `container` what
     will run (None: as `spec` says, or nothing).
@@ -41,6 +51,7 @@ class TaskSubmitted(Message):
     `max_parallel`: of its workflow. `schedule_id`, `nominal`: whose fire it is, and for when. `reads`: the tasks that
     its templates read. `filled`: what its templates became, where that was known already. `task_type_version`: of the
     type that it has, unless that is built in; `input_schema`: what its input must fit once its templates are filled.
+    With `for_each` these three, `container`, and `max_parallel` are its children's; `child_of` is what a child has.
     """
 
     TYPE = "task.submitted.v1"
@@ -59,6 +70,7 @@ class TaskSubmitted(Message):
     filled: Work | None = None
     task_type_version: int | None = None
     input_schema: dict[str, Json] | None = None
+    child_of: ChildOf | None = None
 
     @property
     def work(self) -> Work:
@@ -105,11 +117,13 @@ AnyBlocker: TypeAlias = Blocker | BlockerSet | BlockerTime | BlockerPause
 
 
 class TaskBlocked(Message):
-    """A task waits for others, or for a time; for the time, or to be resumed, only once it waits for nothing else."""
+    """A task waits for others, or for a time; for the time, or to be resumed, only once it waits for nothing else.
+    `children`: how many a task with `for_each` will have, where that is known now and not by its submission."""
 
     TYPE = "task.blocked.v1"
     task_id: str
     by: tuple[AnyBlocker, ...]
+    children: int | None = None
 
 
 class TaskFilled(Work, Message):
@@ -123,8 +137,9 @@ class TaskQueued(Message):
     """A task waits for a free slot. `after` says what made it wait again (None: nothing, it is its first time).
 
     It expires when it still waits after `timeout`, or at `expires_at`. What else it needs of a worker, and the limits
-    that it brings along, are absent where there are none; `same_worker_as` is the stream of another task. `cache`: what
-    it says of taking the result of another instead.
+    that it brings along, are absent where there are none; `same_worker_as` is the stream of another task. `workflow`
+    and `max_parallel`: that is how many tasks of the workflow run at once; `parent` and `siblings`: so many children of
+    that task. `cache`: what it says of taking the result of another instead.
     """
 
     TYPE = "task.queued.v1"
@@ -141,6 +156,27 @@ class TaskQueued(Message):
     workflow: UUID | None = None
     max_parallel: int | None = None
     cache: Cache | None = None
+    parent: UUID | None = None
+    siblings: int | None = None
+
+
+class TaskSpread(Message):
+    """A task with `for_each` waits for nothing any more: it becomes so many children, each a task of its own, and ends
+    when they have. The child of index 7 is the task `<task_id>[7]`."""
+
+    TYPE = "task.spread.v1"
+    task_id: str
+    children: Annotated[int, Field(ge=1)]
+
+
+class TaskRecalled(Message):
+    """A task was cancelled after it was spread: no further children are submitted, and those that have not ended are
+    being cancelled. It ends when they have."""
+
+    TYPE = "task.recalled.v1"
+    task_id: str
+    by: str
+    reason: str | None = None
 
 
 class RunLeased(Message):
@@ -283,7 +319,7 @@ class TaskSucceeded(Message):
 
 class TaskFailed(Message):
     """A task ended without success. `verified`: its last container was seen gone. `detail`: what was wrong, where no
-    run says it."""
+    run says it. `result`: of one with `for_each`, how its children ended."""
 
     TYPE = "task.failed.v1"
     task_id: str
@@ -292,6 +328,7 @@ class TaskFailed(Message):
     exit_code: int | None = None
     verified: bool = True
     detail: str | None = None
+    result: Json = None
 
 
 class TaskCancelling(Message):
@@ -602,6 +639,8 @@ TaskEvent: TypeAlias = (
     | TaskBlocked
     | TaskFilled
     | TaskQueued
+    | TaskSpread
+    | TaskRecalled
     | RunLeased
     | RunStarted
     | RunSucceeded
@@ -644,6 +683,8 @@ EVENTS: dict[str, type[Event]] = by_type(
         TaskBlocked,
         TaskFilled,
         TaskQueued,
+        TaskSpread,
+        TaskRecalled,
         RunLeased,
         RunStarted,
         RunSucceeded,

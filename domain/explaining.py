@@ -10,11 +10,12 @@ from uuid import UUID
 
 from domain.reasons import Explanation, Hold, Reason, Story
 from domain.recorded import Recorded
-from domain.task_states import Ended, Held, Queued
+from domain.task_states import Ended, Held, Queued, Recalled, Spread
 from domain.task_view import status_of
 from domain.why_ended import ended
 from domain.why_held import held
 from domain.why_queued import Place, queued
+from domain.why_spread import Children, spread
 from domain.why_waiting import waiting
 
 
@@ -23,7 +24,7 @@ class Known:
     """What is known at one moment of a task and of what it depends on.
 
     `ends`: how each of the tasks it needs did, that ended. `streams`: of others that it waits for or blames, whole.
-    `place`: in the queue. `hold`: of the worker that has it.
+    `place`: in the queue. `hold`: of the worker that has it. `children`: of a task that has some.
     """
 
     story: Story
@@ -32,6 +33,7 @@ class Known:
     streams: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict[UUID, Sequence[Recorded]])
     place: Place | None = None
     hold: Hold | None = None
+    children: Children | None = None
 
 
 def explain(known: Known) -> Explanation:
@@ -48,6 +50,8 @@ def _reasons(known: Known) -> list[Reason]:
             return ended(story, known.streams)
         case Held() as state:
             return held(story, state, known.hold)
+        case Spread() | Recalled() as state:
+            return spread(story, state, known.children or Children(0))
         case Queued():
             late = waiting(story, {}, {}, known.now)
             return [*late, *queued(known.place or Place(None), known.now)]

@@ -1,16 +1,18 @@
 """What a task runs, and the templates in it: found when it is submitted, filled when it is freed. Pure."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from domain.errors import BadTemplate, TemplateTooLarge, Unfilled
 from domain.messages import Json, Value, compact, depth
-from domain.specs import INPUT_DEPTH, INPUT_LIMIT, Container, Fallback, TaskSpec
-from domain.templates import OPEN, Known, Values, parse, renamed
+from domain.retry_spec import Fallback
+from domain.specs import INPUT_DEPTH, INPUT_LIMIT, Container, Job, TaskSpec
+from domain.templates import OPEN, Each, Known, Values, parse, renamed
 
 FILLED_LIMIT = 256 << 10
 """Bytes that all filled texts of a task may have together."""
 
+J = TypeVar("J", bound=Job)
 Put: TypeAlias = Callable[[str, str, bool], Json]
 """What stands for a text in a field: any JSON if the last is true, else text."""
 
@@ -23,14 +25,15 @@ class Work(Value):
     fallback: Fallback | None = None
 
 
-def work_of(spec: TaskSpec, container: Container | None) -> Work:
+def work_of(spec: Job, container: Container | None) -> Work:
     """What `spec` runs as it is written. `container`: that of its type, if it names none."""
     fallback = spec.retry.fallback if spec.retry else None
     return Work(container=container or spec.container, input=spec.input, fallback=fallback)
 
 
-def names_read(work: Work) -> tuple[str, ...] | None:
-    """The tasks that its templates read, None if it has no templates. Raises BadTemplate."""
+def names_read(work: Work, each: bool = False) -> tuple[str, ...] | None:
+    """The tasks that its templates read, None if it has no templates. `each`: it is of children, which have items.
+    Raises BadTemplate."""
     if not _has_templates(work):
         return None
     names = dict[str, None]()
@@ -40,6 +43,8 @@ def names_read(work: Work) -> tuple[str, ...] | None:
             template = parse(text, field)
             if whole and (own := template.asking("input")):
                 raise BadTemplate(f"{field}: {own.written} stands in the input that it reads; write what is meant")
+            if not each and (item := template.asking("item", "index")):
+                raise BadTemplate(f"{field}: {item.written} is for the task of a for_each, and this is none")
             names.update(dict.fromkeys(template.tasks))
         return text
 
@@ -48,17 +53,55 @@ def names_read(work: Work) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def fill(work: Work, tasks: Mapping[str, Known]) -> Work:
+def fill(work: Work, tasks: Mapping[str, Known], each: Each | None = None) -> Work:
     """`work` with values in place of its templates. Raises TemplateMissingField, TemplateTooLarge."""
-    filler = _Filler(Values(tasks))
+    filler = _Filler(Values(tasks, each=each))
     with_input = work.model_copy(update={"input": _put_into(work.input, filler, "input")})
     _check_input(with_input.input)
-    filler.values = Values(tasks, with_input.input)
+    filler.values = Values(tasks, with_input.input, each)
     return with_input.model_copy(update=_commands(with_input, filler))
+
+
+def check_read(work: Work, tasks: Mapping[str, Known]) -> None:
+    """Raises TemplateMissingField when its templates ask of tasks what is not there."""
+
+    def look(text: str, field: str, _whole: bool) -> str:
+        if OPEN in text:
+            try:
+                parse(text, field).check(tasks)
+            except Unfilled as unfilled:
+                raise type(unfilled)(f"{field}: {unfilled.detail}") from None
+        return text
+
+    _put_into(work.input, look, "input")
+    _commands(work, look)
+
+
+def filled_in(spec: TaskSpec, filled: Work) -> TaskSpec:
+    """The task with what its templates became in their place, as plain text."""
+
+    def plain(text: str, _field: str, _whole: bool) -> str:
+        return text.replace(OPEN, f'{{{{"{OPEN}"}}}}')
+
+    commands = _commands(filled, plain)
+    changes: dict[str, object] = {"input": _put_into(filled.input, plain, "input")}
+    if spec.container is not None:
+        changes["container"] = commands["container"]
+    if spec.retry is not None:
+        changes["retry"] = spec.retry.model_copy(update={"fallback": commands["fallback"]})
+    return spec.model_copy(update=changes)
 
 
 def reading_as(spec: TaskSpec, names: Mapping[str, str]) -> TaskSpec:
     """`spec` whose templates read the tasks that `names` says instead of those it names."""
+    if spec.for_each is None:
+        return _renamed(spec, names)
+    items, task = spec.for_each.items, _renamed(spec.for_each.task, names)
+    changes = {"items": renamed(items, names) if isinstance(items, str) else items, "task": task}
+    return spec.model_copy(update={"for_each": spec.for_each.model_copy(update=changes)})
+
+
+def _renamed(spec: J, names: Mapping[str, str]) -> J:
     work = work_of(spec, None)
     if not _has_templates(work):
         return spec

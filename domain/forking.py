@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from domain import events as e
 from domain.errors import BadVersion, SchemaMismatch, TaskIdTaken, TooLarge, UnknownField
+from domain.filling import filled_in
 from domain.messages import Json, misfits
 from domain.specs import TaskSpec
 
@@ -42,7 +43,10 @@ def forked(history: Sequence[e.Event], fork: Fork, now: datetime) -> tuple[TaskS
         raise TaskIdTaken(f"new_task_id: {fork.name} is the task that is forked; choose another id, or leave it out")
     if "task_id" in fork.changes:
         raise SchemaMismatch("changes.task_id: the new task is named by new_task_id; leave it out of changes")
-    then = submitted.spec.model_copy(update={"task_id": fork.name, "priority": _priority(submitted, history[:version])})
+    spec = submitted.spec
+    if submitted.child_of is not None and submitted.filled is not None:
+        spec = filled_in(spec, submitted.filled)
+    then = spec.model_copy(update={"task_id": fork.name, "priority": _priority(submitted, history[:version])})
     return _changed(without_past(then, now), fork.changes), version
 
 

@@ -86,6 +86,8 @@ def lane_of(namespace: str, queued: TaskQueued, worker: str | None = None) -> La
         shares.append(Share(f"key:{namespace}/{asked.key}", asked.limit, asked.when_full))
     if queued.max_parallel is not None:
         shares.append(Share(f"workflow:{queued.workflow}", queued.max_parallel))
+    if queued.siblings is not None:
+        shares.append(Share(f"children:{queued.parent}", queued.siblings))
     labels = tuple(sorted((queued.labels or {}).items()))
     return _lane(namespace, queued.pool, queued.executor, labels, worker, tuple(shares))
 

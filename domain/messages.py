@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(\[(0|[1-9][0-9]{0,3})\])?$")]
+"""A task that there is: by its name, or as the child of such a one."""
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Text = Annotated[str, Field(max_length=1024)]
 _UNSEEN = re.compile("[\u061c\u200b\u2028\u2029\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
@@ -64,6 +66,8 @@ def by_type(classes: Iterable[type[M]]) -> dict[str, type[M]]:
 
 _TAG = re.compile(r"<task>|<set>|run\.[a-z]+\.v[0-9]+")
 """What pydantic puts between the place in a list and the fields of one kind: of needs, of reports."""
+_ITEMS = ("<template>", "<count>", "<list>")
+"""What it puts after `items`, which may be of these kinds."""
 
 
 def field_path(location: tuple[int | str, ...]) -> str:
@@ -72,6 +76,8 @@ def field_path(location: tuple[int | str, ...]) -> str:
     for before, part in zip(("", *location), location, strict=False):
         if isinstance(part, int):
             path += f"[{part}]"
+        elif before == "items" and part in _ITEMS:
+            continue
         elif isinstance(before, str) or not _TAG.fullmatch(part):
             path += f".{part:.80}"
     return path.lstrip(".") or "body"

@@ -27,7 +27,7 @@ WAITS: Mapping[str, str] = {
     "to-be-expired": "It still waits after its `expires_at`, or for one that was to be submitted by now; it expires at "
     "once.",
     "dispatcher-behind": "It is queued, but the dispatcher has not read so far.",
-    "limit": "As many tasks of a namespace, pool, key or workflow run as may at once.",
+    "limit": "As many tasks of a namespace, pool, key or workflow, or children of a task, run as may at once.",
     "rate": "As many tasks of a namespace, pool or key have started in a span as may.",
     "no-worker": "No worker of the pool offers its executor.",
     "no-label": "No worker of the pool has all the labels that it requires.",
@@ -38,6 +38,8 @@ WAITS: Mapping[str, str] = {
     "queue-order": "There are free slots, for tasks that go before it.",
     "fair-share": "There are free slots, for namespaces that have fewer of them.",
     "due": "Nothing stands in its way: a worker is given it at once.",
+    "children": "It has become children, and not all of them have ended.",
+    "children-cancelling": "It was cancelled, and with it its children; not all of them have ended.",
 }
 """What a task waits for."""
 HELD: Mapping[str, str] = {
@@ -70,6 +72,9 @@ ENDED: Mapping[str, str] = {
     "template-missing-field": "A template of it reads what a task that it depends on did not leave.",
     "template-too-large": "Its templates become too much when they are filled.",
     "bad-input": "Its input, with its templates filled, does not fit its task type.",
+    "bad-items": "What it was to have a child for each item of is no list.",
+    "too-many-items": "It would have more children than a task may have.",
+    "children-failed": "Not all of its children succeeded.",
     "unknown-outcome": "Its container ended where nobody saw how.",
     "lost": "Its run was lost with its worker.",
     "failed": "It failed for another reason, which is told.",
@@ -78,6 +83,7 @@ ENDED: Mapping[str, str] = {
     "quarantined": "Its runs were lost as often as they may: it may be what takes workers down.",
     "cancelled": "Somebody cancelled it.",
     "workflow-cancelled": "Its workflow was cancelled.",
+    "parent-cancelled": "The task whose child it is was cancelled.",
     "fail-fast": "Another task of its workflow failed, and the workflow fails fast.",
     "replaced": "Its schedule has fired again, and cancels the fire before.",
     "crowded-out": "Another task has the place of its key.",

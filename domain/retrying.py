@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain.reports import RunFinish
-from domain.specs import MAX_LOSSES, Container, Fallback, Retry, exit_codes
+from domain.retry_spec import MAX_LOSSES, Fallback, Retry, exit_codes
+from domain.specs import Container
 
 EXHAUSTED = "retries-exhausted"
 LOST = "lost"

@@ -1,6 +1,6 @@
 """How a run ends by report, and what that makes of its task. Pure."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from domain import events as e
@@ -19,7 +19,7 @@ def queued(task: Task, after: After) -> e.TaskQueued:
 
 def queued_as(submitted: e.TaskSubmitted) -> e.TaskQueued:
     """A task's first place in the queue, as its user wants it."""
-    spec, same = submitted.spec, submitted.spec.requires.same_worker_as
+    spec, same, child = submitted.spec, submitted.spec.requires.same_worker_as, submitted.child_of
     return e.TaskQueued(
         task_id=submitted.task_id,
         pool=spec.requires.pool,
@@ -30,9 +30,33 @@ def queued_as(submitted: e.TaskSubmitted) -> e.TaskQueued:
         labels=spec.requires.labels,
         same_worker_as=next((one.stream for one in submitted.depends_on if one.task_id == same), None),
         concurrency=spec.concurrency,
-        workflow=submitted.workflow if submitted.max_parallel else None,
+        workflow=(submitted.workflow or (child and child.workflow)) if submitted.max_parallel else None,
         max_parallel=submitted.max_parallel,
         cache=spec.cache,
+        parent=child.stream if child and child.max_parallel else None,
+        siblings=child.max_parallel if child else None,
+    )
+
+
+def cancelling(task: Held, grace: timedelta | None, by: str, reason: str | None) -> e.TaskCancelling:
+    return e.TaskCancelling(
+        task_id=task.task_id,
+        run_id=task.lease.run_id,
+        fence=task.lease.fence,
+        worker_id=task.lease.worker_id,
+        grace=task.facts.submitted.timeouts.stop if grace is None else grace,
+        by=by,
+        reason=reason,
+    )
+
+
+def timing_out(task: Held) -> e.RunTimingOut:
+    return e.RunTimingOut(
+        task_id=task.task_id,
+        run_id=task.lease.run_id,
+        fence=task.lease.fence,
+        worker_id=task.lease.worker_id,
+        grace=task.facts.submitted.timeouts.stop,
     )
 
 
@@ -187,14 +211,4 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
         runs=task.facts.run,
         exit_code=finish.exit_code,
         verified=finish.gone,
-    )
-
-
-def timing_out(task: Held) -> e.RunTimingOut:
-    return e.RunTimingOut(
-        task_id=task.task_id,
-        run_id=task.lease.run_id,
-        fence=task.lease.fence,
-        worker_id=task.lease.worker_id,
-        grace=task.facts.submitted.timeouts.stop,
     )

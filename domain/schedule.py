@@ -131,7 +131,8 @@ def _check_task(task: TaskSpec, types: Types) -> None:
     ):
         if getattr(task, name):
             raise BadSchedule(f"task.{name}: {way_out}")
-    if task.container is not None and len(task.container.env) > MOST_ENV:
+    container = (task.for_each.task if task.for_each else task).container
+    if container is not None and len(container.env) > MOST_ENV:
         raise BadSchedule(f"task.container.env: more than {MOST_ENV} variables; a fire adds two of its own")
     _check_submission(task, types)
 
@@ -196,6 +197,9 @@ class Fire:
             update["depends_on"] = tuple(DependsOn(task_id=str(one), when="always") for one in waits_for)
         if spec.container is not None:
             update["container"] = _told(spec.container, told)
+        if spec.for_each is not None and (container := spec.for_each.task.container) is not None:
+            child = spec.for_each.task.model_copy(update={"container": _told(container, told)})
+            update["for_each"] = spec.for_each.model_copy(update={"task": child})
         return spec.model_copy(update=update)
 
 

@@ -15,8 +15,8 @@ from pydantic import (
 from domain.messages import DisplayName, Json, Name, Text, Value, compact, depth, is_uuid
 from domain.moments import Moment
 from domain.placing import Cache, Concurrency, Label, Requires
+from domain.retry_spec import Argument, Arguments, Image, Retry
 
-Argument = Annotated[str, Field(max_length=65_536)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]{0,1023}$")]
 Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -27,12 +27,8 @@ INPUT_LIMIT, INPUT_DEPTH = 64 << 10, 10
 """Bytes of an input as compact JSON, and objects and lists around its innermost value."""
 INPUT_FILE = "/tally/input.json"
 """Where a container finds its input."""
-
-
-Image = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,511}$")]
-Arguments = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1024)]
-MAX_LOSSES = 3
-"""New runs that a task gets after runs lost with their workers, if it says nothing else."""
+USUAL_PRIORITY = 5
+MOST_CHILDREN = 10_000
 
 
 class Container(Value):
@@ -72,73 +68,6 @@ class Timeouts(Value):
     pull: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=6))] = timedelta(minutes=5)
     run: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] = timedelta(hours=1)
     stop: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(seconds=10)
-
-
-RetryOn = Annotated[
-    str, Field(pattern=r"^(exit-nonzero|exit:[0-9]{1,3}(-[0-9]{1,3})?|oom|timeout|pull-failed|lost)$", max_length=32)
-]
-"""A reason to run again: `exit:3` is that exit code, `exit:64-78` each of these; `lost` a run that was lost when no new
-one is due to it any more."""
-
-
-class Fallback(Value):
-    """What the last run of a task has instead, once all others have failed."""
-
-    image: Image | None = None
-    command: Arguments | None = None
-
-    @model_validator(mode="after")
-    def _changes_something(self) -> Self:
-        if self.image is None and self.command is None:
-            raise ValueError("give an image, a command, or both")
-        return self
-
-
-class Retry(Value):
-    """When a run that failed is followed by another, and how long after.
-
-    `max_runs` counts the runs that fail, all together; `max_losses` those lost with their workers, which are not
-    counted in the first. The wait is `first`, or doubles from there (`exponential`) up to `max`, a minute if that is
-    left out; it is shortened at random by at most half.
-    """
-
-    max_runs: Annotated[int, Field(ge=1, le=100)] = 3
-    backoff: Literal["fixed", "exponential"] = "exponential"
-    first: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(seconds=2)
-    max: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] | None = None
-    on: Annotated[tuple[RetryOn, ...], Field(min_length=1, max_length=64)] = (
-        "exit-nonzero",
-        "oom",
-        "timeout",
-        "pull-failed",
-    )
-    max_losses: Annotated[int, Field(ge=0, le=100)] = MAX_LOSSES
-    fallback: Fallback | None = None
-
-    @field_validator("on")
-    @classmethod
-    def _codes_in_order(cls, on: tuple[RetryOn, ...]) -> tuple[RetryOn, ...]:
-        for one in on:
-            if one.startswith("exit:") and not 1 <= exit_codes(one).start < exit_codes(one).stop <= 256:
-                raise ValueError(f"{one}: exit codes are 1 to 255, the lower one first")
-        return on
-
-    @model_validator(mode="after")
-    def _first_is_no_longer_than_max(self) -> Self:
-        if self.max is not None and self.first > self.max:
-            raise ValueError("first must be no longer than max")
-        return self
-
-    @property
-    def longest(self) -> timedelta:
-        """What no wait is longer than."""
-        return max(self.first, timedelta(minutes=1)) if self.max is None else self.max
-
-
-def exit_codes(on: str) -> range:
-    """The codes that `exit:3` or `exit:64-78` stands for."""
-    first, _, last = on.removeprefix("exit:").partition("-")
-    return range(int(first), int(last or first) + 1)
 
 
 When = Literal["succeeded", "failed", "finished", "always"]
@@ -214,22 +143,21 @@ Need = Annotated[Annotated[DependsOn, Tag("<task>")] | Annotated[AtLeast, Tag("<
 """The tags are no part of a field's name: see `domain.messages.field_path`."""
 
 
-class TaskSpec(Value):
-    """A task as its user describes it: a container, or a registered type, or nothing to run at all.
+class Job(Value):
+    """What a task runs, and what it needs of the platform for that: a container, or a registered type, or nothing to
+    run at all.
 
     `input` is what it works on: a file and an environment variable of its container. Templates in it, in the command
     and in the environment are filled when all that it depends on has ended: see `domain.templates`.
     It is not queued before `not_before`; a task that waits at `expires_at` expires.
     """
 
-    task_id: Name | None = None
     name: DisplayName | None = None
     container: Container | None = None
     task_type: Name | None = None
     input: dict[str, Json] | None = None
     executor: Literal["docker", "noop"] = "docker"
-    depends_on: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
-    priority: Priority = 5
+    priority: Priority = USUAL_PRIORITY
     requires: Requires = Requires()
     concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
@@ -242,13 +170,7 @@ class TaskSpec(Value):
 
     @model_validator(mode="after")
     def _runs_exactly_one_thing(self) -> Self:
-        if self.executor == "noop":
-            if self.container is not None or self.task_type is not None:
-                raise ValueError("executor noop runs nothing: leave out container and task_type")
-        elif (self.container is None) == (self.task_type is None):
-            raise ValueError("give either container or task_type")
-        if self.executor == "noop" and self.retry is not None and self.retry.fallback is not None:
-            raise ValueError("executor noop has no container: leave out retry.fallback")
+        _check_one_thing(self)
         return self
 
     @field_validator("input")
@@ -264,6 +186,79 @@ class TaskSpec(Value):
     def _has_time_to_begin(self) -> Self:
         if self.not_before is not None and self.expires_at is not None and self.not_before >= self.expires_at:
             raise ValueError("not_before must be earlier than expires_at")
+        return self
+
+
+def _check_one_thing(job: Job) -> None:
+    if job.executor == "noop":
+        if job.container is not None or job.task_type is not None:
+            raise ValueError("executor noop runs nothing: leave out container and task_type")
+    elif (job.container is None) == (job.task_type is None):
+        raise ValueError("give either container or task_type")
+    if job.executor == "noop" and job.retry is not None and job.retry.fallback is not None:
+        raise ValueError("executor noop has no container: leave out retry.fallback")
+
+
+class Count(Value):
+    """So many items: the numbers from 0 on."""
+
+    count: Annotated[int, Field(ge=0, le=MOST_CHILDREN)]
+
+
+Reading = Annotated[str, Field(min_length=1, max_length=1024)]
+Listing = Annotated[tuple[Json, ...], Field(max_length=MOST_CHILDREN)]
+
+
+def _kind_of_items(given: object) -> str:
+    if isinstance(given, str):
+        return "<template>"
+    return "<count>" if isinstance(given, dict | Count) else "<list>"
+
+
+Items = Annotated[
+    Annotated[Reading, Tag("<template>")] | Annotated[Count, Tag("<count>")] | Annotated[Listing, Tag("<list>")],
+    Discriminator(_kind_of_items),
+]
+
+
+class ForEach(Value):
+    """One task, a child, for each of `items`: a list, or so many, or a template that stands for what a task that is
+    depended on has left. In the commands, the environment and the input of `task`, `{{item}}` and `{{index}}` stand for
+    the item and its place, from 0. At most `max_parallel` of the children run at once.
+    """
+
+    items: Items
+    task: Job
+    max_parallel: Annotated[int, Field(ge=1, le=MOST_CHILDREN)] | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _alone(cls, task: Job) -> Job:
+        if task.requires.same_worker_as is not None:
+            raise ValueError("requires.same_worker_as: a child depends on no task; leave it out")
+        return task
+
+
+class TaskSpec(Job):
+    """A task as its user describes it.
+
+    `for_each`: it runs nothing itself, but is spread over children when all that it depends on has ended; it ends when
+    they have.
+    """
+
+    task_id: Name | None = None
+    depends_on: Annotated[tuple[Need, ...], Field(max_length=MOST_NEEDS)] = ()
+    for_each: ForEach | None = None
+
+    @model_validator(mode="after")
+    def _runs_exactly_one_thing(self) -> Self:
+        if self.for_each is None:
+            _check_one_thing(self)
+            return self
+        usual: dict[str, object] = {"executor": "docker", "requires": Requires(), "timeouts": Timeouts()}
+        for name in (*usual, "container", "task_type", "input", "concurrency", "retry", "cache"):
+            if getattr(self, name) != usual.get(name):
+                raise ValueError(f"for_each runs nothing itself: put {name} into for_each.task")
         return self
 
     @model_validator(mode="after")

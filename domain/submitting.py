@@ -22,6 +22,7 @@ from domain.filling import Work, fill, names_read
 from domain.ids import derived_id
 from domain.runs import queued_as
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
+from domain.spreading import begun, count, reads
 from domain.task_states import Ended, Task
 from domain.task_type import ANY_IMAGE, Typed, Types, check_filled, kept, typed
 
@@ -74,6 +75,14 @@ def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
     if name == task.task_id:
         raise TaskIdTaken(f"new_task_id: {name} is the task that has ended; choose another id, or leave it out")
     submitted, filled = task.facts.submitted, task.facts.filled
+    if submitted.reads and submitted.spec.for_each is not None:
+        raise BadState(
+            f"task {task.task_id} reads its items of a task that a new one would not depend on; fork it: the new task "
+            "depends on the same, and has the same items"
+        )
+    parent = submitted.child_of
+    if parent is not None and submitted.filled is None and names_read(submitted.work, each=True) is not None:
+        raise BadState(f"task {task.task_id} cannot be filled with its item; run {parent.task_id} again")
     if submitted.reads and filled is None:
         raise BadState(
             f"task {task.task_id} has ended before its templates were filled, and a new one would wait for nothing; "
@@ -83,7 +92,8 @@ def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
     apart = {"task_id": name, "depends_on": (), "not_before": None, "expires_at": None}
     anywhere = spec.requires.model_copy(update={"same_worker_as": None})
     new = spec.model_copy(update={**apart, "requires": anywhere, "priority": task.priority})
-    one = replace(kept(submitted, new), schema=None)
+    # What is filled was checked; children are filled anew.
+    one = kept(submitted, new) if spec.for_each else replace(kept(submitted, new), schema=None)
     return new, Again(e.Upstream(task_id=task.task_id, stream=task.id), filled or submitted.filled, one)
 
 
@@ -153,7 +163,7 @@ def _first_events(
     stream: UUID,
     streams: Mapping[str, UUID],
     workflow: Whole | None = None,
-) -> tuple[e.TaskSubmitted, e.TaskBlocked | e.TaskQueued]:
+) -> tuple[e.TaskSubmitted, e.TaskEvent]:
     spec = one.spec
     name = spec.task_id or str(stream)
     needs = named(spec.depends_on)
@@ -175,16 +185,27 @@ def _first_events(
         task_type_version=one.number,
         input_schema=one.schema,
     )
+    submitted = submitted if spec.for_each is None else _with_reads(submitted)
     early = [e.BlockerTime(until=spec.not_before)] if spec.not_before else []
     if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
         return submitted, e.TaskBlocked(task_id=name, by=tuple(by))
-    return submitted, queued_as(submitted)
+    return submitted, queued_as(submitted) if spec.for_each is None else begun(submitted, count(submitted))
+
+
+def _with_reads(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
+    """A task with `for_each`, with the tasks that its items and its children's templates read."""
+    try:
+        names = reads(submitted)
+    except Rejected as rejected:
+        raise type(rejected)(f"{rejected.detail} (task {submitted.task_id})") from None
+    _check_reads(submitted, names)
+    return submitted.model_copy(update={"reads": names or None})
 
 
 def _with_templates(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
     """With the tasks that its templates read; filled at once if they read none."""
     try:
-        names = names_read(submitted.work)
+        names = names_read(submitted.work) if submitted.spec.for_each is None else None
         if names is None:
             return submitted
         if not names:
@@ -193,6 +214,11 @@ def _with_templates(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
             return submitted.model_copy(update={"filled": filled, "input_schema": None})
     except Rejected as rejected:
         raise type(rejected)(f"{rejected.detail} (task {submitted.task_id})") from None
+    _check_reads(submitted, names)
+    return submitted.model_copy(update={"reads": names})
+
+
+def _check_reads(submitted: e.TaskSubmitted, names: Sequence[str]) -> None:
     needed = {one.task_id for one in submitted.depends_on}
     if strange := [name for name in names if name not in needed]:
         raise TemplateNotADependency(
@@ -204,7 +230,6 @@ def _with_templates(submitted: e.TaskSubmitted) -> e.TaskSubmitted:
             f"the templates of task {submitted.task_id} read {len(names)} tasks and may read {MOST_READ}; let some "
             "tasks between gather a part of them"
         )
-    return submitted.model_copy(update={"reads": names})
 
 
 def _check_one_name_each(needs: Sequence[str], streams: Mapping[str, UUID]) -> None:

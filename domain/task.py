@@ -12,21 +12,24 @@ from domain.errors import BadInput, BadState, Unfilled
 from domain.filling import fill
 from domain.ids import derived_id
 from domain.reports import RunFinish, RunStart
-from domain.runs import late, queued, reported, timing_out
+from domain.runs import After, cancelling, late, queued, reported, timing_out
 from domain.silence import lease_closed
+from domain.spreading import freed, gathered, going_on
 from domain.task_states import (
     Blocked,
     Cancelling,
     Delayed,
     Ended,
     Facts,
-    Held,
     Leased,
     Paused,
     Queued,
+    Recalled,
     Running,
+    Spread,
     Task,
     TimingOut,
+    stands,
 )
 from domain.task_type import check_filled
 from domain.templates import Known
@@ -92,6 +95,13 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """All children of the task have ended. `counts`: how -> how many."""
+
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Prioritise:
     """Have the task go before those of lower priority."""
 
@@ -131,6 +141,7 @@ Decision: TypeAlias = (
     | TimeOut
     | Wake
     | Expire
+    | Gather
     | Prioritise
     | Pause
     | Resume
@@ -155,6 +166,8 @@ def asked(command: ChangeTask, by: str) -> Decision:
 
 def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
     """The events that `command` adds to `task`; none when it is already so. Raises BadState for what can never be."""
+    if isinstance(task, Spread | Recalled) or isinstance(command, Gather):
+        return _of_children(task, command)
     match task, command:
         case ((Blocked() | Delayed() | Queued()), (Free() | Wake() | Grant() | Reuse())) if _is_over(task, now):
             return [_expired(task, "expires-at")]
@@ -177,22 +190,22 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
         case ((Blocked() | Delayed() | Queued() | Paused()), Pause(by=by, reason=reason)):
             return [] if task.facts.paused else [e.TaskPaused(task_id=task.task_id, by=by, reason=reason)]
         case _, Pause():
-            raise BadState(f"task {task.task_id} {_stands(task)}: only one that waits can be paused")
+            raise BadState(f"task {task.task_id} {stands(task)}: only one that waits can be paused")
         case Ended(), Resume():
-            raise BadState(f"task {task.task_id} {_stands(task)}: retry it, as a new task")
+            raise BadState(f"task {task.task_id} {stands(task)}: retry it, as a new task")
         case _, Resume(by=by) if task.facts.paused:
             resumed = e.TaskResumed(task_id=task.task_id, by=by)
-            return [resumed, queued(task, "pause")] if isinstance(task, Paused) else [resumed]
+            return [resumed, _going_on(task, "pause")] if isinstance(task, Paused) else [resumed]
         case ((Blocked() | Queued() | Delayed() | Paused()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
-            return [_cancelling(task, command)]
+            return [cancelling(task, command.grace, command.by, command.reason)]
         case Ended(), Prioritise():
-            raise BadState(f"task {task.task_id} {_stands(task)}: it waits for nothing")
+            raise BadState(f"task {task.task_id} {stands(task)}: it waits for nothing")
         case _, Prioritise(priority=priority):
             return [_prioritised(task, priority)] if priority != task.priority else []
         case Ended(), Cancel():
-            raise BadState(f"task {task.task_id} {_stands(task)}: nothing is left to cancel")
+            raise BadState(f"task {task.task_id} {stands(task)}: nothing is left to cancel")
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
             return [timing_out(task)]
         case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
@@ -205,8 +218,25 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return []
 
 
+def _of_children(task: Task, command: Decision) -> list[e.TaskEvent]:
+    """What a task decides that is spread."""
+    match task, command:
+        case Spread(), Cancel(by=by, reason=reason):
+            return [e.TaskRecalled(task_id=task.task_id, by=by, reason=reason)]
+        case Spread() | Recalled(), Gather(counts=counts):
+            return [gathered(task, counts)]
+        case _, Pause() | Prioritise():
+            raise BadState(f"task {task.task_id} {stands(task)}: ask this of its children")
+        case _, RunStart() | RunFinish():
+            return [late(task, command)]
+        case _:
+            return []
+
+
 def _freed(task: Blocked, known: Mapping[str, Known], now: datetime) -> list[e.TaskEvent]:
     submitted = task.facts.submitted
+    if submitted.spec.for_each is not None:
+        return freed(task, known, now)
     filled: list[e.TaskEvent] = []
     if submitted.reads and task.facts.filled is None:
         try:
@@ -224,7 +254,11 @@ def _freed(task: Blocked, known: Mapping[str, Known], now: datetime) -> list[e.T
 def _awake(task: Delayed) -> e.TaskEvent:
     if task.facts.paused:
         return _held_back(task)
-    return queued(task, "retry" if task.facts.failures else "time")
+    return _going_on(task, "retry" if task.facts.failures else "time")
+
+
+def _going_on(task: Task, after: After) -> e.TaskEvent:
+    return queued(task, after) if task.facts.submitted.spec.for_each is None else going_on(task)
 
 
 def _held_back(task: Task) -> e.TaskBlocked:
@@ -261,30 +295,3 @@ def _leased(task: Queued, grant: Grant, now: datetime) -> e.RunLeased:
         fallback=task.facts.fallback or None,
         filled=task.facts.filled_at,
     )
-
-
-def _cancelling(task: Held, cancel: Cancel) -> e.TaskCancelling:
-    return e.TaskCancelling(
-        task_id=task.task_id,
-        run_id=task.lease.run_id,
-        fence=task.lease.fence,
-        worker_id=task.lease.worker_id,
-        grace=task.facts.submitted.timeouts.stop if cancel.grace is None else cancel.grace,
-        by=cancel.by,
-        reason=cancel.reason,
-    )
-
-
-def _stands(task: Task) -> str:
-    """As what is said of it goes on: `is running`, `has already been cancelled`."""
-    match task:
-        case Ended(status="cancelled" | "skipped" | "quarantined"):
-            return f"has already been {task.status}"
-        case Ended():
-            return f"has already {task.status}"
-        case Leased():
-            return "has been given to a worker"
-        case Cancelling():
-            return "is being cancelled"
-        case _:
-            return "is running"

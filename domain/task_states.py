@@ -25,7 +25,8 @@ class Facts:
 
     `losses` and `failures`: runs that were lost, and that failed. `fallback`: its next run, or this one, is the last.
     `priority`: the one it was given since its submission. `paused`: it is not queued before it is resumed. `filled`:
-    what its templates became, at version `filled_at`.
+    what its templates became, at version `filled_at`. `children`: how many one with `for_each` has, as far as an event
+    says it.
     """
 
     id: UUID
@@ -40,6 +41,7 @@ class Facts:
     paused: bool = False
     filled: Work | None = None
     filled_at: int | None = None
+    children: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,19 @@ class Paused(Base):
 
 
 @dataclass(frozen=True, slots=True)
+class Spread(Base):
+    """It has become children, and ends when they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled(Base):
+    """Cancelled when it was spread; its children are being cancelled."""
+
+    by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Held(Base):
     """A worker has, or may have, the run of this lease."""
 
@@ -132,7 +147,9 @@ class Ended(Base):
     status: str
 
 
-Task: TypeAlias = Blocked | Queued | Delayed | Paused | Leased | Running | TimingOut | Cancelling | Ended
+Task: TypeAlias = (
+    Blocked | Queued | Delayed | Paused | Spread | Recalled | Leased | Running | TimingOut | Cancelling | Ended
+)
 
 
 def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
@@ -174,10 +191,31 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             spent = replace(facts, losses=losses, failures=facts.failures + 1, fallback=bool(fallback))
             return Delayed(spent)
         case e.TaskBlocked(by=by), Blocked() if all(isinstance(one, e.BlockerTime) for one in by):
-            return Delayed(facts)
-        case e.TaskBlocked(by=(e.BlockerPause(),)), _:
-            return Paused(facts)
+            return Delayed(replace(facts, children=event.children))
+        case e.TaskBlocked(by=(e.BlockerPause(),), children=children), _:
+            return Paused(replace(facts, children=facts.children if children is None else children))
+        case e.TaskSpread(children=children), _:
+            return Spread(replace(facts, children=children))
+        case e.TaskRecalled(by=by, reason=reason), _:
+            return Recalled(facts, by, reason)
         case _, _ if event.TYPE in e.ENDS:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:
             return replace(task, facts=facts)
+
+
+def stands(task: Task) -> str:
+    """As what is said of it goes on: `is running`, `has already been cancelled`."""
+    match task:
+        case Ended(status="cancelled" | "skipped" | "quarantined"):
+            return f"has already been {task.status}"
+        case Ended():
+            return f"has already {task.status}"
+        case Leased():
+            return "has been given to a worker"
+        case Cancelling() | Recalled():
+            return "is being cancelled"
+        case Spread():
+            return "has been spread over its children"
+        case _:
+            return "is running"

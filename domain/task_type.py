@@ -9,13 +9,13 @@ from uuid import UUID
 from domain import events as e
 from domain.caching import check_image
 from domain.commands import ChangeTaskType, PutTaskType
-from domain.errors import BadTemplate, NotFound, TaskTypeTaken, UnknownTaskType
+from domain.errors import BadTemplate, NotFound, Rejected, TaskTypeTaken, UnknownTaskType
 from domain.filling import Work, fill, names_read
 from domain.ids import derived_id
 from domain.input_schema import check_input, check_schema, defaults
 from domain.messages import Json, compact
 from domain.placing import Requires
-from domain.specs import Container, TaskSpec, Timeouts
+from domain.specs import Container, ForEach, Job, TaskSpec, Timeouts
 from domain.templates import OPEN
 from domain.type_specs import Definition
 
@@ -96,6 +96,11 @@ class Types:
         return replace(self.kept[stream], spec=spec) if stream in self.kept else typed(spec, self)
 
 
+def type_of(spec: TaskSpec) -> str | None:
+    """The task type that it, or each of its children, has."""
+    return spec.task_type if spec.for_each is None else spec.for_each.task.task_type
+
+
 def asked(command: ChangeTaskType, by: str) -> Decision:
     """What a command asks of its task type."""
     if isinstance(command, PutTaskType):
@@ -115,7 +120,7 @@ def type_stream(namespace: str, name: str) -> UUID:
 
 def registered(specs: Iterable[TaskSpec]) -> set[str]:
     """The types that these tasks name and that have to be looked up."""
-    return {spec.task_type for spec in specs if spec.task_type is not None} - BUILT_IN
+    return {name for spec in specs if (name := type_of(spec)) is not None} - BUILT_IN
 
 
 def decide(state: TaskType | None, command: Decision) -> list[e.TaskTypeChanged | e.TaskTypeRemoved]:
@@ -148,7 +153,10 @@ def evolve(state: TaskType | None, id: UUID, event: e.Event) -> TaskType:
 
 
 def typed(spec: TaskSpec, types: Types) -> Typed:
-    """The task with what its type adds. Raises UnknownTaskType, BadInput, Unfilled, BadTemplate."""
+    """The task with what its type adds; with `for_each`, what that of its children does. Raises UnknownTaskType,
+    BadInput, Unfilled, BadTemplate."""
+    if spec.for_each is not None:
+        return _typed_children(spec, spec.for_each, types)
     name = spec.task_type
     if name is None:
         return Typed(spec)
@@ -165,10 +173,21 @@ def typed(spec: TaskSpec, types: Types) -> Typed:
     )
 
 
-def check_filled(submitted: e.TaskSubmitted, filled: Work) -> None:
-    """Raises BadInput when what its templates became does not fit its type."""
+def check_filled(submitted: e.TaskSubmitted, filled: Work, job: Job | None = None) -> None:
+    """Raises BadInput when what its templates became does not fit its type. `job`: its children's."""
     if submitted.input_schema is not None:
-        check_input(submitted.input_schema, filled.input or {}, submitted.spec.task_type or "")
+        check_input(submitted.input_schema, filled.input or {}, (job or submitted.spec).task_type or "")
+
+
+def _typed_children(spec: TaskSpec, for_each: ForEach, types: Types) -> Typed:
+    job = for_each.task
+    try:
+        one = typed(TaskSpec.model_construct(**{name: getattr(job, name) for name in Job.model_fields}), types)
+    except Rejected as rejected:
+        raise type(rejected)(f"for_each.task.{rejected.detail}", rejected.errors) from None
+    job = Job.model_construct(**{name: getattr(one.spec, name) for name in Job.model_fields})
+    whole = spec.model_copy(update={"for_each": for_each.model_copy(update={"task": job})})
+    return replace(one, spec=whole)
 
 
 @lru_cache(maxsize=16)

@@ -22,8 +22,9 @@ class TaskView(NamedTuple):
     again has no worker and no start. `reason`: why it failed, was skipped, waits again or is being stopped.
     `retry_of`: the task that this one does once more; `forked_from`: the one that it was made of, with changes.
     `waits_until`: the time that a blocked task waits for, if it waits for one alone. `paused_by` and `pause_reason`:
-    of the last pause, until it is resumed. `detail`: what was wrong, where no run says it.
-    `cached_from`: the equal task whose result it took.
+    of the last pause, until it is resumed. `children`: how many a task with `for_each` has become; of a child `parent`,
+    `parent_id` (its name) and `item_index`. `detail`: what was wrong, where no run says it. `cached_from`: the equal
+    task whose result it took.
     `run`: the number of the latest run, 0 before the first. `verified` False: a container of it may still run.
     """
 
@@ -70,6 +71,10 @@ class TaskView(NamedTuple):
     artifacts: str | None = None
     forked_from: UUID | None = None
     cached_from: str | None = None
+    parent: UUID | None = None
+    parent_id: str | None = None
+    item_index: int | None = None
+    children: int | None = None
 
 
 TASK_TYPES = frozenset(cls.TYPE for cls in get_args(e.TaskEvent))
@@ -106,7 +111,8 @@ def status_of(events: Sequence[Recorded]) -> str:
 
 def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
     spec = event.spec
-    container = spec.container or event.container
+    container = (spec.for_each.task.container if spec.for_each else spec.container) or event.container
+    of = event.child_of
     return TaskView(
         id=recorded.stream,
         namespace=recorded.namespace,
@@ -123,6 +129,9 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
         workflow_id=event.workflow_id,
         retry_of=event.retry_of.stream if event.retry_of else None,
         forked_from=event.forked_from.stream if event.forked_from else None,
+        parent=of.stream if of else None,
+        parent_id=of.task_id if of else None,
+        item_index=of.index if of else None,
         depends_on=compact(_needs(event)),
         spec=spec.model_dump_json(exclude_none=True),
         trace_id=trace_id(recorded.cause.traceparent),
@@ -145,6 +154,15 @@ def _queued(row: TaskView, at: datetime, event: e.TaskQueued) -> Changes:
     again = None if event.after in {"dependencies", "time", "pause"} else event.after
     waits = {"status": "queued", "reason": again, "queued_at": at, "waits_until": None}
     return {**waits, "worker_id": None, "started_at": None}
+
+
+def _spread(row: TaskView, at: datetime, event: e.TaskSpread) -> Changes:
+    begun = {"status": "running", "reason": None, "waits_until": None}
+    return {**begun, "started_at": at, "children": event.children}
+
+
+def _recalled(row: TaskView, at: datetime, event: e.TaskRecalled) -> Changes:
+    return {"status": "cancelling", "cancelled_by": event.by, "cancel_reason": event.reason}
 
 
 def _leased(row: TaskView, at: datetime, event: e.RunLeased) -> Changes:
@@ -194,6 +212,8 @@ def _succeeded(row: TaskView, at: datetime, event: e.TaskSucceeded) -> Changes:
 
 def _failed(row: TaskView, at: datetime, event: e.TaskFailed) -> Changes:
     end = {"status": "failed", "completed_at": at, "reason": event.reason, "detail": event.detail}
+    if event.result is not None:
+        end["result"] = compact(event.result)
     return {**end, "exit_code": event.exit_code, "verified": event.verified}
 
 
@@ -237,6 +257,8 @@ def _nothing(row: TaskView, at: datetime, event: e.Event) -> Changes:
 _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] = {
     e.TaskBlocked: _blocked,
     e.TaskQueued: _queued,
+    e.TaskSpread: _spread,
+    e.TaskRecalled: _recalled,
     e.RunLeased: _leased,
     e.RunStarted: _started,
     e.RunSucceeded: _run_succeeded,

@@ -5,11 +5,12 @@
              | "tasks" name ".result" { step }
              | "tasks" name ".artifacts" name "." ( "uri" | "sha256" | "bytes" )
              | "input" step { step }
+             | "item" { step } | "index"
     name     = "." word | "[" literal "]"
     step     = "." word | "[" number "]" | "[" literal "]"
 
 A word is of letters, digits and `_`; a literal is a JSON string, and stands for itself: `{{"{{"}}` is `{{`. What was
-filled in is text or data, never a template again.
+filled in is text or data, never a template again. `item` and `index` are for children of a task with `for_each`.
 """
 
 import json
@@ -34,7 +35,7 @@ _STEPS = re.compile(rf"\.({_WORD})|\[([0-9]+)\]|\[({_LITERAL})\]")
 _WAY_OUT = 'write tasks.NAME.result.FIELD, or {{"{{"}} for a plain {{'
 
 Step: TypeAlias = str | int
-Source: TypeAlias = Literal["result", "artifacts", "status", "exit_code", "input"]
+Source: TypeAlias = Literal["result", "artifacts", "status", "exit_code", "input", "item", "index"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,26 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Each:
+    """What a child is for: an item, and its place among all."""
+
+    index: int
+    item: Json
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
-    """What templates are filled with: tasks that have ended, by name, and the task's own input."""
+    """What templates are filled with: tasks that have ended, by name, the task's own input, and, of a child, its
+    item."""
 
     tasks: Mapping[str, Known]
     input: Json = None
+    each: Each | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What one template asks for: `path` in a `source` of `task` (None: the input). `written`: as its user did."""
+    """What one template asks for: `path` in a `source` of `task` (None: the task's own). `written`: as its user did."""
 
     written: str
     source: Source
@@ -67,7 +78,7 @@ class Expression:
     def value(self, values: Values) -> Json:
         """Raises TemplateMissingField."""
         if self.task is None:
-            return self._walked(values.input, "input", self.path)
+            return self._own(values)
         known = values.tasks.get(self.task)
         if known is None:
             raise self._missing(f"task {self.task} has not ended")
@@ -84,6 +95,13 @@ class Expression:
                 raise self._missing(f"task {self.task} has {known.status} without a result")
             case _:
                 return self._walked(known.result, "result", self.path)
+
+    def _own(self, values: Values) -> Json:
+        if self.source == "input":
+            return self._walked(values.input, "input", self.path)
+        assert values.each is not None, "only a child's templates ask for an item"
+        each = values.each
+        return each.index if self.source == "index" else self._walked(each.item, f"item {each.index}", self.path)
 
     def _walked(self, value: Json, place: str, path: Sequence[Step]) -> Json:
         for step in path:
@@ -112,9 +130,15 @@ class Template:
         """The names of the tasks that it reads, each once."""
         return tuple(dict.fromkeys(one.task for one in self._asked() if one.task is not None))
 
-    def asking(self, source: Source) -> Expression | None:
+    def asking(self, *sources: Source) -> Expression | None:
         """The first expression of such a source, if there is one."""
-        return next((one for one in self._asked() if one.source == source), None)
+        return next((one for one in self._asked() if one.source in sources), None)
+
+    def check(self, tasks: Mapping[str, Known]) -> None:
+        """Raises TemplateMissingField for what it asks of tasks that is not there."""
+        for one in self._asked():
+            if one.task is not None:
+                one.value(Values(tasks))
 
     def value(self, values: Values) -> Json:
         """What it stands for; alone, an expression keeps its kind. Raises TemplateMissingField, TemplateTooLarge."""
@@ -180,6 +204,10 @@ def _expression(written: str, root: str, steps: str, field: str) -> Expression:
     match root, path:
         case "input", [_, *_]:
             return Expression(written, "input", None, tuple(path))
+        case "item", _:
+            return Expression(written, "item", None, path)
+        case "index", []:
+            return Expression(written, "index", None, path)
         case "tasks", [str(name), "status" | "exit_code" as fact]:
             return Expression(written, "status" if fact == "status" else "exit_code", name, ())
         case "tasks", [str(name), "result", *rest]:

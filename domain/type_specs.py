@@ -6,7 +6,8 @@ from pydantic import model_validator
 
 from domain.messages import Json
 from domain.placing import Cache, Concurrency, Requires
-from domain.specs import Container, Retry, Timeouts
+from domain.retry_spec import Retry
+from domain.specs import Container, Timeouts
 
 
 class Definition(Container):

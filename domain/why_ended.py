@@ -8,6 +8,7 @@ from domain import events as e
 from domain.reasons import ENDED, Reason, Story, text
 from domain.recorded import Recorded
 from domain.retrying import EXHAUSTED
+from domain.spreading import FAILED as CHILDREN_FAILED
 
 Streams = Mapping[UUID, Sequence[Recorded]]
 DEEPEST = 10
@@ -25,7 +26,7 @@ def blamed(events: Sequence[Recorded]) -> UUID | None:
         case e.TaskSkipped(because=because):
             return next((one.stream for one in submitted.depends_on if one.task_id == because), None)
         case e.TaskCancelled():
-            return submitted.workflow
+            return submitted.child_of.stream if submitted.child_of else submitted.workflow
         case _:
             return None
 
@@ -73,6 +74,9 @@ def _cached(story: Story, left: e.TaskSucceeded, first: e.CachedFrom) -> Reason:
 def _failed(story: Story, failed: e.TaskFailed) -> Reason:
     facts: dict[str, Any] = {"reason": failed.reason, **_code(failed.runs, failed.exit_code)}
     code = failed.reason if failed.reason in ENDED else "failed"
+    if failed.reason == CHILDREN_FAILED:
+        out = f"see them with: tally ls parent={_name(story)} status=failed"
+        return Reason(code, f"{failed.detail}; {out}", {**facts, "ends": failed.result})
     if failed.detail is not None:
         return Reason(code, failed.detail, facts)
     last = next((one for one in _back(story.events) if isinstance(one, e.RunFailed | e.RunLost)), None)
@@ -111,6 +115,9 @@ def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams:
     for whole in _cancellations(story, begun, streams):
         if (whole.by, whole.reason) != (cancelled.by, cancelled.reason):
             continue
+        if isinstance(whole, e.TaskRecalled):
+            said = f"{whole.task_id}, whose child it is, was cancelled by {cancelled.by}{why}{seen}"
+            return Reason("parent-cancelled", said, {**facts, "parent": whole.task_id})
         facts["workflow_id"] = whole.workflow_id
         if whole.because is not None:
             said = f"{whole.because} failed, and its workflow {whole.workflow_id} fails fast{seen}"
@@ -120,13 +127,14 @@ def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams:
     return Reason("cancelled", f"cancelled by {cancelled.by}{why}{seen}", facts)
 
 
-def _cancellations(story: Story, begun: Recorded, streams: Streams) -> Iterator[e.WorkflowCancelled]:
-    """Those of its workflow from before it was cancelled itself."""
-    workflow = story.task.facts.submitted.workflow
-    for recorded in streams.get(workflow, ()) if workflow else ():
-        if recorded.type == e.WorkflowCancelled.TYPE and recorded.position < begun.position:
+def _cancellations(story: Story, begun: Recorded, streams: Streams) -> Iterator[e.WorkflowCancelled | e.TaskRecalled]:
+    """Those of its workflow, or of the task whose child it is, from before it was cancelled itself."""
+    submitted = story.task.facts.submitted
+    whole = submitted.child_of.stream if submitted.child_of else submitted.workflow
+    for recorded in streams.get(whole, ()) if whole else ():
+        if recorded.type in (e.WorkflowCancelled.TYPE, e.TaskRecalled.TYPE) and recorded.position < begun.position:
             event = recorded.event()
-            assert isinstance(event, e.WorkflowCancelled), "chosen by its type"
+            assert isinstance(event, e.WorkflowCancelled | e.TaskRecalled), "chosen by its type"
             yield event
 
 

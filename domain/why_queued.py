@@ -90,7 +90,7 @@ def _limit(scope: str, place: Place, lane: Lane) -> Reason:
     holders = place.holders.get(scope, ())
     facts = {"scope": scope, "max_running": most, "running": used, "holders": [one.task_id for one in holders]}
     out = f"tally limit set {scope} --max-running {max(used, most or 0) + 1}"
-    if scope.startswith("workflow:"):
+    if scope.startswith(("workflow:", "children:")):
         out = "one of them must end"
     elif scope.startswith("key:"):
         out = f"tally limit set key:{scope.partition('/')[2]} --max-running {max(used, most or 0) + 1}"

@@ -17,7 +17,18 @@ from domain.dispatching import Host, Load, Waiting, allowances
 from domain.events import ENDS, LimitChanged
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.limit import Quota
-from domain.ports.conducting import Agenda, Complete, Dealt, Edge, Expired, Notes, Settled, Silent, Survey
+from domain.ports.conducting import (
+    Agenda,
+    Complete,
+    Dealt,
+    Edge,
+    Expired,
+    Notes,
+    Settled,
+    Silent,
+    Survey,
+)
+from domain.ports.spreading import Spreading, SpreadOn
 from domain.workflow import FAILURES
 
 K = TypeVar("K")
@@ -45,6 +56,7 @@ class ConductorMemoryTurn(MemoryTurn):
         rows.fail_fast |= dict.fromkeys(notes.fail_fast)
         rows.open |= dict.fromkeys(notes.opened)
         _drop(rows.open, notes.closed)
+        rows.spreads = {**{task: (0, children) for task, children in notes.spread.items()}, **rows.spreads}
         for edge in notes.edges:
             rows.edges.setdefault((edge.downstream, edge.need, edge.upstream), (edge, None))
         rows.needs |= {(need.downstream, need.number): need for need in notes.needs}
@@ -58,9 +70,13 @@ class ConductorMemoryTurn(MemoryTurn):
         note_schedules(rows, notes.schedules)
         self._end({**self._ended_before(notes.looked_up), **notes.ended})
         note_results(rows, notes)
-        cancelled = set(notes.cancelled)
+        self._cancel_members(notes.cancelled)
+
+    def _cancel_members(self, cancelled: Sequence[UUID]) -> None:
+        rows = self._rows
+        now = set(cancelled) - rows.spreads.keys()
         rows.cancels |= {
-            task: workflow for task, (workflow, end) in rows.members.items() if workflow in cancelled and end is None
+            task: workflow for task, (workflow, end) in rows.members.items() if workflow in now and end is None
         }
 
     def _ended_before(self, streams: Sequence[UUID]) -> dict[UUID, str]:
@@ -168,6 +184,9 @@ class ConductorMemoryTurn(MemoryTurn):
             due=[timer for timer in rows.timers.values() if due and timer.due <= due[-1]][:limit],
             planned=planned(rows, self._now, limit),
             hits=hits(rows, limit),
+            spreading=sorted(
+                (Spreading(task, *row) for task, row in rows.spreads.items()), key=lambda one: (one.next, one.task)
+            )[:limit],
         )
 
     def _complete(self, workflow: UUID) -> Complete:
@@ -234,6 +253,7 @@ class ConductorMemoryTurn(MemoryTurn):
         _drop(rows.fail_fast, dealt.failing)
         _drop(rows.timers, [(timer.task, timer.kind) for timer in dealt.timed])
         rows.timers |= {(timer.task, timer.kind): timer for timer in dealt.again}
+        self._spread(dealt.spread)
         _drop(rows.leases, dealt.closed)
         rest_schedules(rows, dealt)
         rest_hits(rows, dealt)
@@ -245,6 +265,17 @@ class ConductorMemoryTurn(MemoryTurn):
                 rows.workers[worker_id] = replace(rows.workers[worker_id], lost=True)
         for worker_id, at in dealt.granted.items():
             rows.workers[worker_id] = replace(rows.workers[worker_id], granted_at=at)
+
+    def _spread(self, spread: Sequence[SpreadOn]) -> None:
+        rows = self._rows
+        for one in spread:
+            rows.spreads[one.task] = (one.next, rows.spreads[one.task][1])
+            if one.over:
+                del rows.spreads[one.task]
+                _drop(rows.members, one.never)
+                self._cancel_members([one.task] if one.recalled else [])
+                rows.open.pop(one.task, None)
+                rows.last.setdefault(one.task, None)
 
     async def make_partitions(self) -> None:
         """Memory has none; what is kept too long is forgotten here as there."""

@@ -43,7 +43,7 @@ class Rows:
     `limits`: by scope. `starts`: (scope, when). `schedules`: what is dealt with, and when to look again.
     `schedule_tasks`: their open tasks -> schedule. `cache`: results that may be taken, by key. `looking`: tasks in the
     queue -> the key of the one that they would take. `hits`: task -> its place in the queue, and whose result it takes.
-    """
+    `spreads`: task -> (children dealt with, children)."""
 
     clock: LeaseClock = field(default_factory=lambda: LeaseClock(0.0, NEVER))
     leases: dict[UUID, tuple[NewLease, bool]] = field(default_factory=dict[UUID, tuple[NewLease, bool]])
@@ -57,7 +57,8 @@ class Rows:
     settled: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     timers: dict[tuple[UUID, TimerKind], Timer] = field(default_factory=dict[tuple[UUID, TimerKind], Timer])
     members: dict[UUID, tuple[UUID, str | None]] = field(default_factory=dict[UUID, tuple[UUID, str | None]])
-    last: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    last: dict[UUID, UUID | None] = field(default_factory=dict[UUID, UUID | None])
+    spreads: dict[UUID, tuple[int, int]] = field(default_factory=dict[UUID, tuple[int, int]])
     cancels: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     fail_fast: dict[UUID, UUID | None] = field(default_factory=dict[UUID, UUID | None])
     open: dict[UUID, None] = field(default_factory=dict[UUID, None])
@@ -88,5 +89,5 @@ class Rows:
 
 _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
-    "fail_fast", "open", "limits", "schedules", "schedule_tasks", "cache", "looking", "hits",
+    "fail_fast", "open", "limits", "schedules", "schedule_tasks", "cache", "looking", "hits", "spreads",
 )  # fmt: skip

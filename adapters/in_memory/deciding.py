@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from adapters.in_memory import children
 from adapters.in_memory.endings import Ending, run
 from adapters.in_memory.event_log import MemoryLog
 from adapters.in_memory.operating import Operations
@@ -30,11 +31,11 @@ from domain.commands import (
     SubmitWorkflow,
 )
 from domain.dependencies import requirements, settle, standing
-from domain.ends import known
 from domain.errors import NotFound, Rejected, TaskIdTaken
 from domain.folding import task_of, task_type_of, workflow_of
 from domain.forking import Fork, forked
 from domain.forwarding import forwards, with_deadlines
+from domain.ids import child_of, child_stream
 from domain.messages import Cause, is_uuid
 from domain.operating import OperatorCommand
 from domain.ports.log import NewId
@@ -42,9 +43,8 @@ from domain.recorded import new_events
 from domain.rerunning import renewed, resubmitted, to_rerun
 from domain.specs import TaskSpec
 from domain.submitting import Again, Whole, once_more, submit_task, submit_workflow
-from domain.task_states import Blocked, Delayed, Ended, Held, Queued, Task
+from domain.task_states import Blocked, Delayed, Ended, Held, Queued, Recalled, Spread, Task
 from domain.task_type import TaskType, Types, type_stream
-from domain.templates import Known
 from domain.work import Reply, TaskOutcome
 from domain.workflow import Cancel as CancelWhole
 from domain.workflow import Extend, Finish, Workflow, due
@@ -135,7 +135,7 @@ class Decisions:
         return stream
 
     def _types(self, namespace: str, specs: Sequence[TaskSpec]) -> Types:
-        names = {spec.task_type for spec in specs if spec.task_type is not None}
+        names = {name for spec in specs if (name := task_type.type_of(spec)) is not None}
         found = {name: self._type(type_stream(namespace, name)) for name in names}
         return Types("base", {name: one for name, one in found.items() if one is not None})
 
@@ -195,8 +195,16 @@ class Decisions:
         if not events[0].type.startswith("task."):
             return False
         state = task_of(events)
-        decision = self._next(state)
-        return decision is not None and self._change(stream, decision, cause)
+        if isinstance(state, Spread | Recalled):
+            return self._spread(state, cause)
+        return (decision := self._next(state)) is not None and self._change(stream, decision, cause)
+
+    def _spread(self, state: Spread | Recalled, cause: Cause) -> bool:
+        namespace = self.log.load([state.id])[state.id][0].namespace
+        if new := children.to_come(self.log, state):
+            return sum(self._append(stream, events, namespace, cause) for stream, events in new.items()) > 0
+        decided = children.following(self.log, state)
+        return sum(self._change(stream, decision, cause) for stream, decision in decided.items()) > 0
 
     def _step_workflow(self, state: Workflow, cause: Cause) -> bool:
         states = {node.task_id: self._task(node.stream) for node in state.tasks}
@@ -233,13 +241,9 @@ class Decisions:
         states = {need.task_id: self._task(need.stream) for need in there}
         ends = {name: state.status for name, state in states.items() if isinstance(state, Ended)}
         fate = settle([standing(one, ends) for one in requirements(submitted.spec.depends_on)])
-        return task.Free(self._known(submitted)) if submitted.reads and isinstance(fate, task.Free) else fate
-
-    def _known(self, submitted: e.TaskSubmitted) -> dict[str, Known]:
-        """The ends of the tasks before it."""
-        last = {one.task_id: self.log.load([one.stream]).get(one.stream, ()) for one in submitted.depends_on}
-        ends = {name: row.event() for name, rows in last.items() for row in rows if row.type in e.ENDS}
-        return {name: known(end) for name, end in ends.items()}
+        if not submitted.reads or not isinstance(fate, task.Free):
+            return fate
+        return task.Free(children.ends_before(self.log, submitted))
 
     def _change(self, stream: UUID, decision: task.Decision, cause: Cause) -> bool:
         events = task.decide(self._task(stream), decision, self.log.clock.now())
@@ -267,6 +271,8 @@ class Decisions:
 
     def _named(self, namespace: str, name: str) -> UUID:
         stream = self.names.get((namespace, name)) or is_uuid(name)
+        if child := child_of(name):
+            stream = child_stream(self._named(namespace, child[0]), child[1])
         if stream is None or not self.log.load([stream]):
             raise NotFound(f"task_id: no {name} in namespace {namespace}; check the id and the namespace")
         return stream

@@ -1,5 +1,6 @@
 """What is known of a task, in memory."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from domain.ports.querying import Allowed
 from domain.reasons import Hold, Holder
 from domain.recorded import Recorded
 from domain.why_queued import NAMED, SLOTS, Place
+from domain.why_spread import Children
 
 GRANTS = 400
 
@@ -66,6 +68,12 @@ class _Moment:
             self._next_starts(survey.load),
             self.rows.clock.seconds,
         )
+
+    async def children(self, task: UUID) -> Children:
+        ends = {one: end for one, (whole, end) in self.rows.members.items() if whole == task}
+        held = {lease.task for lease, _ in self.rows.leases.values()} & ends.keys()
+        submitted, _ = self.rows.spreads.get(task, (len(ends), 0))
+        return Children(submitted, len(held), Counter(filter(None, ends.values())))
 
     def _holders(self, lane: Lane, hosts: Sequence[Host], load: Load, allowed: Allowed) -> dict[str, list[Holder]]:
         found: dict[str, list[Holder]] = {}

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog
 from domain.ids import derived_id
-from domain.ports.handling import Beat, CommandKey, DeadLetter, Named, NameKey, Outcome, Writes
+from domain.ports.handling import Beat, CommandKey, DeadLetter, Named, NameKey, Outcome, Writes, parents, with_children
 from domain.recorded import NewEvent, Recorded
 from domain.reports import Heartbeat
 
@@ -86,7 +86,7 @@ class MemoryHandlerStore:
 
     async def named(self, keys: Sequence[NameKey]) -> dict[NameKey, Named]:
         """The streams that these names stand for, as far as they are taken."""
-        return _only(self.names, keys)
+        return with_children(_only(self.names, [*keys, *parents(keys)]), keys)
 
     async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
         """All events of these streams in order; a stream without events is left out."""

@@ -176,6 +176,7 @@ def _wanted(namespace: str | None, filters: Mapping[str, str]) -> TaskFilter:
         labels=labels,
         worker=filters.get("worker"),
         workflow=filters.get("workflow"),
+        parent=filters.get("parent"),
         task_type=filters.get("task_type"),
         created_after=None if after is None else datetime.fromisoformat(after),
         created_before=None if before is None else datetime.fromisoformat(before),

@@ -239,6 +239,7 @@ def _fits(row: TaskView, wanted: TaskFilter) -> bool:
         (not wanted.status or row.status in statuses(wanted.status))
         and all(asked is None or asked == has for asked, has in same)
         and (wanted.workflow is None or wanted.workflow in (str(row.workflow), row.workflow_id))
+        and (wanted.parent is None or wanted.parent in (str(row.parent), row.parent_id))
         and all(name in row.labels and value in (None, row.labels[name]) for name, value in wanted.labels.items())
         and (wanted.created_after is None or row.created_at > wanted.created_after)
         and (wanted.created_before is None or row.created_at < wanted.created_before)

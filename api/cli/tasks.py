@@ -65,7 +65,7 @@ class TaskCommands:
         Parameters
         ----------
         filters
-            Such as status=failed, name=nightly, label.team=data, worker=W1, workflow=F1.
+            Such as status=failed, name=nightly, label.team=data, worker=W1, workflow=F1, parent=T1.
         limit
             How many at most.
         """
@@ -118,6 +118,7 @@ def summary(view: View, wide: bool) -> str:
     optional |= {"Paused by": "paused_by", "Paused for": "pause_reason"}
     optional |= {"Detail": "detail", "Waits until": "waits_until"}
     optional |= {"Retry of": "retry_of", "Fork of": "forked_from"}
+    optional |= {"Child of": "parent_id", "Children": "children"}
     optional |= {"Image": "image", "Workflow": "workflow_id", "Trace": "trace_id"}
     lines += [(title, str(view[name])) for title, name in optional.items() if view.get(name) is not None]
     if needs := view.get("depends_on"):

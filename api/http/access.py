@@ -18,7 +18,7 @@ from domain.ports.authorising import Principal
 from domain.ports.querying import MIN_PREFIX, Allowed, Kind
 
 REALM = "tallyport"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(\[[0-9]{1,4}\])?")
 
 
 class InvalidRequest(InvalidToken):

@@ -48,6 +48,7 @@ class TaskQuery(BaseModel):
     task_type: Word | None = None
     worker: Word | None = None
     workflow: Word | None = None
+    parent: Word | None = None
     created_after: Time | None = None
     created_before: Time | None = None
     sort: str = Field(default="-created_at", description="created_at updated_at priority name; - in front: last first")
@@ -66,6 +67,7 @@ class TaskQuery(BaseModel):
             task_type=self.task_type,
             worker=self.worker,
             workflow=self.workflow,
+            parent=self.parent,
             created_after=self.created_after,
             created_before=self.created_before,
             sort=self.sort,

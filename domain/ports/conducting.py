@@ -14,6 +14,7 @@ from domain.events import LimitChanged, WorkerRegistered
 from domain.lanes import Lane
 from domain.lease_clock import LeaseClock
 from domain.ports.log import AppendingTurn
+from domain.ports.spreading import Spreading, SpreadOn
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,11 @@ class Notes:
 
     `left`: tasks that were queued before and are not now. `moved`: by how much the keys of those in the queue change.
     `ended`: how each task ended. `looked_up`: upstreams of new edges that may have ended before this page.
-    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `opened`, `closed`: those to which
-    further tasks are to come, and those to which none are any more. `workers`: (stream, registration), the last of each
-    worker. `draining`: whether each is given nothing from now on, by its id. `limits`: the last change of each.
-    `lanes`: of tasks that were queued and leased in the page. `entries`: results that may be taken, the last of each
-    key; `looks`: queued tasks that take one.
+    `members`: (workflow, task). `cancelled`, `fail_fast`: workflows. `opened`, `closed`: those to which further tasks
+    are to come, and those to which none are any more. `spread`: tasks that become children -> how many; these are their
+    members. `workers`: (stream, registration), the last of each worker. `draining`: whether each is given nothing from
+    now on, by its id. `limits`: the last change of each. `lanes`: of tasks that were queued and leased in the page.
+    `entries`: results that may be taken, the last of each key; `looks`: queued tasks that take one.
     """
 
     queued: Sequence[Waiting] = ()
@@ -91,6 +92,7 @@ class Notes:
     fail_fast: Sequence[UUID] = ()
     opened: Sequence[UUID] = ()
     closed: Sequence[UUID] = ()
+    spread: Mapping[UUID, int] = field(default_factory=dict[UUID, int])
     workers: Sequence[tuple[UUID, WorkerRegistered]] = ()
     draining: Mapping[str, bool] = field(default_factory=dict[str, bool])
     schedules: ScheduleNotes = ScheduleNotes()
@@ -111,10 +113,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """A workflow all of whose tasks have ended, `last` the last of them. `counts`: status -> how many."""
+    """A workflow all of whose tasks have ended, or a task all of whose children have, `last` the last of them (None:
+    there are none). `counts`: status -> how many."""
 
     workflow: UUID
-    last: UUID
+    last: UUID | None
     counts: Mapping[str, int]
 
 
@@ -139,7 +142,8 @@ class Rested:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows. `due`: past timers.
+    """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows, or (child, task) of
+    cancelled tasks. `due`: past timers. `spreading`: those with the fewest children so far first.
     `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete. `planned`:
     schedules that may be due. `hits`: tasks that are to take a result."""
 
@@ -150,6 +154,7 @@ class Agenda:
     due: Sequence[Timer] = ()
     planned: Sequence[Planned] = ()
     hits: Sequence[Hit] = ()
+    spreading: Sequence[Spreading] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +211,10 @@ class Dealt:
     """Rows that are dealt with: what they called for is decided in this turn, or no longer called for.
 
     `settled`, `cancelled`, `unqueued`: tasks. `timed`: timers of such; `again`: those that stay, with another time.
-    `complete`, `failing`: workflows; these need not
-    fail any more. `closed`: runs whose lease is over. `lost`: (worker, generation). `granted`: when each worker was
-    given its last lease. `crowded_out`: tasks that are cancelled for others. `starts`: (scope, when), once for each
-    lease that the rate of the scope counts. `rested`: schedules, `opened`: the tasks they have submitted -> schedule.
+    `complete`, `failing`: workflows; these need not fail any more. `closed`: runs whose lease is over. `lost`: (worker,
+    generation). `granted`: when each worker was given its last lease. `crowded_out`: tasks that are cancelled for
+    others. `starts`: (scope, when), once for each lease that the rate of the scope counts. `rested`: schedules,
+    `opened`: the tasks they have submitted -> schedule. `spread`: tasks whose children are dealt with further.
     `reused`: tasks that have taken a result, or wait no more. `missed`: those whose result is gone: back to the queue.
     """
 
@@ -230,6 +235,7 @@ class Dealt:
     starts: Sequence[tuple[str, datetime]] = ()
     reused: Sequence[UUID] = ()
     missed: Sequence[UUID] = ()
+    spread: Sequence[SpreadOn] = ()
 
     @property
     def grants_alone(self) -> bool:
@@ -239,7 +245,7 @@ class Dealt:
     @property
     def _frees_and_grants(self) -> bool:
         others = (self.cancelled, self.complete, self.failing, self.timed, self.again, self.closed, self.lost)
-        return not any(others) and not self.crowded_out and not self.rested
+        return not any(others) and not (self.crowded_out or self.rested or self.spread)
 
     @property
     def nothing(self) -> bool:
@@ -256,11 +262,10 @@ class ConductorTurn(AppendingTurn, Protocol):
     """One round. Reads see what the round has written; nothing remains of a round that fails."""
 
     async def note(self, notes: Notes) -> None:
-        """Bring the rows up to the page. An edge whose upstream has ended, in the page or ever before, is ended;
-        a task is settled once all its needs are met, or one can no longer be; a workflow complete once all its tasks
-        have ended and no further ones are to come.
-
-        A task that ended leaves the queue, the timers and its own edges. One that finds a result leaves the queue.
+        """Bring the rows up to the page. An edge whose upstream has ended, in the page or ever before, is ended; a task
+        is settled once all its needs are met, or one can no longer be; a workflow, or a task that was spread, complete
+        once all its tasks have ended and no further ones are to come. A task that ended leaves all queues, one that
+        finds a result the queue.
         """
         ...
 

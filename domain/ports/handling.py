@@ -1,10 +1,11 @@
 """What the handler needs: outcomes already given, names already taken, streams, and one transaction to write all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from domain.ids import child_of, child_stream
 from domain.recorded import NewEvent, Recorded
 from domain.reports import Heartbeat
 from domain.work import Reply
@@ -51,6 +52,23 @@ class Named:
     def promised(self) -> bool:
         """Whether the task of this name is still to come."""
         return not self.digest
+
+
+def parents(keys: Iterable[NameKey]) -> list[NameKey]:
+    """The names of the tasks whose children some of `keys` name: these take none of their own."""
+    found = ((key, child_of(key.name)) for key in keys if key.kind == "task")
+    return [NameKey(key.namespace, key.kind, child[0]) for key, child in found if child]
+
+
+def with_children(found: Mapping[NameKey, Named], keys: Iterable[NameKey]) -> dict[NameKey, Named]:
+    """Those of `keys` that are names. `found`: also what `parents` names."""
+    names: dict[NameKey, Named] = {}
+    for key in keys:
+        child = child_of(key.name) if key.kind == "task" else None
+        named = found.get(NameKey(key.namespace, key.kind, child[0]) if child else key)
+        if named is not None and not (child and named.promised):
+            names[key] = Named(child_stream(named.stream, child[1]), named.digest) if child else named
+    return names
 
 
 @dataclass(frozen=True, slots=True)

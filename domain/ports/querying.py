@@ -59,7 +59,8 @@ class Read:
 class TaskFilter:
     """Which tasks. `status` may hold the groups of STATUS_GROUPS; `labels` maps a name to its value, None: any.
 
-    `workflow` is a workflow's id or given name. Times are UTC. `sort` is one of SORTS, with `-` in front: last first.
+    `workflow` is a workflow's id or given name, `parent` that of a task with children. Times are UTC. `sort` is one of
+    SORTS, with `-` in front: last first.
     """
 
     allowed: Allowed
@@ -68,6 +69,7 @@ class TaskFilter:
     labels: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     worker: str | None = None
     workflow: str | None = None
+    parent: str | None = None
     task_type: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

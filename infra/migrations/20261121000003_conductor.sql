@@ -78,7 +78,7 @@ CREATE TABLE conductor_timers (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 CREATE INDEX conductor_timers_due_idx ON conductor_timers (due);
 
--- Workflows not yet finished, and their tasks. `last`: the last task that ended. `complete`: all have. `failed`: the task
+-- Workflows not yet finished, and their tasks; and tasks not yet ended that have children. `last`: the last task that ended. `complete`: all have. `failed`: the task
 -- for which one that fails fast is to be cancelled. `open`: further tasks are to come.
 CREATE TABLE conductor_workflows (
   workflow uuid PRIMARY KEY,
@@ -104,6 +104,13 @@ CREATE TABLE conductor_cancels (
   workflow uuid NOT NULL
 );
 
+-- Tasks that become children, which are their members as a workflow's tasks are its; the first `next` are dealt with.
+CREATE TABLE conductor_spreads (
+  task uuid PRIMARY KEY,
+  next int NOT NULL DEFAULT 0,
+  children int NOT NULL
+);
+
 -- The last registration of each worker. `since`: lease clock when it was read. `draining`: it is given nothing.
 CREATE TABLE conductor_workers (
   worker_id text PRIMARY KEY,
@@ -121,14 +128,14 @@ CREATE TABLE conductor_workers (
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs,
   conductor_edges, conductor_settled, conductor_timers,
-  conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_app;
+  conductor_workflows, conductor_members, conductor_cancels, conductor_spreads, conductor_workers TO tally_app;
 GRANT SELECT ON conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs,
   conductor_edges, conductor_settled, conductor_timers,
-  conductor_workflows, conductor_members, conductor_cancels, conductor_workers TO tally_read;
+  conductor_workflows, conductor_members, conductor_cancels, conductor_spreads, conductor_workers TO tally_read;
 RESET ROLE;
 
 -- migrate:down
 SET ROLE tally_owner;
 DROP TABLE conductor_queue, conductor_lanes, conductor_limits, conductor_starts, conductor_needs, conductor_edges, conductor_settled, conductor_timers, conductor_workflows,
-  conductor_members, conductor_cancels, conductor_workers;
+  conductor_members, conductor_cancels, conductor_spreads, conductor_workers;
 RESET ROLE;

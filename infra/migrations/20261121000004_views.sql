@@ -49,13 +49,18 @@ CREATE TABLE tasks (
   detail text,
   artifacts text,
   forked_from uuid,
-  cached_from text
+  cached_from text,
+  parent uuid,
+  parent_id text,
+  item_index int,
+  children int
 );
 -- Ids sort by the time of submission, so an index that ends in the id is in that order.
 CREATE INDEX ON tasks (namespace, id);
 CREATE INDEX ON tasks (namespace, status, id);
 CREATE INDEX ON tasks (namespace, name, id);
 CREATE INDEX ON tasks (workflow, status) WHERE workflow IS NOT NULL;
+CREATE INDEX ON tasks (parent, status) WHERE parent IS NOT NULL;
 CREATE INDEX ON tasks USING gin (labels jsonb_path_ops) WHERE labels <> '{}';
 
 CREATE TABLE runs (

@@ -17,7 +17,8 @@ from domain.messages import Json
 from domain.placing import Cache, Concurrency, Requires
 from domain.ports.conducting import Notes
 from domain.recorded import new_events
-from domain.specs import Container, DependsOn, Fallback, Retry, TaskSpec
+from domain.retry_spec import Fallback, Retry
+from domain.specs import Container, DependsOn, TaskSpec
 from domain.submitting import once_more, submit_task
 from domain.task import Cancel, Pause, Resume
 from domain.task_states import Ended, Held, Leased, Queued

@@ -2,7 +2,8 @@
 
 from domain import events as e
 from domain.folding import workflow_of
-from domain.specs import AtLeast, DependsOn, Retry
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn
 from domain.task import Cancel, CloseLease
 from domain.task_states import Cancelling, Ended, Leased
 from tests.support.conducting import WORKFLOW, spec, stream

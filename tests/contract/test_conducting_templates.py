@@ -9,7 +9,8 @@ from consumers.noting import TYPES
 from domain import events as e
 from domain.filling import Work
 from domain.messages import Json
-from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.task import Cancel, Wake
 from domain.task_states import Delayed, Ended, Leased
 from tests.support.conducting import WORKFLOW, spec

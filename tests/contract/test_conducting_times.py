@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from domain.events import TaskExpired
 from domain.folding import worker_of
-from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.task import Cancel, Free
 from domain.task_states import Delayed, Leased, Queued
 from domain.worker import worker_stream

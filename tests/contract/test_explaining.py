@@ -20,9 +20,9 @@ from domain.ports.explaining import Explaining
 from domain.recorded import new_events
 from domain.specs import DependsOn, TaskSpec
 from domain.task import Cancel, Pause
-from domain.task_states import Held
+from domain.task_states import Ended, Held
 from domain.worker import worker_stream
-from tests.support.conducting import MemoryWorld, PgWorld, World, conductor, spec, stream
+from tests.support.conducting import MemoryWorld, PgWorld, World, conductor, fan_out, spec, stream
 from tests.support.conducting_place import Place
 from tests.support.ended_tasks import CAUSE
 
@@ -361,3 +361,22 @@ async def test_a_task_crowded_out_names_its_key(asked: Asked) -> None:
     newest = max("a", "b", key=stream)
 
     assert "key:default/k is limited to 1" in (await asked.why(newest))["crowded-out"]["detail"]
+
+
+async def test_a_task_that_has_children_says_how_they_stand(asked: Asked) -> None:
+    await asked.world.register("w1", slots=1)
+    await asked.world.submit(fan_out("each", items={"count": 4}, parallel=1))
+    await asked.place.settle()
+    [first] = [f"each[{n}]" for n in range(4) if isinstance(await asked.world.task(f"each[{n}]"), Held)]
+    await asked.world.finish(first, exit_code=1)
+    await asked.place.settle()
+
+    said = await asked.why("each")
+    assert said["children"].items() >= {"children": 4, "submitted": 4, "running": 1, "ends": {"failed": 1}}.items()
+    [waits] = [n for n in range(4) if not isinstance(await asked.world.task(f"each[{n}]"), Held | Ended)][:1]
+    assert (await asked.why(f"each[{waits}]"))["limit"]["scope"] == f"children:{stream('each')}"
+
+    await asked.world.decide("each", Cancel("alice", "enough"))
+    assert (await asked.why("each"))["children-cancelling"]["by"] == "alice"
+    await asked.place.settle()
+    assert list(await asked.why(f"each[{waits}]")) == ["parent-cancelled"]

@@ -34,6 +34,7 @@ RUN_AGAIN = "docs/how-to/run-again.md"
 EXPLAIN = "docs/how-to/explain.md"
 DRAINING = "docs/how-to/draining.md"
 CACHING = "docs/how-to/caching.md"
+FAN_OUT = "docs/how-to/fan-out.md"
 
 VARIES = re.compile(r"(for )?[0-9.]+[smh]( ago)?$|by [^ :]+|ended at [^;]+", re.MULTILINE)
 """For how long, as whom and when: another one each time."""
@@ -227,3 +228,17 @@ def test_the_blocks_about_caching_run_and_print_what_the_page_shows(
     assert '{"letters":5}' in told
     assert len(re.findall(r"count\.second +succeeded .* cached ", told)) == 1
     assert told.endswith("\n1\n")
+
+
+def test_the_blocks_about_one_task_for_each_item_run(tmp_path: Path, environment: dict[str, str]) -> None:
+    with dev(tmp_path, environment):
+        told = typed(tmp_path, environment, "bash", "-euo", "pipefail", "-c", script(FAN_OUT))
+
+    assert "Status     succeeded" in told
+    assert "Children   3\n" in told
+    assert "resize b.jpg, number 1\n3 photos\n" in told
+    assert "ended with" in told
+    assert "children-failed" in told
+    assert "1 of 3 children did not succeed: 1 failed" in told
+    assert "sums[2]" in told
+    assert "has ended\n" in told

@@ -26,7 +26,7 @@ from domain import worker, workflow
 from domain.dependencies import named
 from domain.folding import task_of, worker_of, workflow_of
 from domain.forwarding import forwards, with_deadlines
-from domain.ids import derived_id
+from domain.ids import child_of, child_stream, derived_id
 from domain.messages import Cause, Json, is_uuid
 from domain.operating import ChangeWorker, StartWorker, StopWorker
 from domain.ports.broker import Outgoing
@@ -34,7 +34,8 @@ from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
 from domain.reports import RegisterWorker, RunFinish, RunStart
-from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec
 from domain.submitting import Whole, submit_task, submit_workflow
 from domain.task_states import Held, Task
 from domain.task_type import Types
@@ -48,6 +49,8 @@ CAUSE = Cause("chain", "command", "alice")
 
 def stream(name: str) -> UUID:
     """The stream of the task that the tests call `name`."""
+    if child := child_of(name):
+        return child_stream(stream(child[0]), child[1])
     return is_uuid(name) or derived_id(EPOCH, name)
 
 
@@ -71,6 +74,20 @@ def spec(
             "input": input,
         }
     )
+
+
+def fan_out(
+    name: str,
+    *needs: str | DependsOn | AtLeast,
+    items: Json = "{{tasks.a.result.items}}",
+    parallel: int | None = None,
+    **more: Json,
+) -> TaskSpec:
+    """A task with a child of executor noop for each of `items`, whose input tells the item, and has `more` in it."""
+    child = {"executor": "noop", "input": {"item": "{{item}}", "index": "{{index}}", **more}}
+    for_each = {"items": items, "task": child, "max_parallel": parallel}
+    depends_on = [DependsOn(task_id=need) if isinstance(need, str) else need for need in needs]
+    return TaskSpec.model_validate({"task_id": name, "depends_on": depends_on, "for_each": for_each})
 
 
 class World(ABC):
@@ -306,6 +323,7 @@ class MemoryWorld(World):
         rows = self.rows
         waiting = len(rows.queue) + len(rows.needs) + len(rows.edges) + len(rows.settled) + len(rows.timers)
         workflows = len(rows.members) + len(rows.last) + len(rows.fail_fast) + len(rows.open) + len(rows.hits)
+        workflows += len(rows.spreads)
         return waiting + workflows + len(rows.cancels) + len(rows.leases) + len(rows.schedule_tasks)
 
     async def kept(self) -> set[bytes]:
@@ -384,18 +402,8 @@ class PgWorld(World):
         return Counter(row[0] for row in await cursor.fetchall())
 
     async def left_over(self) -> int:
-        tables = (
-            "queue",
-            "needs",
-            "edges",
-            "settled",
-            "timers",
-            "members",
-            "workflows",
-            "cancels",
-            "schedule_tasks",
-            "hits",
-        )
+        waiting = ("queue", "needs", "edges", "settled", "timers", "members", "workflows", "cancels", "schedule_tasks")
+        tables = (*waiting, "hits", "spreads")
         counts = " + ".join(f"(SELECT count(*) FROM conductor_{table})" for table in tables)
         cursor = await self.connection.execute(f"SELECT {counts} + (SELECT count(*) FROM leases)".encode())
         row = await cursor.fetchone()

@@ -18,10 +18,13 @@ from domain.placing import Cache, Rate
 from domain.reasons import Hold, Holder, story_of
 from domain.recorded import Recorded, new_events
 from domain.reports import RunError, RunFinish
-from domain.specs import AtLeast, Container, DependsOn, Fallback, Retry, TaskSpec, Timeouts
-from domain.task import Cancel, CloseLease, Decision, Expire, Grant, Pause, TimeOut, decide
+from domain.retry_spec import Fallback, Retry
+from domain.specs import AtLeast, Container, DependsOn, TaskSpec, Timeouts
+from domain.task import Cancel, CloseLease, Decision, Expire, Free, Gather, Grant, Pause, TimeOut, decide
 from domain.task_states import Task, evolve
+from domain.templates import Known as Ended
 from domain.why_queued import SLOTS, Place
+from domain.why_spread import Children
 from tests.support.ended_tasks import CAUSE, NOW, TASK
 from tests.support.task_states import DONE, FAILED, GRANT, QUEUED, RUN, START
 
@@ -188,6 +191,31 @@ def lost_once(retry: Retry) -> Known:
     return known(submitted(retry=retry), QUEUED, commands=(GRANT, START, CloseLease(1, accepted=True)))
 
 
+EACH = TaskSpec.model_validate({"for_each": {"items": {"count": 9}, "task": {"executor": "noop"}}}, strict=False)
+SPREAD = (e.TaskSubmitted(task_id="T1", spec=EACH), e.TaskSpread(task_id="T1", children=9))
+READING_ITEMS = (
+    e.TaskSubmitted(
+        task_id="T1",
+        spec=TaskSpec.model_validate(
+            {
+                "depends_on": [{"task_id": "T0"}],
+                "for_each": {"items": "{{tasks.T0.result.items}}", "task": {"executor": "noop"}},
+            },
+            strict=False,
+        ),
+        depends_on=(e.Upstream(task_id="T0", stream=stream("T0")),),
+        reads=("T0",),
+    ),
+    e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)),
+)
+CHILD = submitted().model_copy(update={"child_of": e.ChildOf(task_id="P", stream=stream("P"), index=0)})
+PARENT = recorded(
+    stream("P"),
+    e.TaskSubmitted(task_id="P", spec=EACH),
+    e.TaskSpread(task_id="P", children=9),
+    e.TaskRecalled(task_id="P", by="alice"),
+    first=-9,
+)
 CASES: dict[str, tuple[Known, str]] = {
     "pause": (
         known(submitted(), QUEUED, commands=(Pause("bob", "audit"),)),
@@ -343,6 +371,39 @@ CASES: dict[str, tuple[Known, str]] = {
     "quarantined": (
         lost_once(Retry(max_losses=0)),
         "1 runs were lost, the last one: lost; find out whether it takes workers down, then: tally retry",
+    ),
+    "children": (
+        replace(known(*SPREAD), children=Children(7, 2, {"succeeded": 3, "failed": 1})),
+        (
+            "7 of 9 children are submitted, 2 run, 4 have ended (1 failed, 3 succeeded); see those left with: "
+            "tally ls parent=T1 status=open"
+        ),
+    ),
+    "children-cancelling": (
+        replace(known(*SPREAD, commands=(Cancel("alice", "wrong day"),)), children=Children(3, 1, {"cancelled": 2})),
+        (
+            "cancelled by alice: wrong day; of 3 children 1 run, 2 have ended (2 cancelled); see those left with: "
+            "tally ls parent=T1 status=open"
+        ),
+    ),
+    "children-failed": (
+        known(*SPREAD, commands=(Gather({"succeeded": 8, "failed": 1}),)),
+        "1 of 9 children did not succeed: 1 failed; see them with: tally ls parent=T1 status=failed",
+    ),
+    "bad-items": (
+        known(*READING_ITEMS, commands=(Free({"T0": Ended("succeeded", 0, {"items": 7})}),)),
+        "for_each.items: {{tasks.T0.result.items}} is no list",
+    ),
+    "too-many-items": (
+        known(*READING_ITEMS, commands=(Free({"T0": Ended("succeeded", 0, {"items": [0] * 10_001})}),)),
+        (
+            "for_each.items: {{tasks.T0.result.items}} has 10001 items, and there may be 10000 children; let each item "
+            "stand for several"
+        ),
+    ),
+    "parent-cancelled": (
+        known(CHILD, QUEUED, commands=(Cancel("alice"),), streams={stream("P"): PARENT}),
+        "P, whose child it is, was cancelled by alice",
     ),
     "cancelled": (
         known(submitted(), QUEUED, commands=(Cancel("alice", "wrong day"),)),

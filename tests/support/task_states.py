@@ -6,8 +6,9 @@ from uuid import UUID
 from domain import events as e
 from domain.ids import derived_id
 from domain.reports import RunError, RunFinish, RunStart
-from domain.specs import Retry, TaskSpec
-from domain.task import Cancel, CloseLease, Decision, Grant, Pause, TimeOut, decide
+from domain.retry_spec import Retry
+from domain.specs import TaskSpec
+from domain.task import Cancel, CloseLease, Decision, Free, Grant, Pause, TimeOut, decide
 from domain.task_states import Task, evolve
 from domain.templates import Known
 from tests.support.ended_tasks import NOW, TASK
@@ -35,7 +36,15 @@ READING = e.TaskSubmitted(
     depends_on=NEEDY.depends_on,
     reads=("T0",),
 )
-KNOWN = {"T0": Known("succeeded", 0, {"rows": 7})}
+EACH = e.TaskSubmitted(
+    task_id="T1",
+    spec=TaskSpec.model_validate(
+        {"for_each": {"items": "{{tasks.T0.result.items}}", "task": {"executor": "noop"}}}, strict=False
+    ),
+    depends_on=NEEDY.depends_on,
+    reads=("T0",),
+)
+KNOWN = {"T0": Known("succeeded", 0, {"rows": 7, "items": ["x", "y"]})}
 QUEUED = e.TaskQueued(task_id="T1", pool="default", executor="noop", priority=5)
 
 
@@ -58,6 +67,7 @@ def after(state: Task, *commands: Decision) -> Task:
 QUEUE = fold(SUBMITTED, QUEUED)
 BLOCKED = fold(NEEDY, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
 READER = fold(READING, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
+EACH_BLOCKED = fold(EACH, e.TaskBlocked(task_id="T1", by=(e.Blocker(task_id="T0"),)))
 STATES: dict[str, Task] = {
     "blocked": BLOCKED,
     "reading": READER,
@@ -75,4 +85,8 @@ STATES: dict[str, Task] = {
     "paused, reading": after(READER, Pause("bob")),
     "paused, delayed": after(fold(RETRYING, QUEUED), GRANT, START, FAILED, Pause("bob")),
     "ended": after(QUEUE, GRANT, DONE),
+    "to be spread": EACH_BLOCKED,
+    "to be spread, paused": after(EACH_BLOCKED, Pause("bob"), Free(KNOWN)),
+    "spread": after(EACH_BLOCKED, Free(KNOWN)),
+    "recalled": after(EACH_BLOCKED, Free(KNOWN), Cancel("alice")),
 }

@@ -16,9 +16,10 @@ from domain.errors import CacheNeedsDigest
 from domain.filling import Work
 from domain.placing import Cache, Requires
 from domain.reports import Artifact
+from domain.retry_spec import Fallback, Retry
 from domain.schedule import Fire, evolve, put, schedule_stream
 from domain.schedule_spec import ScheduleSpec
-from domain.specs import Container, DependsOn, Fallback, Retry, TaskSpec, Timeouts
+from domain.specs import Container, DependsOn, TaskSpec, Timeouts
 from domain.submitting import check, once_more, submit_task
 from domain.task import Free, Wake, decide
 from domain.task_states import Held, Queued, Task

@@ -9,7 +9,7 @@ import pytest
 from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from adapters.in_memory.traces import NoTraces
-from api.client import Cache, Client, Definition, Outcome, Retry, ScheduleSpec, Task
+from api.client import Cache, Client, Definition, ForEach, Outcome, Retry, ScheduleSpec, Task
 from domain.commands import CancelTask, Command, SubmitTask, SubmitWorkflow
 from domain.dependencies import named
 from domain.errors import NotFound, Refused, Unavailable
@@ -17,7 +17,7 @@ from domain.events import TaskSubmitted
 from domain.messages import Cause
 from domain.ports.platform import View
 from domain.reports import Artifact
-from domain.specs import Fallback
+from domain.retry_spec import Fallback
 from domain.work import Reply
 from tests.support.commands import Ids
 from tests.support.ended_tasks import Hands
@@ -429,3 +429,39 @@ async def test_a_schedule_fires_once_for_each_time_it_is_asked_for() -> None:
     assert (len(tasks), tasks[1].id) == (3, task.id)
     assert [event.type for event in platform.log.events].count("schedule.fired.v1") == 3
     assert [one["task_status"] for one in (await nightly.fires())["last"]] == ["succeeded"] * 3
+
+
+async def test_a_task_for_each_item_becomes_children_that_are_found_by_their_names() -> None:
+    tally, _ = client(**{"each[1]": Ending(3)})
+    child = Task("load", image="busybox", command=["load", "{{item}}"])
+    parent = await tally.submit(Task("each", task_id="each", for_each=ForEach(["a", "b", "c"], child)))
+
+    view = await parent.view()
+    assert (view["status"], view["reason"], view["children"]) == ("failed", "children-failed", 3)
+    assert (view["result"]["succeeded"], view["result"]["failed"]) == (2, 1)
+    assert len([task async for task in tally.tasks(parent="each")]) == 3
+    [failed] = [task async for task in tally.tasks(parent="each", status="failed")]
+    assert failed.id == (await tally.task("each[1]").view())["id"]
+    again = await tally.task("each[1]").retry()
+    events = [event async for event in again.events()]
+    assert events[0].data["filled"]["container"]["command"] == ["load", "b"]
+    fork = await tally.task("each[1]").fork({"priority": 9})
+    assert (await fork.view())["spec"]["container"]["command"] == ["load", "b"]
+
+
+async def test_a_task_whose_children_run_can_be_cancelled() -> None:
+    tally, _ = client(**{"each[0]": None})
+    child = Task("n", image="busybox")
+    parent = await tally.submit(Task("each", task_id="each", for_each=ForEach(2, child)))
+    assert (await parent.view())["status"] == "running"
+
+    await parent.cancel(reason="enough")
+
+    statuses = [(await tally.task(name).view())["status"] for name in ("each", "each[0]", "each[1]")]
+    assert statuses == ["cancelled", "cancelled", "succeeded"]
+
+
+@pytest.mark.parametrize("wrong", [Task("n", executor="noop", task_id="x"), Task("n", executor="noop", depends_on="a")])
+def test_a_child_has_no_place_of_its_own(wrong: Task) -> None:
+    with pytest.raises(ValueError, match="give them beside for_each"):
+        Task("each", for_each=ForEach(2, wrong)).spec()

@@ -1,17 +1,19 @@
 """A conductor that is killed anywhere, again and again, while others write: the next one goes on, nothing twice."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.in_memory.conductor_rows import Rows
 from adapters.in_memory.event_log import MemorySeat
+from consumers import spreading
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
@@ -22,11 +24,13 @@ from domain.ends import known
 from domain.errors import BadState, TemplateMissingField
 from domain.filling import fill
 from domain.folding import workflow_of
+from domain.messages import Json
 from domain.placing import Cache, Concurrency
-from domain.specs import AtLeast, DependsOn, OnFailure, Retry, TaskSpec, When
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
 from domain.task_states import Ended, Held
-from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, settle, spec, stream
+from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, fan_out, settle, spec, stream
 from tests.support.ended_tasks import NOW
 from tests.support.faults import Fuse, FusedSeat, Killed
 from tests.support.run_order import check_runs
@@ -47,6 +51,12 @@ class Trial:
     @property
     def names(self) -> list[str]:
         return [one.task_id or "" for one in (*self.specs, *self.early)]
+
+    async def running(self) -> list[str]:
+        """The tasks of the graph, and such children of them as there are."""
+        spread = [f"{one.task_id}[{n}]" for one in self.specs if one.for_each for n in range(MOST_ITEMS)]
+        there = await self.world.load([stream(name) for name in spread])
+        return [*self.names, *(name for name in spread if stream(name) in there)]
 
     async def begin(self) -> None:
         for worker_id, slots in self.slots.items():
@@ -105,7 +115,7 @@ class Trial:
 
     async def check_leases(self) -> None:
         """Open leases are those of the log's fold, and no worker has more than its slots."""
-        states = [await self.world.task(name) for name in self.names]
+        states = [await self.world.task(name) for name in await self.running()]
         held = {(state.lease.run_id, state.lease.fence) for state in states if isinstance(state, Held)}
         rows = self.world.rows.leases
         assert {(lease.run_id, lease.fence) for lease, _ in rows.values()} == held
@@ -116,7 +126,7 @@ class Trial:
             assert count <= limits[scope]
 
     async def held(self) -> list[str]:
-        return [name for name in self.names if isinstance(await self.world.task(name), Held)]
+        return [name for name in await self.running() if isinstance(await self.world.task(name), Held)]
 
     async def cancel(self, name: str) -> None:
         with suppress(BadState):
@@ -148,7 +158,7 @@ class Trial:
             await self.resume(name)
         for worker_id in self.slots:
             await self.world.start_worker(worker_id)
-        for _ in range(len(self.names) * 2 + 2):
+        for _ in range(len(self.names) * (2 + MOST_ITEMS) + 2):
             await self.conduct(Fuse())
             for name in (await self.held())[:1] if exit_code else await self.held():
                 await self.world.finish(name, exit_code)
@@ -169,13 +179,35 @@ class Trial:
             self.check_order(submitted.spec, rows, ended)
             await self.check_taken(rows)
             self.check_filled(submitted, rows, ended)
+            await self.check_children(submitted, rows)
         members = {one.task_id for one in self.specs}
         await self.check_workflow({name: row.type.split(".")[1] for name, row in ended.items() if name in members})
         for one in self.early:
             assert (GHOST in named(one.depends_on)) >= (ended[one.task_id or ""].type == e.TaskExpired.TYPE)
 
+    async def check_children(self, submitted: e.TaskSubmitted, rows: Sequence[Any]) -> None:
+        """A task that was spread has its children once, in order, and ends as they did when they had."""
+        spread = next((row for row in rows if row.type == e.TaskSpread.TYPE), None)
+        if submitted.spec.for_each is None or spread is None:
+            return
+        count, name = spread.event().children, submitted.task_id
+        there = [one for one in await self.running() if one.startswith(f"{name}[")]
+        assert there == [f"{name}[{n}]" for n in range(len(there))]
+        events = [(await self.world.load([stream(one)]))[stream(one)] for one in there]
+        ends = Counter(of[-1].type.split(".")[1] for of in events)
+        assert all(of[-1].position < rows[-1].position for of in events)
+        match rows[-1].event():
+            case e.TaskSucceeded(result=result):
+                assert (count, ends) == (len(there), {"succeeded": count})
+                assert result["children"] == count
+            case e.TaskFailed(result=result):
+                assert count == len(there)
+                assert {end: n for end, n in result.items() if n and end != "children"} == ends
+            case end:
+                assert isinstance(end, e.TaskCancelled)
+
     def check_order(self, one: TaskSpec, rows: Sequence[Any], ended: dict[str, Any]) -> None:
-        leased = [row.position for row in rows if row.type == e.RunLeased.TYPE]
+        leased = [row.position for row in rows if row.type in (e.RunLeased.TYPE, e.TaskSpread.TYPE)]
         if leased:
             assert fate([standing(each, ends) for each, ends in self.ends_before(leased[0], one, ended)]) == Free()
         if rows[-1].type == e.TaskSkipped.TYPE:
@@ -201,6 +233,8 @@ class Trial:
 
     def check_filled(self, submitted: e.TaskSubmitted, rows: Sequence[Any], ended: dict[str, Any]) -> None:
         """A task runs with what those it reads had left when it was freed, and fails unrun where that is not there."""
+        if submitted.spec.for_each is not None:
+            return
         events = [row.event() for row in rows]
         at = next((n for n, event in enumerate(events) if isinstance(event, e.TaskFilled)), None)
         leases = [event.filled for event in events if isinstance(event, e.RunLeased)]
@@ -240,6 +274,7 @@ class Trial:
 
 ASKED = ["result.n", "result.n", "status", "exit_code"]
 GHOST = "never_submitted"
+MOST_ITEMS = 4
 SLOTS = st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(1, 3), min_size=1)
 WHENS: list[When | None] = [None, None, *MEETS]
 ON_FAILURE: list[OnFailure] = ["skip-downstream", "fail-fast", "continue"]
@@ -260,6 +295,11 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
         needs = draw(_needs(n))
         reads = sorted(draw(st.sets(st.sampled_from(names)))) if (names := named(needs)) else []
         asks = {name: f"{{{{tasks.{name}.{draw(st.sampled_from(ASKED))}}}}}" for name in reads}
+        if draw(st.integers(0, 3)) == 0:
+            counts = st.integers(0, MOST_ITEMS).map(lambda count: {"count": count})
+            items: Json = f"{{{{tasks.{reads[0]}.result.items}}}}" if reads else draw(counts)
+            specs.append(fan_out(f"t{n}", *needs, items=items, parallel=draw(st.sampled_from([None, 1]))))
+            continue
         one = spec(f"t{n}", *needs, retry=draw(st.sampled_from([None, twice])), input=asks or None)
         specs.append(one.model_copy(update={"cache": draw(st.sampled_from(CACHES))}))
     return specs
@@ -270,9 +310,11 @@ def trials(draw: st.DrawFn) -> Trial:
     """A graph on workers; under fail-fast its tasks need each other's success alone."""
     specs, on_failure = draw(graphs()), draw(st.sampled_from(ON_FAILURE))
     if on_failure == "fail-fast":
-        alone = [tuple(DependsOn(task_id=name) for name in named(one.depends_on)) for one in specs]
-        specs = [one.model_copy(update={"depends_on": of}) for one, of in zip(specs, alone, strict=True)]
-    keyed = [one.model_copy(update={"concurrency": draw(st.sampled_from(KEYS))}) for one in specs]
+        alone = [tuple(DependsOn(task_id=need) for need in named(one.depends_on)) for one in specs]
+        specs = [one.model_copy(update={"depends_on": needs}) for one, needs in zip(specs, alone, strict=True)]
+    keyed = [
+        one if one.for_each else one.model_copy(update={"concurrency": draw(st.sampled_from(KEYS))}) for one in specs
+    ]
     early = st.lists(_early(len(specs)), max_size=2, unique_by=lambda one: one.task_id)
     return Trial(keyed, draw(SLOTS), on_failure, draw(st.sampled_from([None, 1, 2])), draw(early))
 
@@ -301,6 +343,14 @@ def _needs(draw: st.DrawFn, before: int) -> list[DependsOn | AtLeast]:
     return [*alone[:split], AtLeast(at_least=draw(st.integers(1, len(of))), of=of)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_children_a_round() -> Iterator[None]:
+    """So that there are always some yet to be submitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spreading, "CHILDREN", 2)
+        yield
+
+
 ACTIONS = st.sampled_from(
     [
         "killed",
@@ -320,7 +370,7 @@ ACTIONS = st.sampled_from(
 
 
 async def act(data: st.DataObject, trial: Trial, action: str) -> None:
-    name = data.draw(st.sampled_from(trial.names))
+    name = data.draw(st.sampled_from(await trial.running()))
     match action:
         case "killed":
             await trial.conduct(Fuse(data.draw(st.integers(0, 40))))
@@ -329,7 +379,7 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
         case "finish" | "fail":
             if held := await trial.held():
                 name = data.draw(st.sampled_from(held))
-                result = data.draw(st.sampled_from([None, {"n": 7}]))
+                result = data.draw(st.sampled_from([None, {"n": 7}, {"n": 7, "items": ["x", "y"]}]))
                 await trial.world.finish(name, exit_code=int(action == "fail"), result=result)
         case "cancel":
             await trial.cancel(name)

@@ -6,7 +6,8 @@ import pytest
 
 from domain.errors import BadTemplate, TemplateMissingField, TemplateTooLarge
 from domain.filling import Work, fill, names_read
-from domain.specs import INPUT_DEPTH, Container, Fallback
+from domain.retry_spec import Fallback
+from domain.specs import INPUT_DEPTH, Container
 from domain.templates import Known
 
 DONE = {"x": Known("succeeded", 0, {"rows": 7, "day": "Monday"})}

@@ -4,7 +4,7 @@ import pytest
 
 from domain import events as e
 from domain.reports import RunError, RunFinish
-from domain.specs import MAX_LOSSES
+from domain.retry_spec import MAX_LOSSES
 from domain.task import decide
 from domain.task_states import Leased, Queued
 from tests.support.ended_tasks import NOW, TASK

@@ -18,7 +18,8 @@ from domain.ports.broker import Outgoing
 from domain.ports.log import Page
 from domain.recorded import new_events
 from domain.reports import HeldRun
-from domain.specs import Container, Fallback, Retry, TaskSpec
+from domain.retry_spec import Fallback, Retry
+from domain.specs import Container, TaskSpec
 from domain.syncing import LastBeat, Standing
 from domain.work import RunOffer, RunStop, WorkerSync
 from tests.support.commands import Ids

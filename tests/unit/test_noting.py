@@ -17,7 +17,8 @@ from domain.placing import Cache
 from domain.ports.conducting import Edge, Need, Notes, Timer
 from domain.recorded import new_events
 from domain.reports import RunFinish
-from domain.specs import AtLeast, DependsOn, Retry, TaskSpec
+from domain.retry_spec import Retry
+from domain.specs import AtLeast, DependsOn, TaskSpec
 from domain.submitting import submit_task
 from domain.task import CloseLease, Free, Grant, Pause, Prioritise, Resume
 from domain.task_states import Held

@@ -31,6 +31,7 @@ DRAINING = "docs/how-to/draining.md"
 RUN_AGAIN = "docs/how-to/run-again.md"
 EXPLAIN = "docs/how-to/explain.md"
 CACHING = "docs/how-to/caching.md"
+FAN_OUT = "docs/how-to/fan-out.md"
 RUN = {
     (README, "console"): (1, "tests/e2e/test_readme.py"),
     (README, "sh"): (6, "tests/e2e/test_readme.py"),
@@ -45,6 +46,7 @@ RUN = {
     (LIMITS, "sh"): (2, "tests/e2e/test_readme.py"),
     (DRAINING, "sh"): (1, "tests/e2e/test_readme.py"),
     (DRAINING, "text"): (1, "tests/e2e/test_readme.py"),
+    (FAN_OUT, "sh"): (2, "tests/e2e/test_readme.py"),
     (RUN_AGAIN, "sh"): (3, "tests/e2e/test_readme.py"),
     (CACHING, "sh"): (2, "tests/e2e/test_readme.py"),
     (CACHING, "text"): (1, "tests/e2e/test_readme.py"),

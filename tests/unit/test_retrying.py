@@ -12,8 +12,9 @@ from domain import events as e
 from domain.ids import derived_id
 from domain.messages import field_path
 from domain.reports import RunError, RunFinish, RunStart
+from domain.retry_spec import Fallback, Retry
 from domain.retrying import Failure, wait_after
-from domain.specs import Container, Fallback, Retry, TaskSpec
+from domain.specs import Container, TaskSpec
 from domain.task import CloseLease, TimeOut, Wake, decide
 from domain.task_states import Delayed, Ended, Held, Queued, Task
 from tests.support.ended_tasks import NOW, TASK

@@ -8,8 +8,8 @@ import pytest
 from domain import events as e
 from domain.errors import BadState
 from domain.ids import derived_id
-from domain.specs import MAX_LOSSES
-from domain.task import Cancel, CloseLease, Decision, Free, Prioritise, Skip, TimeOut, Wake, decide
+from domain.retry_spec import MAX_LOSSES
+from domain.task import Cancel, CloseLease, Decision, Free, Gather, Prioritise, Skip, TimeOut, Wake, decide
 from domain.task_states import Leased, Queued, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.task_states import (
@@ -28,6 +28,7 @@ from tests.support.task_states import (
 )
 
 COMMANDS: dict[str, Decision] = {
+    "gather": Gather({"succeeded": 2}),
     "free": Free(),
     "free, told": Free(KNOWN),
     "skip": Skip("T0"),
@@ -53,6 +54,11 @@ TABLE: dict[tuple[str, str], str] = {
     ("reading", "free, told"): "filled queued",
     ("reading", "skip"): "skipped",
     ("blocked", "free, told"): "queued",
+    ("to be spread", "free"): "failed",
+    ("to be spread", "free, told"): "spread",
+    ("to be spread", "skip"): "skipped",
+    ("spread", "gather"): "succeeded",
+    ("recalled", "gather"): "cancelled",
     ("queued", "grant"): "run-leased",
     ("leased", "not accepted"): "lease-expired queued",
     ("leased", "lost"): "lease-expired run-lost queued",
@@ -94,7 +100,8 @@ TABLE: dict[tuple[str, str], str] = {
     **{
         (state, report): "late-result-ignored"
         for state in STATES
-        if state in ("blocked", "reading", "queued", "retrying", "delayed", "ended") or state.startswith("paused")
+        if state in ("blocked", "reading", "queued", "retrying", "delayed", "ended", "spread", "recalled")
+        or state.startswith(("paused", "to be spread"))
         for report in LATE
     },
     **{
@@ -125,6 +132,9 @@ def test_what_each_state_makes_of_each_command(state: str, command: str) -> None
         ("timing out", "cancelling"),
         ("cancelling", ""),
         ("cancelling, started", ""),
+        ("to be spread", "cancelled"),
+        ("spread", "recalled"),
+        ("recalled", ""),
     ],
 )
 def test_what_each_state_makes_of_a_cancellation(state: str, becomes: str) -> None:
@@ -138,7 +148,7 @@ def test_an_ended_task_cannot_be_cancelled_and_the_refusal_says_how_it_ended() -
     assert caught.value.detail == "task T1 has already succeeded: nothing is left to cancel"
 
 
-@pytest.mark.parametrize("state", [name for name in STATES if name != "ended"])
+@pytest.mark.parametrize("state", [name for name in STATES if name not in ("ended", "spread", "recalled")])
 def test_a_task_that_has_not_ended_can_be_given_another_priority(state: str) -> None:
     (changed,) = decide(STATES[state], Prioritise(9), NOW)
 

@@ -15,6 +15,7 @@ from domain.task import (
     Decision,
     Expire,
     Free,
+    Gather,
     Grant,
     Pause,
     Prioritise,
@@ -24,7 +25,7 @@ from domain.task import (
     Wake,
     decide,
 )
-from domain.task_states import Ended, Held, Queued, Task, evolve
+from domain.task_states import Ended, Held, Queued, Recalled, Spread, Task, evolve
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.run_order import check_runs
 from tests.support.task_states import GRANT, KNOWN, STATES, after
@@ -67,6 +68,8 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
         CloseLease(fence, draw(st.booleans())),
         TimeOut(fence),
         Wake(fence),
+        Gather({"succeeded": 2}),
+        Gather({"succeeded": 1, "failed": 1}),
         Prioritise(draw(st.integers(1, 10))),
         Pause("bob"),
         Resume("bob"),
@@ -77,7 +80,7 @@ def commands(draw: st.DrawFn, state: Task) -> Decision:
     return draw(st.sampled_from(choices))
 
 
-@given(st.data(), st.sampled_from(["blocked", "reading", "queued", "retrying"]))
+@given(st.data(), st.sampled_from(["blocked", "reading", "queued", "retrying", "to be spread"]))
 def test_every_history_is_one_that_the_published_states_allow(data: st.DataObject, first: str) -> None:
     state, history = STATES[first], list[e.TaskEvent]()
     for _ in range(data.draw(st.integers(0, 25))):
@@ -86,7 +89,8 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
             added = decide(state, command, NOW)
         except BadState:
             ended = isinstance(state, Ended) and isinstance(command, Cancel | Prioritise | Pause | Resume)
-            assert ended or (isinstance(state, Held) and isinstance(command, Pause))
+            spread = isinstance(state, Spread | Recalled) and isinstance(command, Pause | Prioritise)
+            assert ended or spread or (isinstance(state, Held) and isinstance(command, Pause))
             continue
         for event in added:
             assert e.read_event(event.TYPE, event.body()) == event
@@ -94,7 +98,7 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
             state = evolve(state, TASK, event)
             assert state.version == version + 1
         history += added
-        assert not state.facts.paused or not isinstance(state, Queued | Held)
+        assert not state.facts.paused or not isinstance(state, Queued | Held | Spread | Recalled)
         fills = any(isinstance(event, e.TaskFilled) for event in added)
         assert not isinstance(command, Grant | Free) or len(added) <= 1 + fills
 
@@ -104,6 +108,10 @@ def test_every_history_is_one_that_the_published_states_allow(data: st.DataObjec
     if ends:
         assert {event.TYPE for event in history[ends[0] + 1 :]} <= {e.LateResultIgnored.TYPE}
     check_runs(history)
+    assert (first == "to be spread") >= any(isinstance(event, e.TaskSpread | e.TaskRecalled) for event in history)
+    assert sum(isinstance(event, e.TaskSpread) for event in history) <= 1
+    if first == "to be spread":
+        return
     filled = [n for n, event in enumerate(history) if isinstance(event, e.TaskFilled)]
     assert len(filled) <= (first == "reading")
     at = STATES[first].version + filled[0] + 1 if filled else None

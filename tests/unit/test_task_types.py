@@ -14,7 +14,8 @@ from domain.input_schema import check_input, check_schema
 from domain.messages import Cause
 from domain.placing import Concurrency, Requires
 from domain.recorded import new_events
-from domain.specs import Container, Retry, TaskSpec, Timeouts
+from domain.retry_spec import Retry
+from domain.specs import Container, TaskSpec, Timeouts
 from domain.submitting import check
 from domain.task_type import Types, typed
 from domain.type_specs import Definition

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from domain import events as e
-from domain.specs import Retry, TaskSpec
+from domain.retry_spec import Retry
+from domain.specs import TaskSpec
 from domain.submitting import submit_task
 from domain.task import CloseLease, Expire, Free, Wake, decide
 from domain.task_states import Blocked, Delayed, Queued, Task

@@ -1,0 +1,117 @@
+"""Tasks that are being spread: their children are submitted from the conductor's rows, so many a round.
+
+A child's stream is derived from its parent's and its index, and children come in the order of their indices. Which of
+them are there is asked of the log, so that none comes twice, whatever the rows say.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from consumers.deciding import Draft, Streams
+from consumers.saga import end_of
+from domain.ends import known
+from domain.events import Upstream
+from domain.folding import task_of
+from domain.ids import child_stream
+from domain.ports.conducting import Agenda
+from domain.ports.spreading import Spreading, SpreadOn
+from domain.spreading import children
+from domain.task_states import Recalled, Spread, Task
+
+ACTOR = "saga"
+CHILDREN = 250
+"""In a round: children that are looked at."""
+PARENTS = 8
+"""In a round: tasks whose children are."""
+EVENTS_A_CHILD = 2
+MOST_BYTES = 8 << 20
+"""In a round: what the submissions of children may have together, but for the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some of the children that a row is to deal with next: from its `next` on."""
+
+    row: Spreading
+    streams: Sequence[UUID]
+
+
+def chunks(agenda: Agenda) -> list[Chunk]:
+    """What the rows of one round are about, those with the fewest children so far first."""
+    found: list[Chunk] = []
+    room = CHILDREN
+    for row in agenda.spreading[:PARENTS]:
+        indices = range(row.next, min(row.next + room, row.children))
+        room -= len(indices)
+        found.append(Chunk(row, [child_stream(row.task, index) for index in indices]))
+    return found
+
+
+def needs(found: Iterable[Chunk]) -> set[UUID]:
+    """The streams that the decision is made on, the children's among them."""
+    return {stream for chunk in found for stream in (chunk.row.task, *chunk.streams)}
+
+
+def read(found: Iterable[Chunk], loaded: Streams) -> set[UUID]:
+    """The streams that hold the items, and what else the children's templates read."""
+    return {
+        one.stream
+        for chunk in found
+        for state in (_parent(chunk, loaded),)
+        if isinstance(state, Spread)
+        for one in _reads(state)
+    }
+
+
+def spread(draft: Draft, found: Iterable[Chunk], room: int) -> list[SpreadOn]:
+    """Submit children, with at most `room` events; take note of how far each row is dealt with."""
+    done: list[SpreadOn] = []
+    for chunk in found:
+        state = _parent(chunk, draft.loaded)
+        there = next((n for n, one in enumerate(chunk.streams) if one not in draft.loaded), len(chunk.streams))
+        if isinstance(state, Spread):
+            new = _submit(draft, chunk, state, range(there, min(len(chunk.streams), there + room // EVENTS_A_CHILD)))
+            room -= new * EVENTS_A_CHILD
+            one = SpreadOn(chunk.row.task, chunk.row.next + there + new)
+            done.append(one if one.next < chunk.row.children else SpreadOn(one.task, one.next, over=True))
+        else:
+            done.append(_last(chunk, state, chunk.row.next + there, there == len(chunk.streams)))
+    return [one for one, chunk in zip(done, found, strict=True) if one.over or one.next > chunk.row.next]
+
+
+def _last(chunk: Chunk, state: Task | None, there: int, more: bool) -> SpreadOn:
+    """No further children come to a task that is cancelled. `more`: there may be others beyond those looked at."""
+    row = chunk.row
+    if more and there < row.children:
+        return SpreadOn(row.task, there)
+    never = [child_stream(row.task, index) for index in range(there, row.children)]
+    return SpreadOn(row.task, there, over=True, never=never, recalled=isinstance(state, Recalled))
+
+
+def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range) -> int:
+    """How many of these it submits: all, unless they are large."""
+    rows = draft.loaded[chunk.row.task]
+    streams = {one.task_id: one.stream for one in _reads(state)}
+    ends = {name: end_of(draft.loaded.get(stream, ())) for name, stream in streams.items()}
+    read = {name: known(end) for name, end in ends.items() if end is not None}
+    cause = rows[-1].following(ACTOR)
+    indices = range(chunk.row.next + some.start, chunk.row.next + some.stop)
+    size = 0
+    with draft.traces.step("process conductor", cause) as inside:
+        for n, events in enumerate(children(state, indices, read), start=1):
+            draft.add(chunk.streams[some.start + n - 1], rows[0].namespace, events, inside)
+            size += len(events[0].body())
+            if size > MOST_BYTES:
+                return n
+    return len(some)
+
+
+def _parent(chunk: Chunk, loaded: Streams) -> Task | None:
+    rows = loaded.get(chunk.row.task)
+    return task_of(rows) if rows else None
+
+
+def _reads(state: Spread) -> Iterable[Upstream]:
+    submitted = state.facts.submitted
+    return (one for one in submitted.depends_on if one.task_id in (submitted.reads or ()))
