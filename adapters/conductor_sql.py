@@ -23,14 +23,6 @@ UPDATE conductor_workflows w SET open = false, complete = NOT EXISTS (
     SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL)
 WHERE w.workflow = ANY(%b::uuid[]) AND open
 """
-ADD_SPREADS = """
-INSERT INTO conductor_spreads (task, children) SELECT * FROM unnest(%b::uuid[], %b::int[]) ON CONFLICT DO NOTHING
-"""
-SPREAD_ON = """
-UPDATE conductor_spreads s SET next = d.next FROM unnest(%b::uuid[], %b::int[]) AS d (task, next) WHERE s.task = d.task
-"""
-SPREAD_OVER = "DELETE FROM conductor_spreads WHERE task = ANY(%b::uuid[])"
-FORGET_MEMBERS = "DELETE FROM conductor_members WHERE task = ANY(%b::uuid[])"
 ADD_NEEDS = """
 INSERT INTO conductor_needs (downstream, need, at_least, open)
 SELECT * FROM unnest(%b::uuid[], %b::int[], %b::int[], %b::int[]) ON CONFLICT DO NOTHING

@@ -2,24 +2,22 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from datetime import datetime
 from functools import cache
 from typing import Any, LiteralString
 from uuid import UUID
 
 from adapters import conductor_sql as sql
-from adapters import schedule_sql
+from adapters import schedule_sql, spreading_sql
+from adapters.conductor_load import read_hosts, read_load
 from adapters.event_log import BY_INDEXES
 from adapters.seat import PgTurn
 from domain.caching import Hit
 from domain.crowding import Member
 from domain.dependencies import Standing
-from domain.dispatching import Host, Load, Waiting, allowances
+from domain.dispatching import Waiting, allowances
 from domain.events import ENDS, LimitChanged
 from domain.lanes import Lane, lane_from
 from domain.lease_clock import LEASE_TERM, LeaseClock
-from domain.limit import Quota
-from domain.placing import Rate
 from domain.ports.conducting import (
     Agenda,
     Complete,
@@ -54,7 +52,7 @@ class ConductorPgTurn(PgTurn):
         if notes.members:
             self._do(sql.ADD_MEMBERS, *_columns(notes.members), list(notes.fail_fast), list(notes.opened))
         if notes.spread:
-            self._do(sql.ADD_SPREADS, list(notes.spread), list(notes.spread.values()))
+            self._do(spreading_sql.ADD, list(notes.spread), list(notes.spread.values()))
         if notes.needs:
             needs = [(need.downstream, need.number, need.at_least, need.size) for need in notes.needs]
             self._do(sql.ADD_NEEDS, *_columns(needs))
@@ -214,10 +212,10 @@ class ConductorPgTurn(PgTurn):
 
     def _spread(self, spread: Sequence[SpreadOn]) -> None:
         if on := [(one.task, one.next) for one in spread if not one.over]:
-            self._do(sql.SPREAD_ON, *_columns(on))
+            self._do(spreading_sql.ON, *_columns(on))
         if over := [one.task for one in spread if one.over]:
-            self._do(sql.SPREAD_OVER, over)
-            self._do(sql.FORGET_MEMBERS, [stream for one in spread for stream in one.never])
+            self._do(spreading_sql.OVER, over)
+            self._do(spreading_sql.FORGET_MEMBERS, [stream for one in spread for stream in one.never])
             self._do(sql.CANCEL_MEMBERS, [one.task for one in spread if one.recalled])
             self._do(sql.CLOSE, over)
 
@@ -272,38 +270,6 @@ def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:
             case _:
                 due.append(Timer(one, names[0], fence, at))
     return Agenda(cancels, settled, complete, failing, due, planned, hits, spreading)
-
-
-def read_hosts(rows: Sequence[tuple[Any, ...]]) -> list[Host]:
-    """The workers in what STANDING answers."""
-    return [
-        Host(worker_id, generation, pool, frozenset(executors), *rest)
-        for worker_id, generation, pool, executors, *rest in (row[7:] for row in rows)
-        if worker_id is not None
-    ]
-
-
-def read_load(
-    lanes: Sequence[tuple[Any, ...]], quotas: Sequence[tuple[Any, ...]]
-) -> tuple[Load, dict[UUID, Lane], datetime | None]:
-    """What counts for limits, the lanes that have tasks in the queue, and when the next rate that is used up, and is
-    waited for, lets one start."""
-    held: dict[Lane, int] = {}
-    queued: dict[UUID, Lane] = {}
-    for own, facts, count, waits in lanes:
-        lane = lane_from(facts)
-        if count:
-            held[lane] = held.get(lane, 0) + count
-        if waits:
-            queued[own] = lane
-    waiting = {scope for lane in queued.values() for scope in lane.scopes}
-    counted: dict[str, Quota] = {}
-    used_up: list[datetime] = []
-    for scope, max_running, starts, per, started, again in quotas:
-        counted[scope] = Quota(max_running, Rate(starts=starts, per=per) if starts else None, started)
-        if starts and started >= starts and scope in waiting:
-            used_up.append(again)
-    return Load(held, counted), queued, min(used_up, default=None)
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int = 0) -> list[list[object]]:

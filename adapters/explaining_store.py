@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from adapters import conductor_sql as sql
-from adapters.conductor_store import read_hosts, read_load
+from adapters.conductor_load import read_hosts, read_load
 from adapters.event_log import LOAD, by_stream
 from adapters.explaining import known_at
 from adapters.pipeline import Connection

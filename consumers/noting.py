@@ -162,14 +162,9 @@ class _Seen:
                 self.stages[stream] = (event, recorded)
             case e.RunFailed() | e.RunLost() if event.retry_at is not None:
                 self.stages[stream] = (event, recorded)
-            case e.TaskSpread(children=children):
-                self.stages.pop(stream, None)
-                self.spread[stream] = children
-                self.members += [(stream, child_stream(stream, index)) for index in range(children)]
-                self.opened.append(stream)
-            case e.TaskRecalled():
-                self.cancelled.append(stream)
-            case e.WorkflowSubmitted() | e.WorkflowExtended() | e.WorkflowCancelled():
+            case (
+                e.WorkflowSubmitted() | e.WorkflowExtended() | e.WorkflowCancelled() | e.TaskSpread() | e.TaskRecalled()
+            ):
                 self._whole(stream, event)
             case e.WorkerRegistered(worker_id=worker_id):
                 self.workers[worker_id] = (stream, event)
@@ -189,7 +184,7 @@ class _Seen:
             case _:
                 pass
 
-    def _whole(self, stream: UUID, event: e.WorkflowSubmitted | e.WorkflowExtended | e.WorkflowCancelled) -> None:
+    def _whole(self, stream: UUID, event: e.WorkflowEvent | e.TaskSpread | e.TaskRecalled) -> None:
         match event:
             case e.WorkflowSubmitted(tasks=tasks, on_failure=on_failure):
                 self.members += [(stream, node.stream) for node in tasks]
@@ -198,9 +193,18 @@ class _Seen:
             case e.WorkflowExtended(tasks=tasks):
                 self.members += [(stream, node.stream) for node in tasks]
                 self.closed += [] if event.open else [stream]
+            case e.TaskSpread(children=children):
+                self.stages.pop(stream, None)
+                self.spread[stream] = children
+                self.members += [(stream, child_stream(stream, index)) for index in range(children)]
+                self.opened.append(stream)
+            case e.TaskRecalled():
+                self.cancelled.append(stream)
             case e.WorkflowCancelled():
                 self.cancelled.append(stream)
                 self.closed.append(stream)
+            case _:
+                pass
 
     def _first(self, recorded: Recorded) -> None:
         if recorded.version == 2:

@@ -194,18 +194,16 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
         case Ended(), Resume():
             raise BadState(f"task {task.task_id} {stands(task)}: retry it, as a new task")
         case _, Resume(by=by) if task.facts.paused:
-            resumed = e.TaskResumed(task_id=task.task_id, by=by)
-            return [resumed, _going_on(task, "pause")] if isinstance(task, Paused) else [resumed]
+            return _resumed(task, by)
         case ((Blocked() | Queued() | Delayed() | Paused()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
         case Leased() | Running() | TimingOut(), Cancel():
             return [cancelling(task, command.grace, command.by, command.reason)]
-        case Ended(), Prioritise():
-            raise BadState(f"task {task.task_id} {stands(task)}: it waits for nothing")
+        case Ended(), (Prioritise() | Cancel()):
+            none = "it waits for nothing" if isinstance(command, Prioritise) else "nothing is left to cancel"
+            raise BadState(f"task {task.task_id} {stands(task)}: {none}")
         case _, Prioritise(priority=priority):
             return [_prioritised(task, priority)] if priority != task.priority else []
-        case Ended(), Cancel():
-            raise BadState(f"task {task.task_id} {stands(task)}: nothing is left to cancel")
         case Running(lease=lease), TimeOut(fence=fence) if lease.fence == fence:
             return [timing_out(task)]
         case Leased() | Running() | TimingOut() | Cancelling(), RunStart() | RunFinish():
@@ -255,6 +253,11 @@ def _awake(task: Delayed) -> e.TaskEvent:
     if task.facts.paused:
         return _held_back(task)
     return _going_on(task, "retry" if task.facts.failures else "time")
+
+
+def _resumed(task: Task, by: str) -> list[e.TaskEvent]:
+    resumed = e.TaskResumed(task_id=task.task_id, by=by)
+    return [resumed, _going_on(task, "pause")] if isinstance(task, Paused) else [resumed]
 
 
 def _going_on(task: Task, after: After) -> e.TaskEvent:

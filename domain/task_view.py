@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from domain import events as e
-from domain.dependencies import requirements
+from domain.needs_view import needs
 from domain.recorded import Recorded
 from domain.specs import TaskSpec
 
@@ -132,7 +132,7 @@ def _submitted(recorded: Recorded, event: e.TaskSubmitted) -> TaskView:
         parent=of.stream if of else None,
         parent_id=of.task_id if of else None,
         item_index=of.index if of else None,
-        depends_on=compact(_needs(event)),
+        depends_on=compact(needs(event)),
         spec=spec.model_dump_json(exclude_none=True),
         trace_id=trace_id(recorded.cause.traceparent),
         correlation_id=recorded.cause.correlation_id,
@@ -159,10 +159,6 @@ def _queued(row: TaskView, at: datetime, event: e.TaskQueued) -> Changes:
 def _spread(row: TaskView, at: datetime, event: e.TaskSpread) -> Changes:
     begun = {"status": "running", "reason": None, "waits_until": None}
     return {**begun, "started_at": at, "children": event.children}
-
-
-def _recalled(row: TaskView, at: datetime, event: e.TaskRecalled) -> Changes:
-    return {"status": "cancelling", "cancelled_by": event.by, "cancel_reason": event.reason}
 
 
 def _leased(row: TaskView, at: datetime, event: e.RunLeased) -> Changes:
@@ -198,7 +194,7 @@ def _timing_out(row: TaskView, at: datetime, event: e.RunTimingOut) -> Changes:
     return {"reason": "timing-out"}
 
 
-def _cancelling(row: TaskView, at: datetime, event: e.TaskCancelling) -> Changes:
+def _cancelling(row: TaskView, at: datetime, event: e.TaskCancelling | e.TaskRecalled) -> Changes:
     return {"status": "cancelling", "cancelled_by": event.by, "cancel_reason": event.reason}
 
 
@@ -258,7 +254,7 @@ _CHANGES: Mapping[type[e.Event], Callable[[TaskView, datetime, Any], Changes]] =
     e.TaskBlocked: _blocked,
     e.TaskQueued: _queued,
     e.TaskSpread: _spread,
-    e.TaskRecalled: _recalled,
+    e.TaskRecalled: _cancelling,
     e.RunLeased: _leased,
     e.RunStarted: _started,
     e.RunSucceeded: _run_succeeded,
@@ -296,17 +292,6 @@ def _artifacts(event: e.TaskSucceeded) -> str | None:
 def _first(first: e.CachedFrom) -> dict[str, str]:
     ended_at = first.ended_at.isoformat().replace("+00:00", "Z")
     return {"task_id": first.task_id, "id": str(first.stream), "ended_at": ended_at}
-
-
-def _needs(event: e.TaskSubmitted) -> list[dict[str, str | int]]:
-    """Each task that is needed, and how it must end; of a set also how many of it must."""
-    ids = {need.task_id: str(need.stream) for need in event.depends_on}
-    return [
-        {"task_id": name, "id": ids[name], "when": when}
-        | ({} if one.at_least == len(one.of) else {"at_least": one.at_least, "set": number})
-        for number, one in enumerate(requirements(event.spec.depends_on))
-        for name, when in one.of.items()
-    ]
 
 
 _ANY = e.TaskSubmitted(task_id="-", spec=TaskSpec(executor="noop"))
