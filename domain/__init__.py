@@ -3,7 +3,8 @@
 - `messages`, `ids`, `moments`, `placing`, `retry_spec`, `specs`, `type_specs`: what every message is, and what users
   say about a task
 - `firing`, `schedule_spec`: when schedules fire, and what users say about them
-- `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract
+- `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract;
+  the events lie in `task_events`, `run_events`, `end_events`, `workflow_events`, `schedule_events`, `operating_events`
 - `letters`, `principals`: a message as it was read, and for whom its sender may speak
 - `errors`: everything that can be refused or fail
 - `submitting`, `dependencies`, `forwarding`, `task_type`, `input_schema`, `schema_shape`, `input_steps`: a command
