@@ -19,6 +19,7 @@ from joserfc.jwk import KeySet
 
 from domain.errors import InvalidToken
 from domain.ports.authorising import Principal, principal_of
+from domain.principals import OWN
 
 LONGEST = 8 * 1024
 LONGEST_LIFE = 24 * 3600
@@ -135,6 +136,8 @@ def _check_shapes(claims: Mapping[str, Any]) -> None:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
         raise InvalidToken("sub is missing, empty, longer than 255 characters, or no printable text")
+    if subject in OWN:
+        raise InvalidToken("sub is the name of a part of the platform itself")
     if not _is_number(claims.get("exp")):
         raise InvalidToken("exp is missing, or no time")
     audience = claims.get("aud")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC
 from uuid import UUID
 
-from consumers import deciding, notifier, saga, timekeeper
 from domain.errors import Nacked
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import Page, Seat, Turn
+from domain.principals import OWN
 from domain.recorded import Recorded
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 EXCHANGE = "task.events"
 PAUSES = (0.1, 0.4, 0.0)
 """Seconds after each refusal of a page: a queue that is full for a moment loses nothing."""
-SYSTEM = frozenset({saga.ACTOR, timekeeper.ACTOR, deciding.DISPATCHER, notifier.ACTOR})
-"""The parts of the platform that decide by themselves."""
 
 
 @dataclass(slots=True)
@@ -118,7 +116,7 @@ def event_message(event: Recorded) -> Outgoing:
 
 def auth_type(actor: str) -> str:
     """Who `actor` is, in the words of CloudEvents' auth context."""
-    if actor in SYSTEM:
+    if actor in OWN:
         return "system"
     if actor.startswith("worker:"):
         return "service_account"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from domain.errors import NotAllowed, Unreadable
 
 EVERY = "*"
+OWN = frozenset({"dispatcher", "timekeeper", "saga", "notifier"})
+"""The parts of the platform that decide by themselves: history names them as it names users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,12 @@ class Senders:
             if self.required:
                 raise Unreadable("no-identity", "user_id is missing; set it to the broker user you connect as")
             return ANONYMOUS
-        if user in self.trusted and on_behalf_of:
-            return Principal(on_behalf_of, frozenset({EVERY}))
+        other = on_behalf_of if user in self.trusted else None
+        name = other or user
+        if name in OWN:
+            raise Unreadable("unknown-identity", f"{name} is a part of the platform itself; give the user another name")
+        if other:
+            return Principal(name, frozenset({EVERY}))
         if user not in self.principals:
             raise Unreadable("unknown-identity", f"user_id {user} is not listed in commands.principals")
         return Principal(user, self.principals[user])

@@ -2,11 +2,13 @@
 
 import pytest
 
+from consumers import notifier, saga, scheduling, spreading, timekeeper
+from consumers.deciding import DISPATCHER
 from domain.errors import NotAllowed, Unreadable
-from domain.principals import ANONYMOUS, Principal, Senders
+from domain.principals import ANONYMOUS, OWN, Principal, Senders
 
 EVERY = frozenset({"*"})
-SENDERS = Senders({"client": frozenset({"analytics"}), "admin": EVERY}, trusted=frozenset({"api"}))
+SENDERS = Senders({"client": frozenset({"analytics"}), "admin": EVERY, "saga": EVERY}, trusted=frozenset({"api"}))
 
 
 def test_a_listed_user_speaks_for_its_own_namespaces() -> None:
@@ -25,6 +27,8 @@ def test_only_a_trusted_publisher_may_speak_for_another() -> None:
         (None, "alice", "no-identity"),
         ("mallory", None, "unknown-identity"),
         ("api", None, "unknown-identity"),
+        ("saga", None, "unknown-identity"),
+        ("api", "timekeeper", "unknown-identity"),
     ],
 )
 def test_who_cannot_be_identified_is_not_heard(user: str | None, on_behalf_of: str | None, reason: str) -> None:
@@ -46,3 +50,7 @@ def test_where_identity_is_optional_the_unknown_speak_for_the_default_namespace_
 def test_who_may_act_nowhere_is_told_so() -> None:
     with pytest.raises(NotAllowed, match="or use one of none"):
         Principal("client", frozenset()).require("default")
+
+
+def test_each_part_of_the_platform_that_decides_keeps_its_name_to_itself() -> None:
+    assert {saga.ACTOR, timekeeper.ACTOR, scheduling.ACTOR, spreading.ACTOR, notifier.ACTOR, DISPATCHER} == OWN

@@ -86,6 +86,7 @@ FORGED_CLAIMS: dict[str, dict[str, Any]] = {
     "no sub": {"sub": None},
     "empty sub": {"sub": ""},
     "sub a number": {"sub": 7},
+    "sub a part of the platform": {"sub": "dispatcher"},
     "no client_id": {"client_id": None},
     "empty client_id": {"client_id": ""},
     "client_id a list": {"client_id": ["reader"]},
