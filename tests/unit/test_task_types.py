@@ -416,7 +416,7 @@ async def test_an_input_whose_check_would_hold_up_others_is_refused_before_it_is
     began = process_time()
     code, detail = refused(await desk.reply(submit({**RYE, "input": given}, COMMAND_2)))
     assert (code, detail[:40]) == ("bad-input", "input: to hold it against the schema of ")
-    assert process_time() - began < 2
+    assert process_time() - began < 8  # traced by coverage; unchecked it took 14 s, or four gigabytes
 
 
 def test_what_is_wrong_with_a_large_input_is_told_while_few_things_can_be() -> None:
