@@ -1,8 +1,10 @@
 """Servers as children of this process: started through a keeper, found again by pid and start time."""
 
 import contextlib
+import errno
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,12 +13,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from infra.dev.errors import StartFailed
+from infra.dev.errors import EndedEarly, StartFailed
 
 KEEPER = Path(__file__).with_name("keeper.py")
+PORTS = range(20_000, 32_768)  # below those that Linux and macOS give to outgoing connections
+LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+TRIES = 3
+Started = TypeVar("Started")
+_promised = set[int]()
+_promising = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class Kept:
 
     process: subprocess.Popen[bytes]
     pids: dict[str, int]
-    log: Path
+    logs: dict[str, Path]
     keeper_pid: int
     started: int = field(init=False)
 
@@ -59,6 +68,16 @@ class Kept:
     @property
     def running(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        """That of the server which started first."""
+        return next(iter(self.logs.values()))
+
+    def ended(self) -> str:
+        """The server that ended by itself and took the others with it; only of a keeper that runs no more."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().strip() or next(iter(self.logs))
 
     def stop(self, seconds: float = 60) -> None:
         """End the servers and wait until they are gone; a second call does nothing."""
@@ -104,8 +123,9 @@ def keep(plan: Plan, owned: bool = True) -> Kept:
     if not line:
         process.kill()
         process.wait()
-        raise StartFailed(plan.children[0].name, "it ended at once", log)
-    return Kept(process, json.loads(line), log, process.pid if not plan.wrapper else only_child(process.pid))
+        raise EndedEarly(plan.children[0].name, "it ended at once", log)
+    logs = {child.name: child.log for child in plan.children}
+    return Kept(process, json.loads(line), logs, process.pid if not plan.wrapper else only_child(process.pid))
 
 
 def as_json(plan: Plan, owned: bool) -> str:
@@ -151,20 +171,49 @@ def end(pid: int, started: int, number: signal.Signals = signal.SIGTERM) -> bool
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that were free on 127.0.0.1 a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """`count` TCP ports that were free on both loopback addresses a moment ago, none given twice by this process."""
+    with _promising:
+        found: list[int] = []
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(found) == count:
+                break
+            if port not in _promised and is_free(port):
+                found.append(port)
+        _promised.update(found)
+    return found
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on `port`. Loopback without IPv6 is no hindrance."""
+    for family, address in LOOPBACKS:
+        with socket.socket(family) as one:
+            try:
+                one.bind((address, port))
+            except OSError as failed:
+                if failed.errno == errno.EADDRINUSE:
+                    return False
+    return True
+
+
+def on_free_ports(count: int, start: Callable[[list[int]], Started]) -> Started:
+    """`start` with `count` free ports, and with others if a server ends: a port may be taken in between."""
+    for left in reversed(range(TRIES)):
+        try:
+            return start(free_ports(count))
+        except EndedEarly as failed:
+            if not left:
+                raise
+            print(f"{failed}\n{failed.what} is started again, on other ports", file=sys.stderr)
+    raise AssertionError
 
 
 def wait_until(ready: Callable[[], bool], kept: Kept, what: str, seconds: float) -> None:
-    """Poll `ready` until it holds. Raises StartFailed if the servers end or the time is over."""
+    """Poll `ready` until it holds. Raises EndedEarly if a server ends, StartFailed if the time is over."""
     deadline = time.monotonic() + seconds
     while not ready():
         if not kept.running:
-            raise StartFailed(what, "it ended", kept.log)
+            name = kept.ended()
+            raise EndedEarly(what, f"{name} ended", kept.logs[name])
         if time.monotonic() > deadline:
             kept.stop()
             raise StartFailed(what, f"not ready after {seconds:.0f} s", kept.log)

@@ -3,6 +3,7 @@
 DevError                  shown as one line, exit code 1
 ├── CannotProvide         a server or tool can't be had here; says what to install
 └── StartFailed           a server was started and did not become ready; carries the tail of its log
+    └── EndedEarly        it ended by itself; on other ports it may start
 """
 
 from pathlib import Path
@@ -27,3 +28,7 @@ class StartFailed(DevError):
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
         super().__init__(f"{what} did not start: {why}; last lines of {log}:\n{tail}")
         self.what, self.why, self.log = what, why, log
+
+
+class EndedEarly(StartFailed):
+    """A server ended by itself before it was ready."""

@@ -8,9 +8,9 @@ Run as a script that reads its plan, one line of JSON, from stdin:
 
 It starts `children` in order, waits for the path `ready` of each that names one, prints `{"<name>": <pid>}` as one
 line, and then waits for the first of: end of file on stdin (the owner is gone, even by kill -9), SIGTERM, SIGINT, or
-the end of a child. Children are stopped in reverse order by their signal `stop`, after `grace` seconds by SIGKILL.
-It is their sub-reaper, so whatever they left running becomes its child and is killed next; `cgroup` and `folder` are
-removed last.
+the end of a child, whose name is its second line. Children are stopped in reverse order by their signal `stop`, after
+`grace` seconds by SIGKILL. It is their sub-reaper, so whatever they left running becomes its child and is killed next;
+`cgroup` and `folder` are removed last.
 
 A pipe tells about the owner because the kernel's parent-death signal follows the thread that forked, and
 owners start servers from short-lived threads. From here to the children that signal is used: one thread only.
@@ -100,9 +100,10 @@ def wait_ready(pid: int, path: str | None, seconds: float = 60) -> bool:
     return True
 
 
-def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> None:
-    if not pids <= children_now():
-        return
+def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> set[int]:
+    """Those of `pids` that have ended; none if the end was asked for."""
+    if gone := pids - children_now():
+        return gone
     with selectors.DefaultSelector() as selector:
         selector.register(wake, selectors.EVENT_READ)
         if watch_stdin:
@@ -111,9 +112,11 @@ def wait_for_an_end(pids: set[int], watch_stdin: bool, wake: socket.socket) -> N
             for key, _ in selector.select():
                 if key.fileobj is not wake:
                     if not os.read(sys.stdin.fileno(), 1024):
-                        return
-                elif ENDINGS & set(wake.recv(1024)) or pids & reap()[0]:
-                    return
+                        return set()
+                elif ENDINGS & set(wake.recv(1024)):
+                    return set()
+                elif gone := pids & reap()[0]:
+                    return gone
 
 
 def stop_all(children: list[tuple[int, dict[str, Any]]]) -> None:
@@ -175,6 +178,13 @@ def remove_folder(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def tell(names: list[str]) -> None:
+    """Print the first of `names`; an owner that has gone does not read it."""
+    for name in names[:1]:
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), f"{name}\n".encode())
+
+
 def note(number: int, frame: FrameType | None) -> None:
     """Signals are read from the wake-up socket; a handler must exist for one to be sent there."""
 
@@ -203,7 +213,8 @@ def main(plan: dict[str, Any]) -> int:
             if not wait_ready(started[-1][0], child["ready"]):
                 return 1
         print(json.dumps({child["name"]: pid for pid, child in started}), flush=True)
-        wait_for_an_end({pid for pid, _ in started}, plan["watch_stdin"], wake)
+        gone = wait_for_an_end({pid for pid, _ in started}, plan["watch_stdin"], wake)
+        tell([child["name"] for pid, child in started if pid in gone])
     finally:
         stop_all(started)
         if plan["cgroup"]:

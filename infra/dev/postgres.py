@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from infra.dev.children import Child, Kept, Plan, accepts, free_ports, keep, wait_until
+from infra.dev.children import Child, Kept, Plan, accepts, keep, on_free_ports, wait_until
 from infra.dev.errors import CannotProvide
 from infra.dev.folders import DEV, VENV, locked, made
 
@@ -53,10 +53,14 @@ def start(folder: Path, port: int | None = None, fsync: bool = True, owned: bool
     data = folder / "data"
     if not (data / "PG_VERSION").exists():
         copy_template(programs, data)
-    port = port or free_ports(1)[0]
-    kept = keep(Plan([server(programs, folder, port, fsync)]), owned)
-    wait_until(lambda: accepts(port, HELLO, b"R"), kept, "PostgreSQL", seconds=30)
-    return Running(f"postgresql://{OWNER}@127.0.0.1:{port}/postgres", port, kept.pids["postgres"], kept)
+
+    def on(ports: list[int]) -> Running:
+        [port] = ports
+        kept = keep(Plan([server(programs, folder, port, fsync)]), owned)
+        wait_until(lambda: accepts(port, HELLO, b"R"), kept, "PostgreSQL", seconds=30)
+        return Running(f"postgresql://{OWNER}@127.0.0.1:{port}/postgres", port, kept.pids["postgres"], kept)
+
+    return on([port]) if port else on_free_ports(1, on)
 
 
 def server(programs: Path, folder: Path, port: int, fsync: bool) -> Child:

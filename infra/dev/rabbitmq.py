@@ -9,7 +9,7 @@ from typing import Self
 
 from infra.dev import broker_users, fetch
 from infra.dev.broker_users import ADMIN, CLIENT, PLATFORM, WORKER
-from infra.dev.children import Child, Kept, Plan, accepts, free_ports, keep, wait_until
+from infra.dev.children import Child, Kept, Plan, accepts, keep, on_free_ports, wait_until
 from infra.dev.fetch import RabbitMQTools
 from infra.dev.folders import made
 
@@ -83,14 +83,17 @@ class Running:
 def start(folder: Path, ports: Ports | None = None, owned: bool = True) -> Running:
     """Start a node on `folder`, which keeps its queues from one start to the next. Takes about 9 s."""
     tools = fetch.rabbitmq()
-    ports = ports or Ports(*free_ports(4))
     folder = made(folder.resolve(), 0o700)
     passwords = broker_users.passwords(folder / "passwords.json")
-    configure(folder, ports, passwords)
-    kept = keep(Plan([epmd(tools, folder, ports), node(tools, folder, ports)]), owned)
-    wait_until(lambda: accepts(ports.amqp, HELLO, b"\x01"), kept, "RabbitMQ", seconds=120)
-    wait_until(lambda: accepts(ports.management), kept, "RabbitMQ's management API", seconds=30)
-    return Running(ports, passwords, int((folder / "node.pid").read_text()), kept)
+
+    def on(ports: Ports) -> Running:
+        configure(folder, ports, passwords)
+        kept = keep(Plan([epmd(tools, folder, ports), node(tools, folder, ports)]), owned)
+        wait_until(lambda: accepts(ports.amqp, HELLO, b"\x01"), kept, "RabbitMQ", seconds=120)
+        wait_until(lambda: accepts(ports.management), kept, "RabbitMQ's management API", seconds=30)
+        return Running(ports, passwords, int((folder / "node.pid").read_text()), kept)
+
+    return on(ports) if ports else on_free_ports(4, lambda free: on(Ports(*free)))
 
 
 def configure(folder: Path, ports: Ports, passwords: dict[str, str]) -> None:

@@ -2,14 +2,28 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from infra.dev.children import Child, Plan, end, free_ports, keep, start_time
-from infra.dev.errors import StartFailed
+from infra.dev.children import (
+    PORTS,
+    Child,
+    Kept,
+    Plan,
+    accepts,
+    end,
+    free_ports,
+    is_free,
+    keep,
+    on_free_ports,
+    start_time,
+    wait_until,
+)
+from infra.dev.errors import EndedEarly, StartFailed
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -100,5 +114,61 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     assert "no such port" in str(caught.value)
 
 
-def test_free_ports_are_different() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_of_two_servers_the_one_that_ended_is_named_with_its_own_log(tmp_path: Path) -> None:
+    broken = Child("broken", ["sh", "-c", "echo no such host >&2; exit 3"], {}, tmp_path / "broken.log")
+    kept = keep(Plan([*sleeper(tmp_path / "log").children, broken]))
+
+    with pytest.raises(EndedEarly, match=r"(?s)broken ended.*broken\.log.*no such host"):
+        wait_until(lambda: False, kept, "the pair", seconds=10)
+
+
+LISTEN = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+
+
+def test_a_server_whose_port_was_taken_meanwhile_starts_on_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int] = []
+
+    def start(ports: list[int]) -> Kept:
+        tried.extend(ports)
+        log = tmp_path / "log"
+        kept = keep(Plan([Child("listener", [sys.executable, "-c", LISTEN, str(ports[0])], {}, log)]))
+        wait_until(lambda: accepts(ports[0]) and len(tried) > 1, kept, "the listener", seconds=10)
+        return kept
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = [[other.getsockname()[1]], *([port] for port in free_ports(1))]
+        with on_free_ports(1, lambda ports: start(taken.pop(0) if taken else ports)) as kept:
+            assert kept.running
+
+    assert len(tried) == 2
+    assert "Address already in use" in capsys.readouterr().err
+
+
+def test_a_server_that_always_ends_is_given_up(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def start(ports: list[int]) -> None:
+        tried.extend(ports)
+        wait_until(lambda: False, keep(sleeper(tmp_path / "log", "false")), "the sleeper", seconds=10)
+
+    with pytest.raises(EndedEarly):
+        on_free_ports(1, start)
+    assert len(set(tried)) == 3
+
+
+def test_free_ports_are_different_each_time_and_none_of_an_outgoing_connection() -> None:
+    ports = [*free_ports(20), *free_ports(20)]
+
+    assert len(set(ports)) == 40
+    assert set(ports) <= set(PORTS)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_port_is_free_if_nobody_listens_on_either_loopback(family: int, address: str) -> None:
+    with socket.socket(family) as other:
+        other.bind((address, 0))
+        other.listen()
+        assert not is_free(other.getsockname()[1])
+    assert is_free(free_ports(1)[0])
