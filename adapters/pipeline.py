@@ -56,8 +56,12 @@ class Pipeline:
 
     async def __aenter__(self) -> Self:
         await self._own.acquire()
-        self._values = Transformer(self._connection)
-        self._libpq.enter_pipeline_mode()
+        try:
+            self._values = Transformer(self._connection)
+            self._libpq.enter_pipeline_mode()
+        except BaseException:
+            self._own.release()
+            raise
         return self
 
     async def __aexit__(
@@ -73,9 +77,11 @@ class Pipeline:
                 self._libpq.finish()
         finally:
             self._sent.clear()
-            self._own.release()
-            if self._libpq.status == ConnStatus.OK:
-                self._libpq.exit_pipeline_mode()
+            try:
+                if self._libpq.status == ConnStatus.OK:
+                    self._libpq.exit_pipeline_mode()
+            finally:
+                self._own.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Self]:

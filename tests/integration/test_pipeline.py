@@ -137,3 +137,7 @@ async def test_a_wait_that_is_cancelled_ends_the_connection(pg: Database) -> Non
                 await pipeline.rows("SELECT pg_sleep(30)")
 
         assert connection.closed
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                with pytest.raises(psycopg.OperationalError):
+                    await whole(pipeline, ("SELECT 1", ()))
