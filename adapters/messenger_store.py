@@ -1,21 +1,38 @@
 """What the messenger asks of PostgreSQL: open leases, last beats, outcomes of reports, ends of stored output."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
 from adapters.event_log import COLUMNS, recorded
 from adapters.seat import RepeatablePgTurn
-from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted, WorkerLost, WorkerRegistered
+from domain.events import (
+    RunLeased,
+    RunStarted,
+    RunTimingOut,
+    TaskCancelling,
+    TaskFilled,
+    TaskSubmitted,
+    WorkerLost,
+    WorkerRegistered,
+)
 from domain.ids import derived_id
+from domain.offering import Leased
 from domain.recorded import Recorded
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
-_LEASED = (
-    "SELECT run_id, fence, (SELECT state FROM events WHERE originator_id = leases.task AND originator_version = 1) "
-    "FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
+_OPEN = "SELECT run_id, fence FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
+# Of what may have happened to a run the lease must be the last.
+_UNTAKEN = (
+    f"SELECT {COLUMNS}, (SELECT state FROM events s WHERE s.originator_id = l.task AND s.originator_version = 1) "
+    "FROM leases l, LATERAL ("
+    f"SELECT {COLUMNS} FROM events WHERE originator_id = l.task AND topic = ANY(%b) "
+    "ORDER BY originator_version DESC LIMIT 1) AS last "
+    "WHERE NOT l.accepted AND last.topic = %b AND last.recorded_at <= now() - %b::interval ORDER BY l.run_id LIMIT %b"
 )
+_OF_A_RUN = [RunLeased.TYPE, RunStarted.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
 _FILLED = (
     "SELECT originator_id, state FROM events JOIN unnest(%b::uuid[], %b::bigint[]) AS w(task, version) "
     "ON originator_id = w.task AND originator_version = w.version"
@@ -52,13 +69,33 @@ _STORED = "SELECT run_id, sum(bytes)::bigint FROM log_ends WHERE run_id = ANY(%b
 class MessengerPgTurn(RepeatablePgTurn):
     """A turn of the messenger."""
 
-    async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
-        """The submissions behind those of these leases (run, fence) that are open now."""
-        rows = await self._all(_LEASED, [run for run, _ in leases], [fence for _, fence in leases])
-        return {(run, fence): TaskSubmitted.model_validate_json(body) for run, fence, body in rows}
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
+        """Those of these leases (run, fence) that are open now."""
+        rows = await self._all(_OPEN, [run for run, _ in leases], [fence for _, fence in leases])
+        return frozenset((run, fence) for run, fence in rows)
 
-    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
+    async def untaken(self, since: timedelta, limit: int) -> Sequence[Leased]:
+        """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
+        known, neither a start nor that they are to end; at most `limit`, by run."""
+        rows = await self._all(_UNTAKEN, _OF_A_RUN, RunLeased.TYPE, since, limit)
+        leases = [(found := recorded(tuple(row)), _lease(found), body) for *row, body in rows]
+        filled = await self._filled([(one.stream, lease.filled) for one, lease, _ in leases if lease.filled])
+        return [
+            Leased(
+                one.stream,
+                one.namespace,
+                lease,
+                submitted := TaskSubmitted.model_validate_json(body),
+                filled[one.stream] if lease.filled else submitted.work,
+                one.following("messenger"),
+            )
+            for one, lease, body in leases
+        ]
+
+    async def _filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
         """The events of these tasks at these versions, by task: what their templates became."""
+        if not where:
+            return {}
         rows = await self._all(_FILLED, [task for task, _ in where], [version for _, version in where])
         return {task: TaskFilled.model_validate_json(body) for task, body in rows}
 
@@ -118,6 +155,12 @@ class MessengerPgTurn(RepeatablePgTurn):
 
     async def _all(self, statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         return await self.pipeline.rows(statement, parameters)
+
+
+def _lease(found: Recorded) -> RunLeased:
+    lease = found.event()
+    assert isinstance(lease, RunLeased), "other types are not asked for"
+    return lease
 
 
 def _ends(order: Recorded, run: UUID, fence: int) -> bool:

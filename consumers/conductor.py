@@ -16,10 +16,12 @@ from uuid import UUID
 from consumers import dispatcher, reusing, saga, scheduling, spreading, timekeeper
 from consumers.deciding import Draft, Wish
 from consumers.noting import TYPES, notes_of
+from consumers.offering import Offers
 from consumers.timekeeper import Overdue, Probes
 from domain.dispatching import Waiting
 from domain.errors import StreamsMoved
 from domain.events import RunLeased, TaskQueued
+from domain.offering import Leased
 from domain.ports.conducting import ConductorTurn, Dealt, Survey, Timer
 from domain.ports.log import Page, Seat
 from domain.ports.tracing import Traces
@@ -44,12 +46,14 @@ T = TypeVar("T")
 class Conductor:
     """Follows the log from `seat`. It remembers nothing that counts: another may go on after any round, or within.
 
+    What it has leased is offered at once; whatever is lost of that is made good by the messenger.
     `base_image`: the image of the built-in task types, for tasks of schedules.
     """
 
     seat: Seat[ConductorTurn]
     traces: Traces
     probes: Probes
+    offers: Offers
     base_image: str = ""
     _look_again: bool = True
     _next_due: datetime | None = None
@@ -60,16 +64,18 @@ class Conductor:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Conduct until `stop` is set; a round that has begun is ended first."""
-        probing = asyncio.create_task(self.probes.run(), name="probes")
+        beside = [asyncio.create_task(work, name="beside") for work in (self.probes.run(), self.offers.run())]
         try:
             while not stop.is_set():
                 page = await self.seat.page(PAGE, TYPES)
                 if self._only_echoes(page) or not await self._step_and_note_when(page):
                     await self.seat.wait(max(self._next_step - _time(), 0.0))
-                if probing.done():
-                    probing.result()
+                for one in beside:
+                    if one.done():
+                        one.result()
         finally:
-            probing.cancel()
+            for one in beside:
+                one.cancel()
 
     async def _step_and_note_when(self, page: Page) -> bool:
         more = await self.step(page)
@@ -98,6 +104,7 @@ class Conductor:
                 break
             except StreamsMoved as moved:
                 left |= moved.streams
+        self.offers.tell(done.leased)
         if done.overdue.new_probe:
             self.probes.send(done.overdue.clock.probe)
         self._look_again = bool(left) or len(done.overdue.expired) + len(done.overdue.silent) >= CLOSING_LIMIT
@@ -134,7 +141,7 @@ class Conductor:
         if not dealt.nothing:
             await turn.deal(dealt)
             await turn.append(draft.events)
-        return Done(overdue, dealt, draft.events, len(survey.agenda.settled))
+        return Done(overdue, dealt, draft.events, draft.leased, len(survey.agenda.settled))
 
     async def _make_partitions(self) -> None:
         if self._partitions_due is None or (self._now is not None and self._now >= self._partitions_due):
@@ -161,11 +168,13 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a round has done: rows that are dealt with, of `settled` settled tasks that it saw, and events it added."""
+    """What a round has done: rows that are dealt with, of `settled` settled tasks that it saw, and events it added,
+    `leased` the leases among them."""
 
     overdue: Overdue
     dealt: Dealt
     added: Sequence[NewEvent]
+    leased: Sequence[Leased]
     settled: int
 
     @property

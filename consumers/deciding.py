@@ -12,9 +12,10 @@ from domain import task, worker, workflow
 from domain.errors import BadState
 from domain.folding import task_of, worker_of, workflow_of
 from domain.messages import Cause
+from domain.offering import Leased
 from domain.ports.tracing import Traces
 from domain.recorded import NewEvent, Recorded, new_events
-from domain.task_states import Task, evolve
+from domain.task_states import Facts, Task, evolve
 
 Command: TypeAlias = task.Decision | workflow.Cancel | workflow.Finish | worker.Lose
 Streams: TypeAlias = Mapping[UUID, Sequence[Recorded]]
@@ -41,6 +42,7 @@ class Draft:
     now: datetime
     traces: Traces
     events: list[NewEvent] = field(default_factory=list[NewEvent])
+    leased: list[Leased] = field(default_factory=list[Leased])
     freed: dict[UUID, tuple[Task, Cause]] = field(default_factory=dict[UUID, tuple[Task, Cause]])
     _decided: set[UUID] = field(default_factory=set[UUID])
 
@@ -99,7 +101,16 @@ class Draft:
         if events and isinstance(events[-1], e.TaskQueued) and isinstance(command, task.Free | task.Wake):
             freed = reduce(lambda before, event: evolve(before, wish.stream, event), events, state)
             self.freed[wish.stream] = (freed, replace(wish.cause, actor=DISPATCHER))
-        return self._add(wish, events, state.version)
+        added = self._add(wish, events, state.version)
+        if isinstance(command, task.Grant):
+            self._lease(added, state.facts)
+        return added
+
+    def _lease(self, events: Sequence[e.Event], facts: Facts) -> None:
+        work = facts.filled or facts.submitted.work
+        for new in self.events[len(self.events) - len(events) :]:
+            if isinstance(new.event, e.RunLeased):
+                self.leased.append(Leased(new.stream, new.namespace, new.event, facts.submitted, work, new.cause))
 
     def _add(self, wish: Wish, events: Sequence[e.Event], version: int | None = None) -> Sequence[e.Event]:
         if events:

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.events import RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
+from domain.events import RunLeased, RunStarted, RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
+from domain.offering import Leased
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
 
 @dataclass(slots=True)
 class Desk:
-    """`leases`: run -> (fence, task). `beats` and `standings` by worker; `answers`: the last beat answered."""
+    """`leases`: run -> (fence, task). `taken`: runs that a beat has listed. `beats` and `standings` by worker;
+    `answers`: the last beat answered."""
 
     leases: dict[UUID, tuple[int, UUID]] = field(default_factory=dict[UUID, tuple[int, UUID]])
+    taken: set[UUID] = field(default_factory=set[UUID])
     beats: dict[str, LastBeat] = field(default_factory=dict[str, LastBeat])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     answers: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -32,21 +35,25 @@ class MessengerMemoryTurn(MemoryTurn):
         super().__init__(log, name, now)
         self._desk = desk
 
-    async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
-        """The submissions behind those of these leases (run, fence) that are open now."""
-        found: dict[tuple[UUID, int], TaskSubmitted] = {}
-        for run, fence in leases:
-            open_fence, task = self._desk.leases.get(run, (0, run))
-            if open_fence == fence:
-                submitted = self.log.load([task])[task][0].event()
-                assert isinstance(submitted, TaskSubmitted), "a task's stream begins with its submission"
-                found[run, fence] = submitted
-        return found
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
+        """Those of these leases (run, fence) that are open now."""
+        return frozenset((run, fence) for run, fence in leases if self._desk.leases.get(run, (0, run))[0] == fence)
 
-    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
-        """The events of these tasks at these versions, by task: what their templates became."""
-        events = {task: self.log.load([task])[task][version - 1].event() for task, version in where}
-        return {task: event for task, event in events.items() if isinstance(event, TaskFilled)}
+    async def untaken(self, since: timedelta, limit: int) -> Sequence[Leased]:
+        """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
+        known, neither a start nor that they are to end; at most `limit`, by run."""
+        waiting = [task for run, (_, task) in sorted(self._desk.leases.items()) if run not in self._desk.taken]
+        found = [(self.log.load([task])[task], self._last(task)) for task in waiting]
+        untaken = [
+            _leased(events, last)
+            for events, last in found
+            if last.type == RunLeased.TYPE and last.recorded_at <= self._now - since
+        ]
+        return untaken[:limit]
+
+    def _last(self, task: UUID) -> Recorded:
+        types = {RunLeased.TYPE, RunStarted.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE}
+        return [recorded for recorded in self.log.load([task])[task] if recorded.type in types][-1]
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""
@@ -72,3 +79,12 @@ class MessengerMemoryTurn(MemoryTurn):
         """These beats have their answer. A later beat of the same worker still waits for its own."""
         answers = {beat.worker_id: (beat.generation, beat.beat) for beat in beats}
         self.effects.append(lambda: self._desk.answers.update(answers))
+
+
+def _leased(events: Sequence[Recorded], recorded: Recorded) -> Leased:
+    submitted, lease = events[0].event(), recorded.event()
+    assert isinstance(submitted, TaskSubmitted), "a task's stream begins with its submission"
+    assert isinstance(lease, RunLeased), "other events are no leases"
+    filled = events[lease.filled - 1].event() if lease.filled else None
+    work = filled if isinstance(filled, TaskFilled) else submitted.work
+    return Leased(recorded.stream, recorded.namespace, lease, submitted, work, recorded.following("messenger"))

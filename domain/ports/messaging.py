@@ -1,10 +1,11 @@
 """What the messenger asks before it writes to workers, and what it notes afterwards."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from domain.events import TaskFilled, TaskSubmitted
+from domain.offering import Leased
 from domain.ports.log import Turn
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
@@ -13,12 +14,13 @@ from domain.syncing import LastBeat, Standing
 class MessengerTurn(Turn, Protocol):
     """A turn of the messenger: what it has sent is noted together with its position."""
 
-    async def leased(self, leases: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], TaskSubmitted]:
-        """The submissions behind those of these leases (run, fence) that are open now."""
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
+        """Those of these leases (run, fence) that are open now."""
         ...
 
-    async def filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
-        """The events of these tasks at these versions, by task: what their templates became."""
+    async def untaken(self, since: timedelta, limit: int) -> Sequence[Leased]:
+        """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
+        known, neither a start nor that they are to end; at most `limit`, by run."""
         ...
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:

@@ -19,6 +19,7 @@ from adapters.pipeline import Connection
 from adapters.seat import PgSeat
 from domain import events as e
 from domain.ids import derived_id
+from domain.offering import Leased
 from domain.ports.handling import Beat
 from domain.ports.log import Seat
 from domain.ports.messaging import MessengerTurn
@@ -29,6 +30,7 @@ from domain.syncing import LastBeat, Standing
 from tests.support.database import Database
 from tests.support.docks import soon
 from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
+from tests.support.messenger_place import CANCELLING, leased
 
 RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
 REPORT, REPORT_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c02")
@@ -44,6 +46,9 @@ REGISTERED = e.WorkerRegistered(
     executors=("noop",),
     version="1",
 )
+
+
+LATE = e.RunTimingOut(task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=10))
 
 
 class World(ABC):
@@ -96,6 +101,7 @@ class MemoryWorld(World):
         self.desk.standings[worker.worker_id] = replace(standing, generation=generation)
 
     async def beat(self, beat: Heartbeat) -> None:
+        self.desk.taken |= {run.run_id for run in beat.runs}
         self.desk.beats[beat.worker_id] = LastBeat(beat.worker_id, beat.generation, beat.beat, beat.runs, beat.reports)
 
     async def commit_report(self, report: UUID, worker: str) -> None:
@@ -161,29 +167,64 @@ async def world(request: pytest.FixtureRequest) -> AsyncGenerator[World]:
         yield PgWorld(dsn, connection)
 
 
-async def test_only_the_open_lease_of_a_run_has_its_submission(world: World) -> None:
+async def test_the_open_ones_of_some_leases_are_found(world: World) -> None:
     await world.submit(TASK)
-    await world.submit(TASK_2)
     await world.lease(RUN, 2, TASK, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        found = await turn.leased([(RUN, 1), (RUN, 2), (RUN_2, 1)])
-
-    assert found == {(RUN, 2): SUBMITTED}
+        assert await turn.open([(RUN, 1), (RUN, 2), (RUN_2, 1)]) == {(RUN, 2)}
 
 
-async def test_what_tasks_were_filled_with_is_found_where_their_leases_say(world: World) -> None:
-    first, second = (e.TaskFilled(task_id="T1", input={"rows": n, "none": None}) for n in (7, 8))
-    await world.submit(TASK, first)
-    await world.submit(TASK_2, e.TaskBlocked(task_id="T1", by=()), second)
+def given(run: UUID, fence: int = 1, filled: int | None = None) -> e.RunLeased:
+    return leased(run, fence).model_copy(update={"filled": filled})
+
+
+async def test_a_lease_that_no_beat_has_listed_is_found_with_what_its_task_runs(world: World) -> None:
+    filled = e.TaskFilled(task_id="T1", input={"rows": 7, "none": None})
+    await world.submit(TASK, given(RUN), given(RUN, 2))
+    await world.submit(TASK_2, filled, given(RUN_2, 1, 2))
+    await world.lease(RUN, 2, TASK, "w1")
+    await world.lease(RUN_2, 1, TASK_2, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert await turn.filled([(TASK, 2), (TASK_2, 3)]) == {TASK: first, TASK_2: second}
+        first, second = await turn.untaken(timedelta(0), 10)
+        few = await turn.untaken(timedelta(0), 1)
+
+    assert first == Leased(TASK, "analytics", given(RUN, 2), SUBMITTED, SUBMITTED.work, first.cause)
+    assert (first.cause.correlation_id, first.cause.actor) == (CAUSE.correlation_id, "messenger")
+    assert (second.task, second.lease, second.work.input) == (TASK_2, given(RUN_2, 1, 2), {"rows": 7, "none": None})
+    assert few == [first]
+
+
+async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(world: World) -> None:
+    await world.submit(TASK, given(RUN))
+    await world.submit(TASK_2, given(RUN_2))
+    await world.lease(RUN, 1, TASK, "w1")
+    await world.lease(RUN_2, 1, TASK_2, "w1")
+    held = HeldRun(run_id=RUN, fence=1, state="pulling")
+    await world.beat(Heartbeat(worker_id="w1", generation=3, beat=813, runs=(held,)))
+
+    async with world.seat() as seat, seat.turn() as turn:
+        assert await turn.untaken(timedelta(minutes=5), 10) == []
+        assert [one.task for one in await turn.untaken(timedelta(0), 10)] == [TASK_2]
+
+
+STARTED = e.RunStarted(task_id="T1", run_id=RUN, run=1, fence=1, worker_id="w1")
+
+
+@pytest.mark.parametrize("then", [STARTED, CANCELLING, LATE], ids=lambda event: event.TYPE)
+async def test_a_run_that_has_started_or_is_to_end_is_not_untaken(world: World, then: e.TaskEvent) -> None:
+    await world.submit(TASK, given(RUN), then)
+    await world.submit(TASK_2, given(RUN_2), e.TaskPriorityChanged(task_id="T1", priority=9, was=5))
+    await world.lease(RUN, 1, TASK, "w1")
+    await world.lease(RUN_2, 1, TASK_2, "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        assert [one.task for one in await turn.untaken(timedelta(0), 10)] == [TASK_2]
 
 
 async def test_the_last_order_to_end_an_open_lease_is_found_and_no_other(world: World) -> None:
-    late = e.RunTimingOut(task_id="T1", run_id=RUN, fence=1, worker_id="w1", grace=timedelta(seconds=10))
-    cancelling = e.TaskCancelling(**late.model_dump(), by="alice")
+    late, cancelling = LATE, e.TaskCancelling(**LATE.model_dump(), by="alice")
     old = late.model_copy(update={"run_id": RUN_2})
     await world.submit(TASK, late, cancelling)
     await world.submit(TASK_2, old)

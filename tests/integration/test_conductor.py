@@ -12,9 +12,6 @@ import pytest
 from adapters.beat_store import PgBeatStore
 from adapters.conductor_sql import CROWD, LANES, WAITING
 from adapters.event_log import connect
-from adapters.in_memory.traces import NoTraces
-from consumers.conductor import Conductor
-from consumers.timekeeper import Probes
 from domain.errors import Superseded
 from domain.lanes import Lane
 from domain.ports.broker import Outgoing
@@ -22,7 +19,7 @@ from domain.ports.handling import Beat
 from domain.reports import Probe
 from domain.task import Cancel
 from domain.task_states import Leased
-from tests.support.conducting import EPOCH, PgWorld, conductor, settle, spec, stream
+from tests.support.conducting import PgWorld, conductor, settle, spec, stream
 from tests.support.database import Database
 from tests.support.faults import Fuse, FusedSeat, Killed
 from tests.support.run_order import check_runs
@@ -145,8 +142,9 @@ class Echo:
     sent: list[Outgoing] = field(default_factory=list[Outgoing])
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        self.sent += messages
-        await self.store.record([Beat(None, Probe.model_validate_json(one.body).probe) for one in messages])
+        probes = [one for one in messages if one.type == Probe.TYPE]
+        self.sent += probes
+        await self.store.record([Beat(None, Probe.model_validate_json(one.body).probe) for one in probes])
 
 
 @asynccontextmanager
@@ -154,7 +152,7 @@ async def running(there: PgWorld, echo: Any) -> AsyncGenerator[None]:
     """The conductor's own loop, until the end of the block."""
     stop = asyncio.Event()
     async with there.seat() as seat:
-        work = asyncio.create_task(Conductor(seat, NoTraces(), Probes(echo, lambda: EPOCH)).run(stop))
+        work = asyncio.create_task(conductor(seat, echo).run(stop))
         try:
             yield
         finally:

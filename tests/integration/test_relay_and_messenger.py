@@ -136,7 +136,7 @@ async def test_relays_that_end_and_lose_connections_leave_no_event_out(pg: Datab
     assert list(seen) == [str(task) for task in tasks]
 
 
-async def test_a_leased_run_and_a_beat_reach_their_worker_at_once(pg: Database, vhost: Vhost) -> None:
+async def test_a_lease_that_nobody_took_and_a_beat_reach_their_worker(pg: Database, vhost: Vhost) -> None:
     submitted = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
     async with (
         broker_at(vhost.platform, "test") as broker,

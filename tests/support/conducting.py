@@ -19,6 +19,7 @@ from adapters.pipeline import Connection
 from adapters.seat import PgSeat
 from consumers.conductor import PAGE, Conductor
 from consumers.noting import TYPES
+from consumers.offering import Offers
 from consumers.timekeeper import Probes
 from domain import events as e
 from domain import task as deciding
@@ -29,7 +30,7 @@ from domain.forwarding import forwards, with_deadlines
 from domain.ids import child_of, child_stream, derived_id
 from domain.messages import Cause, Json, is_uuid
 from domain.operating import ChangeWorker, StartWorker, StopWorker
-from domain.ports.broker import Outgoing
+from domain.ports.broker import Outgoing, Publisher
 from domain.ports.conducting import ConductorTurn
 from domain.ports.log import Seat
 from domain.recorded import NewEvent, Recorded, new_events
@@ -425,8 +426,10 @@ class Silence:
         self.sent += messages
 
 
-def conductor(seat: Seat[ConductorTurn]) -> Conductor:
-    return Conductor(seat, NoTraces(), Probes(Silence(), lambda: EPOCH))
+def conductor(seat: Seat[ConductorTurn], publisher: Publisher | None = None) -> Conductor:
+    publisher = publisher or Silence()
+    probes, offers = Probes(publisher, lambda: EPOCH), Offers(publisher, NoTraces(), lambda: EPOCH)
+    return Conductor(seat, NoTraces(), probes, offers)
 
 
 async def settle(conducting: Conductor, rounds: int = 100) -> None:

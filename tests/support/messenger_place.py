@@ -45,7 +45,8 @@ class Place:
     """A log, open leases, beats, and a messenger to workers w1 and w2."""
 
     def __init__(self) -> None:
-        self.log, self.desk, self.broker = MemoryLog(Hands()), Desk(), InMemoryBroker()
+        self.hands = Hands()
+        self.log, self.desk, self.broker = MemoryLog(self.hands), Desk(), InMemoryBroker()
         self.seat = MemorySeat(self.log, "messenger", self.desk.turn)
         self.messenger = Messenger(self.seat, self.broker.publisher(), NoTraces(), Ids())
 

@@ -10,7 +10,6 @@ import pytest
 
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.event_log import MemorySeat
-from adapters.in_memory.traces import NoTraces
 from consumers.conductor import IDLE_SECONDS, Conductor
 from consumers.timekeeper import Probes
 from domain.errors import Unavailable
@@ -39,7 +38,7 @@ class Broker:
 async def test_a_round_that_sends_a_probe_stores_its_number_first_and_publishes_it_beside_the_loop() -> None:
     world, broker, stop = MemoryWorld(), Broker(), asyncio.Event()
     seat = MemorySeat(world.log, "conductor", world.turn)
-    loop = asyncio.create_task(Conductor(seat, NoTraces(), Probes(broker, lambda: EPOCH)).run(stop))
+    loop = asyncio.create_task(conductor(seat, broker).run(stop))
 
     await asyncio.wait_for(broker.came.wait(), 20)
     stop.set()
