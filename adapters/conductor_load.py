@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.dispatching import Host, Load
+from domain.dispatching import Load
+from domain.hosts import Host
 from domain.lanes import Lane, lane_from
 from domain.limit import Quota
 from domain.placing import Rate

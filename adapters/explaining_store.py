@@ -11,9 +11,10 @@ from adapters.event_log import LOAD, by_stream
 from adapters.explaining import known_at
 from adapters.pipeline import Connection
 from adapters.reading import Reader
-from domain.dispatching import Host, Load, Waiting, allowances, obstacles
+from domain.dispatching import Load, Waiting, allowances, obstacles
 from domain.events import ENDS
 from domain.explaining import Known
+from domain.hosts import Host
 from domain.lanes import Lane, lane_from
 from domain.lease_clock import LEASE_TERM
 from domain.ports.querying import Allowed

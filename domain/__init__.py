@@ -13,8 +13,8 @@
 - `task_states`, `task`, `runs`, `silence`, `workflow`, `worker`, `limit`: the states; what an event makes of them; what
   may be decided
 - `schedule`, `timetable`: a schedule's state, what a fire makes, and what is done of all that is due
-- `lanes`, `dispatching`, `crowding`, `lease_clock`, `offering`, `syncing`, `retrying`: who runs what next, and who goes
-  for it, for how long, what its worker is told, what a beat is answered, and what the end of a run means
+- `lanes`, `hosts`, `dispatching`, `crowding`, `lease_clock`, `offering`, `syncing`, `retrying`: who runs what next, and
+  who goes for it, for how long, what its worker is told, what a beat is answered, and what the end of a run means
 - `templates`, `filling`, `ends`: what a task takes from those before it
 - `caching`: which tasks are equal, so that one takes what another has left
 - `spreading`: a task that becomes one child for each of some items

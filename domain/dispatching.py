@@ -8,8 +8,8 @@ from heapq import heapify, heappop, heappush
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from domain.hosts import Host, Hosts
 from domain.lanes import Lane, Needs
-from domain.lease_clock import LEASE_TERM
 from domain.limit import Quota
 from domain.task import Grant
 
@@ -41,55 +41,6 @@ class Waiting:
     position: int
     task: UUID
     lane: Lane = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """A worker as the dispatcher sees it. `held`: its open leases, counted. `granted_at`: its last grant.
-
-    `beat` is the last of this generation, received at `received_at`, when the lease clock stood at `heard`. `draining`:
-    it is given nothing.
-    """
-
-    worker_id: str
-    generation: int
-    pool: str
-    executors: frozenset[str]
-    slots: int
-    held: int
-    beat: int
-    received_at: datetime
-    heard: float
-    granted_at: datetime
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    draining: bool = False
-
-    def serves(self, needs: Needs) -> bool:
-        """Whether it could run such tasks."""
-        return (
-            self.pool == needs.pool
-            and needs.executor in self.executors
-            and needs.worker in (None, self.worker_id)
-            and all(self.labels.get(name) == value for name, value in needs.labels)
-        )
-
-    def takes(self, needs: Needs) -> bool:
-        """Whether it is given such tasks, when it has a free slot."""
-        return not self.draining and self.serves(needs)
-
-    def present(self, clock: float) -> bool:
-        """Whether it was heard within a lease term, at `clock` of the lease clock."""
-        return self.heard + LEASE_TERM > clock
-
-    def free(self, clock: float) -> int:
-        """Its free slots at `clock` of the lease clock: none when it was not heard for a lease term."""
-        return max(self.slots - self.held, 0) if self.present(clock) else 0
-
-    def age(self, now: datetime, clock: float) -> timedelta:
-        """How long ago its beat was received: at most what passed on the lease clock, which no step of the database's
-        clock moves, since a run may start for that much longer."""
-        passed = timedelta(seconds=max(clock - self.heard, 0.0))
-        return min(max(now - self.received_at, timedelta(0)), passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +156,7 @@ class _Field:
     """Slots and limits, as they are taken."""
 
     def __init__(self, hosts: Sequence[Host], load: Load, clock: float) -> None:
-        self._hosts, self._clock = hosts, clock
+        self._hosts, self._clock = Hosts(hosts), clock
         self._quotas = load.quotas
         self._used = {host.worker_id: (host.held, host.granted_at) for host in hosts}
         self._best: dict[Needs, list[tuple[float, datetime, str, Host]]] = {}
@@ -222,7 +173,7 @@ class _Field:
     def room(self, needs: Needs) -> int:
         """Free slots that serve it."""
         if needs not in self._room:
-            self._room[needs] = sum(host.free(self._clock) for host in self._hosts if host.takes(needs))
+            self._room[needs] = sum(host.free(self._clock) for host in self._hosts.serving(needs) if not host.draining)
         return self._room[needs]
 
     def quota(self, lane: Lane) -> int:
@@ -261,7 +212,8 @@ class _Field:
     def _choose(self, needs: Needs) -> Host | None:
         """The worker with the least of its slots in use. Entries made before others were chosen are made anew."""
         if needs not in self._best:
-            taking = [host for host in self._hosts if host.takes(needs) and host.free(self._clock)]
+            serving = self._hosts.serving(needs)
+            taking = [host for host in serving if not host.draining and host.free(self._clock)]
             self._best[needs] = [self._entry(host) for host in taking]
             heapify(self._best[needs])
         best = self._best[needs]
@@ -287,14 +239,13 @@ class _Field:
         return (held / host.slots, granted_at, host.worker_id, host)
 
 
-def _why_not(hosts: Sequence[Host], needs: Needs, clock: float) -> Why:
-    serving = [host for host in hosts if host.serves(needs)]
+def _why_not(hosts: Hosts, needs: Needs, clock: float) -> Why:
+    serving = hosts.serving(needs)
     if not serving and needs.worker is not None:
         return Why("worker-gone")
     if not serving:
-        pool = Needs(needs.pool, needs.executor)
-        return Why("no-label" if any(host.serves(pool) for host in hosts) else "no-worker")
-    taking = [host for host in serving if host.takes(needs)]
+        return Why("no-label" if hosts.serving(Needs(needs.pool, needs.executor)) else "no-worker")
+    taking = [host for host in serving if not host.draining]
     if not taking:
         return Why("worker-draining")
     return Why("no-slot" if any(host.present(clock) for host in taking) else "worker-silent")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.dispatching import Host, Load, Waiting, Why, dispatch, most_running, obstacles
+from domain.dispatching import Load, Waiting, Why, dispatch, most_running, obstacles
+from domain.hosts import Host
 from domain.lanes import Lane
 from domain.reasons import Holder, Reason, text
 

@@ -13,8 +13,9 @@ from adapters.in_memory.result_rows import clean_up, hits, note_results, rest_hi
 from adapters.in_memory.schedule_rows import note_schedules, planned, rest_schedules
 from domain.crowding import Member
 from domain.dependencies import Standing, settle
-from domain.dispatching import Host, Load, Waiting, allowances
+from domain.dispatching import Load, Waiting, allowances
 from domain.events import ENDS, LimitChanged
+from domain.hosts import Host
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.limit import Quota
 from domain.ports.conducting import (

@@ -10,9 +10,10 @@ from adapters.explaining import known_at
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.conductor_rows import Rows
 from adapters.in_memory.event_log import MemoryLog
-from domain.dispatching import Host, Load, obstacles
+from domain.dispatching import Load, obstacles
 from domain.events import ENDS
 from domain.explaining import Known
+from domain.hosts import Host
 from domain.lanes import Lane
 from domain.lease_clock import LEASE_TERM
 from domain.ports.conducting import NewLease

@@ -9,8 +9,9 @@ from uuid import UUID
 from domain.caching import Entry, Hit, Look
 from domain.crowding import Member
 from domain.dependencies import Standing
-from domain.dispatching import Host, Load, Waiting
+from domain.dispatching import Load, Waiting
 from domain.events import LimitChanged, WorkerRegistered
+from domain.hosts import Host
 from domain.lanes import Lane
 from domain.lease_clock import LeaseClock
 from domain.ports.log import AppendingTurn

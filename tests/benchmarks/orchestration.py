@@ -10,7 +10,8 @@ from pathlib import Path
 from uuid import UUID
 
 from domain.commands import PutSchedule, SubmitTasks, SubmitWorkflow
-from domain.dispatching import Host, Load, Waiting, dispatch, queue_key
+from domain.dispatching import Load, Waiting, dispatch, queue_key
+from domain.hosts import Host
 from domain.lanes import Lane, Share
 from domain.messages import Message
 from domain.specs import DependsOn, TaskSpec

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from domain import events as e
 from domain.caching import Reuse
-from domain.dispatching import Host, Load, Waiting, queue_key
+from domain.dispatching import Load, Waiting, queue_key
 from domain.explaining import Known
+from domain.hosts import Host
 from domain.ids import derived_id
 from domain.lanes import Lane, Share
 from domain.lease_clock import LEASE_TERM

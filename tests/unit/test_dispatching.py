@@ -9,8 +9,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.dispatching import Host, Load, Waiting, Why, allowances, dispatch, last_grants, queue_key
-from domain.lanes import Lane, Share
+from domain.dispatching import Load, Waiting, Why, allowances, dispatch, last_grants, queue_key
+from domain.hosts import Host, Hosts
+from domain.lanes import Lane, Needs, Share
 from domain.lease_clock import LEASE_TERM
 from domain.limit import Quota
 from domain.placing import Rate
@@ -229,6 +230,44 @@ def test_a_thousand_lanes_cost_a_round_little() -> None:
 
     assert (len(most), len(given.grants), len(given.closed)) == (1000, 400, 600)
     assert took < 0.1
+
+
+def test_a_thousand_lanes_that_each_need_a_worker_of_their_own_cost_a_round_little() -> None:
+    hosts = [replace(W1, worker_id=f"W{n}", labels={"host": str(n), "zone": "a"}) for n in range(1000)]
+    labelled = [replace(LANE, labels=(("host", str(n)), ("zone", "a"))) for n in range(500)]
+    bound = [replace(LANE, worker=f"W{n}") for n in range(500, 1000)]
+    tasks = [waiting(n, lane=lane) for n, lane in enumerate([*labelled, *bound])]
+
+    (most, given), took = timed(
+        lambda: (
+            allowances([task.lane for task in tasks], hosts, FREE, CLOCK),
+            dispatch(tasks, hosts, FREE, NOW, CLOCK),
+        )
+    )
+
+    assert (len(most), [grant.worker_id for _, grant in given.grants]) == (1000, [f"W{n}" for n in range(1000)])
+    assert took < 0.2
+
+
+POOLS, EXECUTORS = st.sampled_from(["default", "gpu"]), st.sampled_from(["docker", "noop"])
+LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("12"))
+
+
+@st.composite
+def some_host(draw: st.DrawFn) -> Host:
+    name, executors = f"W{draw(st.integers(1, 5))}", draw(st.frozensets(EXECUTORS))
+    return replace(W1, worker_id=name, pool=draw(POOLS), labels=draw(LABELS), executors=executors)
+
+
+@st.composite
+def some_needs(draw: st.DrawFn) -> Needs:
+    worker = draw(st.none() | st.sampled_from(["W1", "W9"]))
+    return Needs(draw(POOLS), draw(EXECUTORS), tuple(sorted(draw(LABELS).items())), worker)
+
+
+@given(st.lists(some_host(), max_size=6), some_needs())
+def test_those_that_serve_are_found_whatever_is_needed(hosts: list[Host], needs: Needs) -> None:
+    assert Hosts(hosts).serving(needs) == [host for host in hosts if host.serves(needs)]
 
 
 def test_a_worker_heard_within_a_lease_term_is_present() -> None:
