@@ -53,7 +53,8 @@ class Bench:
         system.prepare()
         system.start(*names)
         system.wait_ready()
-        return cls(system, (stack.postgres.pid, stack.rabbitmq.pid), psycopg.connect(dsn, autocommit=True))
+        watching = psycopg.connect(dsn, autocommit=True, options="-c enable_seqscan=off")
+        return cls(system, (stack.postgres.pid, stack.rabbitmq.pid), watching)
 
     def __enter__(self) -> "Bench":
         return self
