@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from uuid import UUID
 
+from consumers import following
 from domain.errors import Nacked
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import Page, Seat, Turn
@@ -45,7 +46,7 @@ class Relay:
         await self._send(page.events)
         async with self.seat.turn(page.up_to):
             pass
-        return True
+        return page.full(following.PAGE)
 
     async def _send(self, events: Sequence[Recorded]) -> None:
         if not self.one_by_one:

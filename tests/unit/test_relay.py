@@ -12,6 +12,7 @@ from adapters.amqp_frames import ce_headers
 from adapters.in_memory.broker import InMemoryBroker
 from adapters.in_memory.event_log import MemoryLog, MemorySeat, MemoryTurn
 from adapters.intake import Intake
+from consumers import following
 from consumers.relay import Relay, auth_type, event_message
 from domain import events as e
 from domain.errors import Unavailable
@@ -57,11 +58,18 @@ async def place() -> Place:
 async def test_every_event_is_sent_once_in_the_order_of_the_log() -> None:
     here = await place()
 
-    assert await here.step() is True
+    assert await here.step() is False
     assert await here.step() is False
 
     assert here.sent == here.stored
     assert here.seat.position == 4
+
+
+async def test_after_a_full_page_there_may_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await place()
+    monkeypatch.setattr(following, "PAGE", 4)
+
+    assert await here.step() is True
 
 
 async def test_what_was_not_confirmed_is_sent_again() -> None:
@@ -102,7 +110,7 @@ async def test_a_full_queue_that_refuses_keeps_no_event_from_other_subscribers(
 ) -> None:
     here = await with_a_full_queue("#")
 
-    assert await here.step() is True
+    await here.step()
 
     assert unique(here.broker.waiting("client.good")) == here.stored
     assert len(here.broker.waiting("client.full")) == 1
