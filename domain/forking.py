@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from domain import events as e
 from domain.errors import BadVersion, SchemaMismatch, TaskIdTaken, TooLarge, UnknownField
-from domain.filling import filled_in
+from domain.filling import filled_in, names_read, work_of
 from domain.messages import Json, misfits
 from domain.specs import TaskSpec
 
@@ -44,7 +44,7 @@ def forked(history: Sequence[e.Event], fork: Fork, now: datetime) -> tuple[TaskS
     if "task_id" in fork.changes:
         raise SchemaMismatch("changes.task_id: the new task is named by new_task_id; leave it out of changes")
     spec = submitted.spec
-    if submitted.child_of is not None and submitted.filled is not None:
+    if submitted.filled is not None and _reads_nobody_now(submitted, fork):
         spec = filled_in(spec, submitted.filled)
     then = spec.model_copy(update={"task_id": fork.name, "priority": _priority(submitted, history[:version])})
     return _changed(without_past(then, now), fork.changes), version
@@ -67,6 +67,15 @@ def merged(target: Json, patch: Json) -> Json:
         else:
             result[name] = merged(result.get(name), value)
     return result
+
+
+def _reads_nobody_now(submitted: e.TaskSubmitted, fork: Fork) -> bool:
+    """Whether its templates are about an item, or about tasks that neither it nor the fork depends on: it was filled
+    for the task whose child, or retry, it is."""
+    if submitted.child_of is not None:
+        return True
+    needs = submitted.spec.depends_on or "depends_on" in fork.changes
+    return not needs and bool(names_read(work_of(submitted.spec, submitted.container)))
 
 
 def _priority(submitted: e.TaskSubmitted, history: Sequence[e.Event]) -> int:

@@ -14,7 +14,7 @@ from domain.forking import Fork, forked, merged
 from domain.messages import Cause
 from domain.ports.broker import Delivery
 from domain.recorded import new_events
-from domain.specs import TaskSpec
+from domain.specs import Container, TaskSpec
 from tests.support.commands import COMMAND_2, COMMAND_3, Desk, command, submit
 from tests.support.ended_tasks import NOW
 
@@ -31,8 +31,8 @@ SPEC: dict[str, Any] = {
 }
 
 
-def fork(id: UUID = COMMAND_3, **asked: Any) -> Delivery:
-    return command("task.fork.v1", {"task_id": "T1", **asked}, id)
+def fork(id: UUID = COMMAND_3, task_id: str = "T1", **asked: Any) -> Delivery:
+    return command("task.fork.v1", {"task_id": task_id, **asked}, id)
 
 
 async def desk_with(*later: e.TaskEvent) -> Desk:
@@ -97,6 +97,64 @@ async def test_a_fork_may_need_other_tasks_or_none() -> None:
     assert made(desk, other.id)[1] == e.TaskBlocked(
         task_id=str(other.id), by=(e.Blocker(task_id="other", needs="failed"),)
     )
+
+
+READS: dict[str, Any] = {
+    "executor": "docker",
+    "container": {"image": "busybox", "command": ["load", "{{tasks.T0.result.rows}}", "{{input.day}}"]},
+    "input": {"day": "Monday", "rows": "{{tasks.T0.result.rows}}"},
+}
+
+
+async def retried(spec: dict[str, Any]) -> Desk:
+    """T1 was filled with 7 rows, has failed, and was run once more as T1.again."""
+    desk = Desk()
+    await desk.reply(submit({"task_id": "T0"}))
+    old = await desk.reply(submit({"task_id": "T1", **spec}, COMMAND_2))
+    assert old.id is not None
+    work = Container(image="busybox", command=("load", "7", "Monday"))
+    filled = e.TaskFilled(task_id="T1", container=work, input={"day": "Monday", "rows": 7})
+    failed = e.TaskFailed(task_id="T1", reason="exit-nonzero", exit_code=1, runs=1)
+    desk.store.log.append(new_events(old.id, 2, "default", [filled, failed], Cause("chain", "a", "saga")))
+    await desk.reply(command("task.retry.v1", {"task_id": "T1", "new_task_id": "T1.again"}, COMMAND_4))
+    return desk
+
+
+async def test_a_fork_of_a_retried_task_has_what_that_one_was_filled_with() -> None:
+    desk = await retried({**READS, "depends_on": [{"task_id": "T0"}]})
+
+    reply = await desk.reply(fork(task_id="T1.again", changes={"container": {"image": "debian"}}))
+
+    assert reply.outcome == "accepted"
+    submitted, queued = made(desk, reply.id)
+    assert isinstance(submitted, e.TaskSubmitted)
+    assert isinstance(queued, e.TaskQueued)
+    assert submitted.work.input == {"day": "Monday", "rows": 7}
+    assert submitted.work.container == Container(image="debian", command=("load", "7", "Monday"))
+
+
+async def test_one_that_depends_on_them_again_is_filled_anew() -> None:
+    desk = await retried({**READS, "depends_on": [{"task_id": "T0"}]})
+
+    reply = await desk.reply(fork(task_id="T1.again", changes={"depends_on": [{"task_id": "T0"}]}))
+
+    submitted = made(desk, reply.id)[0]
+    assert isinstance(submitted, e.TaskSubmitted)
+    assert (submitted.reads, submitted.filled) == (("T0",), None)
+    assert submitted.work.input == READS["input"]
+
+
+async def test_templates_of_its_own_input_alone_are_filled_with_what_the_fork_changes() -> None:
+    desk = Desk()
+    container = {"image": "busybox", "command": ["load", "{{input.day}}"]}
+    own = {"executor": "docker", "container": container, "input": {"day": "Monday"}}
+    await desk.reply(submit({"task_id": "T1", **own}, COMMAND_2))
+
+    reply = await desk.reply(fork(changes={"input": {"day": "Tuesday"}}))
+
+    submitted = made(desk, reply.id)[0]
+    assert isinstance(submitted, e.TaskSubmitted)
+    assert submitted.work.container == Container(image="busybox", command=("load", "Tuesday"))
 
 
 async def test_a_change_of_kind_leaves_the_container_out() -> None:
