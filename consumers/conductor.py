@@ -79,7 +79,7 @@ class Conductor:
 
     async def _step_and_note_when(self, page: Page) -> bool:
         more = await self.step(page)
-        self._next_step = _time() + self._idle_seconds()
+        self._next_step = _time() + (0.0 if more else self._idle_seconds())
         return more
 
     def _only_echoes(self, page: Page) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.event_log import MemorySeat
-from consumers.conductor import IDLE_SECONDS, Conductor
+from consumers.conductor import AGENDA_LIMIT, IDLE_SECONDS, Conductor
 from consumers.timekeeper import Probes
 from domain.errors import Unavailable
 from domain.ports.broker import Outgoing
@@ -144,3 +144,19 @@ async def test_a_task_that_is_freed_and_finds_no_slot_is_looked_at_again() -> No
 
     assert len(world.rows.queue) == 1
     assert await world.leases() == {"w1": 1}
+
+
+async def test_its_own_grants_do_not_hide_what_a_round_has_left() -> None:
+    world = MemoryWorld()
+    seat = Dozing(world)
+    await world.register("w1", slots=100)
+    await world.submit(spec("a"), *(spec(f"b{n}", "a") for n in range(AGENDA_LIMIT + 10)))
+    conducting = conductor(seat)
+    await seat.doze(conducting)
+    await world.start("a")
+    await world.finish("a")
+
+    seat.stop.clear()
+    await seat.doze(conducting)
+
+    assert await world.leases() == {"w1": AGENDA_LIMIT + 10}
