@@ -90,7 +90,14 @@ class Conductor:
         return bool(page.events) and _time() < self._next_step and not self._unheard(page)
 
     def _unheard(self, page: Page) -> list[Recorded]:
-        return [event for event in page.events if (event.stream, event.version) not in self._echoes]
+        """The page without its echoes; one behind another event of its stream stays: it says what became of that."""
+        unheard: list[Recorded] = []
+        streams: set[UUID] = set()
+        for event in page.events:
+            if event.stream in streams or (event.stream, event.version) not in self._echoes:
+                unheard.append(event)
+                streams.add(event.stream)
+        return unheard
 
     async def step(self, page: Page) -> bool:
         """One round; True says that there is more to do at once. Streams that moved meanwhile wait for the next."""

@@ -8,8 +8,9 @@ from domain import events as e
 from domain.limit import Limit, Set, decide, limit_stream
 from domain.placing import Concurrency, Rate, Requires, WhenFull
 from domain.recorded import new_events
+from domain.retry_spec import Retry
 from domain.specs import DependsOn, TaskSpec
-from domain.task import Cancel
+from domain.task import Cancel, Pause, Resume
 from domain.task_states import Cancelling, Ended, Leased, Queued
 from tests.support.conducting import PgWorld, spec, stream
 from tests.support.conducting_place import Place, place
@@ -271,3 +272,23 @@ async def test_of_many_that_are_crowded_out_none_is_leased_first(place: Place) -
     await place.settle()
 
     assert await leased(place, *names) == [names[0]]
+
+
+async def test_a_task_that_was_queued_anew_just_before_it_was_leased_does_not_count_as_queued(place: Place) -> None:
+    await place.world.register("w1", slots=1)
+    await place.settle()
+    retry = Retry(max_runs=2, first=timedelta(hours=1))
+    await place.world.submit(keyed("a", "cancel-newest").model_copy(update={"retry": retry}))
+    page = await place.conducting.seat.page(PAGE, TYPES)
+    await place.world.decide("a", Pause("bob"))
+    await place.world.decide("a", Resume("bob"))
+    await place.conducting.step(page)
+    await place.settle()
+    assert (await place.world.types("a"))[-2:] == ["queued", "run-leased"]
+
+    await place.world.start("a")
+    await place.world.finish("a", exit_code=1)
+    await place.world.submit(keyed("b", "cancel-newest"))
+    await place.settle()
+
+    assert await leased(place, "b") == ["b"]

@@ -17,10 +17,12 @@ class Killed(Exception):
 
 @dataclass(slots=True)
 class Fuse:
-    """Kills after so many statements. `intrude` writes to the log just before the round appends, once."""
+    """Kills after so many statements. `intrude` writes to the log just before the round appends, once; `overtake` just
+    behind the first page."""
 
     statements: int = 10**6
     intrude: Callable[[], Awaitable[None]] | None = None
+    overtake: Callable[[], Awaitable[None]] | None = None
 
     def burn(self) -> None:
         self.statements -= 1
@@ -57,7 +59,11 @@ class FusedSeat:
     fuse: Fuse
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        return await self.seat.page(limit, types)
+        page = await self.seat.page(limit, types)
+        if self.fuse.overtake:
+            overtake, self.fuse.overtake = self.fuse.overtake, None
+            await overtake()
+        return page
 
     @asynccontextmanager
     async def turn(self, up_to: int = 0) -> AsyncGenerator[Any]:

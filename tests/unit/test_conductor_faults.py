@@ -23,13 +23,13 @@ from domain.dependencies import settle as fate
 from domain.ends import known
 from domain.errors import BadState, TemplateMissingField
 from domain.filling import fill
-from domain.folding import workflow_of
+from domain.folding import task_of, workflow_of
 from domain.messages import Json
 from domain.placing import Cache, Concurrency
 from domain.retry_spec import Retry
 from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
 from domain.task import Cancel, Free, Pause, Resume
-from domain.task_states import Ended, Held
+from domain.task_states import Ended, Held, Queued
 from tests.support.conducting import WORKFLOW, MemoryWorld, conductor, fan_out, settle, spec, stream
 from tests.support.ended_tasks import NOW
 from tests.support.faults import Fuse, FusedSeat, Killed
@@ -74,6 +74,7 @@ class Trial:
                 await self.check_leases()
                 if not more:
                     await self.check_fail_fast()
+                    await self.check_queue()
                     break
         await self.check_leases()
         self.check_drained()
@@ -91,6 +92,14 @@ class Trial:
                     assert event.worker_id not in drained
                 case _:
                     pass
+
+    async def check_queue(self) -> None:
+        """Where nothing is left to do at once, the queue holds no task but those that were queued when it was read."""
+        position = self.world.log.seats["conductor"][1]
+        for name in await self.running():
+            rows = (await self.world.load([stream(name)]))[stream(name)]
+            if stream(name) in self.world.rows.queue and rows[-1].position <= position:
+                assert isinstance(task_of(rows), Queued)
 
     async def check_fail_fast(self) -> None:
         """Where nothing is left to do at once, a failure has cancelled what was open."""
@@ -362,6 +371,7 @@ ACTIONS = st.sampled_from(
         "pause",
         "resume",
         "intruded",
+        "overtaken",
         "wear out",
         "drain",
         "start",
@@ -395,6 +405,13 @@ async def act(data: st.DataObject, trial: Trial, action: str) -> None:
             intruder = data.draw(st.sampled_from([trial.cancel, trial.pause]))
             fuse = Fuse(data.draw(st.integers(10, 60)), intrude=lambda: intruder(name))
             await trial.conduct(fuse)
+        case "overtaken":
+
+            async def requeue() -> None:
+                await trial.pause(name)
+                await trial.resume(name)
+
+            await trial.conduct(Fuse(overtake=requeue))
         case _:
             await trial.wear_out()
 
