@@ -153,7 +153,7 @@ class Pipeline:
                 continue
             if result.status == ExecStatus.PIPELINE_SYNC:
                 return True
-            answer = self._sent.popleft()
+            answer = self._sent.popleft() if self._sent else Answer()  # behind the last: the commit has failed
             if result.status in _DONE:
                 answer.result = result
             elif answer.prepares is not None:

@@ -141,3 +141,17 @@ async def test_a_wait_that_is_cancelled_ends_the_connection(pg: Database) -> Non
             for _ in range(2):
                 with pytest.raises(psycopg.OperationalError):
                     await whole(pipeline, ("SELECT 1", ()))
+
+
+async def test_a_commit_that_fails_is_told_as_what_it_is_and_leaves_the_connection_in_order(pg: Database) -> None:
+    async with await connect(pg.app, "test") as connection:
+        await connection.execute("CREATE TEMPORARY TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        pipeline = Pipeline(connection)
+
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            async with pipeline:
+                pipeline.send("INSERT INTO t VALUES (1), (1)")
+
+        for number in range(3):
+            async with pipeline:
+                assert await pipeline.rows("SELECT %b::int", (number,)) == [(number,)]
