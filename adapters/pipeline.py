@@ -86,15 +86,22 @@ class Pipeline:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Self]:
         """Enter, and send a transaction; it is rolled back where an error leaves it."""
-        try:
-            async with self:
+        async with self:
+            try:
                 self.send("BEGIN")
                 yield self
                 self.send("COMMIT")
-        finally:
-            if self._connection.info.transaction_status != TransactionStatus.IDLE:
-                with suppress(psycopg.Error):
-                    await self._connection.rollback()
+                await self.sync()
+            except Exception:
+                await self._roll_back()
+                raise
+
+    async def _roll_back(self) -> None:
+        with suppress(psycopg.Error):
+            await self.sync()
+        with suppress(psycopg.Error):
+            if self._libpq.transaction_status != TransactionStatus.IDLE:
+                await self.rows("ROLLBACK")
 
     def send(self, query: LiteralString | bytes, values: Sequence[object] = (), prepare: bool = True) -> Answer:
         """Send a statement; its answer is there after the next wait."""

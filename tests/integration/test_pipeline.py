@@ -155,3 +155,19 @@ async def test_a_commit_that_fails_is_told_as_what_it_is_and_leaves_the_connecti
         for number in range(3):
             async with pipeline:
                 assert await pipeline.rows("SELECT %b::int", (number,)) == [(number,)]
+
+
+async def test_who_waits_for_a_transaction_that_fails_begins_when_it_was_rolled_back(pg: Database) -> None:
+    async with await connect(pg.app, "test") as connection:
+        pipeline = Pipeline(connection)
+
+        async def ask(number: int) -> object:
+            async with pipeline:
+                return await pipeline.rows("SELECT %b::int", (number,))
+
+        refused, *answers = await asyncio.gather(
+            whole(pipeline, ("SELECT 1 / %b::int", (0,))), *map(ask, range(3)), return_exceptions=True
+        )
+
+    assert isinstance(refused, psycopg.errors.DivisionByZero)
+    assert answers == [[(n,)] for n in range(3)]
