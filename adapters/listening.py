@@ -25,6 +25,7 @@ async def listen(
         try:
             libpq.consume_input()
         except psycopg.OperationalError as error:
+            loop.remove_reader(socket)  # it is closed: its number is the next one's that is opened
             if not lost.done():
                 lost.set_exception(error)
         while notice := libpq.notifies():
@@ -37,7 +38,8 @@ async def listen(
             readable()
             await asyncio.wait([lost], timeout=every)
         finally:
-            loop.remove_reader(socket)
+            if not lost.done():
+                loop.remove_reader(socket)
         if lost.done():
             lost.result()
         await each()

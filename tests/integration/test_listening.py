@@ -1,10 +1,12 @@
 """Every notice is heard, whatever its connection does at the moment."""
 
 import asyncio
-from contextlib import suppress
+import socket
+from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
+from psycopg.pq import ConnStatus
 
 from adapters.event_log import connect
 from adapters.listening import listen
@@ -49,3 +51,32 @@ async def test_a_lost_connection_ends_the_listening(pg: Database) -> None:
 
         with pytest.raises(psycopg.OperationalError):
             await listening
+
+
+async def test_a_lost_connection_takes_no_reader_from_who_is_given_its_socket_number(pg: Database) -> None:
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+
+    async with await connect(pg.app, "ears") as ears, await connect(pg.owner, "killer") as killer, asyncio.timeout(30):
+        number = ears.pgconn.socket
+
+        def connect_anew() -> None:
+            if ears.pgconn.status == ConnStatus.OK:
+                loop.call_soon(connect_anew)
+            else:
+                pairs.extend(socket.socketpair() for _ in range(3))
+                loop.add_reader(number, heard.set)
+
+        listening = asyncio.create_task(listen(ears, lambda _: None, 60, lambda: asyncio.sleep(0)))
+        loop.call_soon(connect_anew)
+        await killer.execute("SELECT pg_terminate_backend(%s)", (ears.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError):
+            await listening
+
+        with ExitStack() as stack:
+            ends = [stack.enter_context(end) for pair in pairs for end in pair]
+            assert number in {end.fileno() for end in ends}
+            for end in ends:
+                end.send(b"x")
+            await heard.wait()
+            loop.remove_reader(number)
