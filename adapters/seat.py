@@ -114,10 +114,10 @@ class PgSeat(Generic[T]):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._work = await stack.enter_async_context(await connect(self._dsn, self.name, self._make_turn.SETTINGS))
+            await self._take()
             self._ears = await stack.enter_async_context(await connect(self._dsn, f"{self.name} listen"))
             for channel in self._channels:
                 await self._ears.execute(f'LISTEN "{channel}"'.encode())
-            await self._take()
             self._pipeline = Pipeline(self._work)
             self._pid = self._work.info.backend_pid
             self._listening = asyncio.create_task(

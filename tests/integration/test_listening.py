@@ -1,4 +1,4 @@
-"""Every notice is heard, whatever its connection does at the moment."""
+"""Every notice is heard, whatever its connection does at the moment, and only by those who will read it."""
 
 import asyncio
 import socket
@@ -10,7 +10,9 @@ from psycopg.pq import ConnStatus
 
 from adapters.event_log import connect
 from adapters.listening import listen
+from adapters.seat import PgSeat, PgTurn
 from tests.support.database import Database
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -80,3 +82,26 @@ async def test_a_lost_connection_takes_no_reader_from_who_is_given_its_socket_nu
                 end.send(b"x")
             await heard.wait()
             loop.remove_reader(number)
+
+
+async def test_who_stands_by_listens_to_nothing_that_he_would_not_read(pg: Database) -> None:
+    async def stand_by() -> None:
+        async with PgSeat(pg.app, "follower", PgTurn):
+            pass
+
+    async with await connect(pg.owner, "test") as watcher, PgSeat(pg.app, "follower", PgTurn):
+
+        async def backends(name: str, last: str) -> int:
+            shown = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND query LIKE %s"
+            row = await (await watcher.execute(shown, (name, last))).fetchone()
+            return int(row[0]) if row else 0
+
+        async def stands_by() -> bool:
+            return await backends("tally follower", "%pg_terminate_backend%") == 1
+
+        standing = asyncio.create_task(stand_by())
+        await eventually(stands_by, "a second follower has asked for the seat")
+        listening = await backends("tally follower listen", "LISTEN%")
+        standing.cancel()
+
+    assert listening == 1
