@@ -27,8 +27,12 @@ _WAIT = "SET LOCAL lock_timeout = '500ms'"
 @asynccontextmanager
 async def open_rebuild(dsn: str, views: Sequence[str]) -> AsyncGenerator["PgRebuild", None]:
     """A rebuild of these views; what it leaves unfinished is dropped at the end."""
-    async with await connect(dsn, "rebuild") as reads, await connect(dsn, "rebuild") as writes:
-        target = PgRebuild(reads, writes, views)
+    async with (
+        await connect(dsn, "rebuild") as holds,
+        await connect(dsn, "rebuild") as reads,
+        await connect(dsn, "rebuild") as writes,
+    ):
+        target = PgRebuild(holds, reads, writes, views)
         try:
             yield target
         finally:
@@ -69,23 +73,24 @@ class PgSwitch(PgBeside):
 
 
 class PgRebuild:
-    """Reads pages on one connection and writes on another; `begin` takes the lock of all rebuilds."""
+    """Reads pages on one connection and writes on another. A third one holds the lock of all rebuilds, lays down the
+    tables and drops them: a wait that is cancelled ends the other two."""
 
-    def __init__(self, reads: Connection, writes: Connection, views: Sequence[str]) -> None:
+    def __init__(self, holds: Connection, reads: Connection, writes: Connection, views: Sequence[str]) -> None:
         self.views = views
-        self._reads, self._writes = reads, writes
+        self._holds = holds
         self._reading, self._writing = Pipeline(reads), Pipeline(writes)
         self._begun = False
 
     async def begin(self) -> None:
         """Lay down new, empty tables. Raises Unavailable while another rebuild runs."""
-        cursor = await self._reads.execute(_LOCK)
+        cursor = await self._holds.execute(_LOCK)
         row = await cursor.fetchone()
         if row is None or not row[0]:
             raise Unavailable("another rebuild of views runs: wait for its end")
         self._begun = True
         for view in self.views:
-            await self._writes.execute("SELECT begin_rebuild(%s)", (view,))
+            await self._holds.execute("SELECT begin_rebuild(%s)", (view,))
 
     async def page(self, after: int, limit: int) -> Page:
         """The next events after a position, at most `limit`, and no more once they say PAGE_BYTES."""
@@ -114,7 +119,7 @@ class PgRebuild:
         """Forget the new tables, if they have not become the live ones."""
         if self._begun:
             for view in self.views:
-                await self._writes.execute("SELECT drop_rebuild(%s)", (view,))
+                await self._holds.execute("SELECT drop_rebuild(%s)", (view,))
 
 
 _COMPARE = """

@@ -223,3 +223,25 @@ def _shape(owner: str) -> list[tuple[object, ...]]:
             "FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY(%s) ORDER BY 1",
             (list(VIEWS),),
         ).fetchall()
+
+
+async def test_what_a_cancelled_rebuild_leaves_is_dropped(pg: Database) -> None:
+    begun = asyncio.Event()
+
+    async def break_off() -> None:
+        async with open_rebuild(pg.app, ["tasks"]) as target:
+            await target.begin()
+            async with target.beside() as beside:
+                begun.set()
+                await beside.compare("tasks", 0)
+                await asyncio.Event().wait()
+
+    breaking = asyncio.create_task(break_off())
+    await begun.wait()
+    breaking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await breaking
+
+    with psycopg.connect(pg.owner) as connection:
+        left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'rebuild'").fetchone()
+    assert left == (0,)
