@@ -19,7 +19,7 @@ async def listen(
     """
     loop, libpq = asyncio.get_running_loop(), connection.pgconn
     socket = libpq.socket
-    lost: asyncio.Future[None] = loop.create_future()
+    lost: asyncio.Future[psycopg.OperationalError] = loop.create_future()
 
     def readable() -> None:
         try:
@@ -27,7 +27,7 @@ async def listen(
         except psycopg.OperationalError as error:
             loop.remove_reader(socket)  # it is closed: its number is the next one's that is opened
             if not lost.done():
-                lost.set_exception(error)
+                lost.set_result(error)
         while notice := libpq.notifies():
             hear(Notify(notice.relname.decode(), notice.extra.decode(), notice.be_pid))
 
@@ -41,5 +41,5 @@ async def listen(
             if not lost.done():
                 loop.remove_reader(socket)
         if lost.done():
-            lost.result()
+            raise lost.result()
         await each()

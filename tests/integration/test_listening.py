@@ -1,6 +1,7 @@
 """Every notice is heard, whatever its connection does at the moment, and only by those who will read it."""
 
 import asyncio
+import gc
 import socket
 from contextlib import ExitStack, suppress
 
@@ -82,6 +83,33 @@ async def test_a_lost_connection_takes_no_reader_from_who_is_given_its_socket_nu
                 end.send(b"x")
             await heard.wait()
             loop.remove_reader(number)
+
+
+async def test_who_stops_listening_to_a_lost_connection_leaves_no_error_that_nobody_takes(pg: Database) -> None:
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+
+    await _lose_and_stop(pg)
+
+    gc.collect()
+    assert said == []
+
+
+async def _lose_and_stop(pg: Database) -> None:
+    loop = asyncio.get_running_loop()
+    async with await connect(pg.app, "ears") as ears, await connect(pg.owner, "killer") as killer, asyncio.timeout(30):
+        listening = asyncio.create_task(listen(ears, lambda _: None, 60, lambda: asyncio.sleep(0)))
+
+        def stop() -> None:
+            if ears.pgconn.status == ConnStatus.OK:
+                loop.call_soon(stop)
+            else:
+                listening.cancel()
+
+        loop.call_soon(stop)
+        await killer.execute("SELECT pg_terminate_backend(%s)", (ears.info.backend_pid,))
+        await asyncio.wait([listening])
+        assert listening.cancelled()
 
 
 async def test_who_stands_by_listens_to_nothing_that_he_would_not_read(pg: Database) -> None:
