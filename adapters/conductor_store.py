@@ -232,7 +232,7 @@ class ConductorPgTurn(PgTurn):
 
 
 def _few(values: Sequence[object]) -> bool:
-    """Whether a plan that was made for few rows will do; for more the planner looks at them, and at the tables."""
+    """Whether a plan that was made long ago will do; for more rows the planner looks at the tables as they are now."""
     return all(len(value) <= FEW for value in values if isinstance(value, Sized))
 
 
