@@ -172,8 +172,7 @@ def _first_events(
             f"depends_on: no task {unknown[0]} in this namespace; submit it first, or with this one"
         )
     _check_one_name_each(needs, streams)
-    if spec.cache is not None and spec.executor != "noop" and (container := spec.container or one.container):
-        check_image(container, "container.image", name)
+    _check_cache(one, name)
     submitted = e.TaskSubmitted(
         task_id=name,
         spec=spec,
@@ -190,6 +189,13 @@ def _first_events(
     if by := [*map(_blocker, dict.fromkeys(spec.depends_on)), *early]:
         return submitted, e.TaskBlocked(task_id=name, by=tuple(by))
     return submitted, queued_as(submitted) if spec.for_each is None else begun(submitted, count(submitted))
+
+
+def _check_cache(one: Typed, name: str) -> None:
+    for_each = one.spec.for_each
+    job, within = (one.spec, "") if for_each is None else (for_each.task, "for_each.task.")
+    if job.cache is not None and job.executor != "noop" and (container := job.container or one.container):
+        check_image(container, f"{within}container.image", name)
 
 
 def _with_reads(submitted: e.TaskSubmitted) -> e.TaskSubmitted:

@@ -219,6 +219,27 @@ def test_a_type_that_says_cache_needs_a_fixed_image_too_and_a_built_in_one_has_i
     assert submit_task(TaskSpec(task_type="sleep", input={"seconds": 1}, cache=Cache()), TASK, {}, Types(IMAGE))
 
 
+@pytest.mark.parametrize(
+    ("child", "fixed"),
+    [
+        ({"container": {"image": "busybox"}}, {"container": {"image": IMAGE}}),
+        ({"task_type": "sleep", "input": {"seconds": 1}}, None),
+    ],
+)
+def test_children_that_say_cache_need_a_fixed_image_as_other_tasks_do(
+    child: dict[str, Any], fixed: dict[str, Any] | None
+) -> None:
+    def each(task: dict[str, Any], types: Types) -> list[e.TaskEvent]:
+        for_each: dict[str, Any] = {"items": [1], "task": {**task, "cache": {}}}
+        return submit_task(TaskSpec.model_validate({"task_id": "T1", "for_each": for_each}), TASK, {}, types)
+
+    with pytest.raises(CacheNeedsDigest) as refused:
+        each(child, Types("busybox"))
+
+    assert refused.value.detail.startswith("for_each.task.container.image: busybox may become another image")
+    assert each(fixed or child, Types(IMAGE))
+
+
 def test_each_fire_of_a_schedule_has_its_nominal_time_in_its_key() -> None:
     task = TaskSpec(container=PLAIN, cache=Cache())
     (defined,) = put(None, "S1", ScheduleSpec(cron="0 0 * * *", task=task), NOW, Types("base"))
