@@ -45,7 +45,7 @@ def reads(submitted: e.TaskSubmitted) -> tuple[str, ...]:
 def count(submitted: e.TaskSubmitted, known: Mapping[str, Known] | None = None) -> int:
     """How many children it has. `known`: the ends of the tasks that it reads. Raises Unfilled."""
     items = _items(_for_each(submitted), known or {})
-    if known:
+    if known is not None:
         check_read(_work(submitted), known)
     return len(items)
 

@@ -13,7 +13,7 @@ from domain import events as e
 from domain.filling import Work
 from domain.ids import child_stream
 from domain.messages import Json
-from domain.specs import DependsOn, Job, TaskSpec
+from domain.specs import AtLeast, DependsOn, Job, TaskSpec
 from domain.task import Cancel, Pause, Resume, Wake
 from domain.task_states import Delayed, Ended, Held, Leased, Paused, Queued, Spread
 from tests.support.conducting import WORKFLOW, PgWorld, conductor, fan_out, spec, stream
@@ -129,6 +129,21 @@ async def test_what_the_template_reads_of_a_task_must_be_there_before_anything_i
     end = (await place.world.events("each"))[-1]
     assert isinstance(end, e.TaskFailed)
     assert end.detail == 'input.to: {{tasks.a.result.to}}: result is an object without "to"'
+
+
+async def test_what_the_template_reads_of_a_task_that_has_not_ended_yet_is_there_for_no_child(place: Place) -> None:
+    await place.world.register("w1")
+    either = AtLeast(at_least=1, of=(DependsOn(task_id="a"), DependsOn(task_id="b")))
+    each = fan_out("each", either, items={"count": spreading.CHILDREN + 1}, to="{{tasks.b.result.to}}")
+    await place.world.submit(spec("a"), spec("b"), each)
+    await place.settle()
+    await place.world.finish("a")
+    await place.settle()
+
+    end = (await place.world.events("each"))[-1]
+    assert isinstance(end, e.TaskFailed)
+    assert end.detail == "input.to: {{tasks.b.result.to}}: task b has not ended"
+    assert not await place.world.load([stream("each[0]")])
 
 
 async def test_an_item_that_does_not_fit_fails_its_child_and_no_other(place: Place) -> None:
