@@ -91,8 +91,10 @@ def entry_of(namespace: str, key: str) -> bytes:
 
 
 def looks(submitted: e.TaskSubmitted) -> bool:
-    """Whether it may take a result: one that is run once more is asked for because the result is in doubt."""
-    return submitted.spec.cache is not None and submitted.retry_of is None
+    """Whether it may take a result: one that is run once more is asked for because the result is in doubt, alone or
+    with its parent."""
+    child = submitted.child_of
+    return submitted.spec.cache is not None and submitted.retry_of is None and not (child and child.again)
 
 
 def takes(look: Look, entry: Entry) -> bool:

@@ -119,6 +119,7 @@ def children(parent: Spread, indices: range, known: Mapping[str, Known]) -> Iter
             item=items[index],
             max_parallel=for_each.max_parallel,
             workflow=submitted.workflow if submitted.max_parallel else None,
+            again=True if submitted.retry_of else None,
         )
         child = first.model_copy(update={"task_id": child_name(submitted.task_id, index), "child_of": of})
         yield _filled(child, submitted, work, known) if templated else _firsts(child)

@@ -27,12 +27,13 @@ class ForkPoint(Upstream):
 
 class ChildOf(Upstream):
     """The task whose `for_each` made this one, the item that this one is for, and its place. `max_parallel`: of its
-    children. `workflow`: of that task, if it limits how many run at once."""
+    children. `workflow`: of that task, if it limits how many run at once. `again`: that task does another once more."""
 
     index: int
     item: Json = None
     max_parallel: int | None = None
     workflow: UUID | None = None
+    again: bool | None = None
 
 
 class TaskSubmitted(Message):

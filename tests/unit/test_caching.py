@@ -20,9 +20,10 @@ from domain.retry_spec import Fallback, Retry
 from domain.schedule import Fire, evolve, put, schedule_stream
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import Container, DependsOn, TaskSpec, Timeouts
-from domain.submitting import check, once_more, submit_task
-from domain.task import Free, Wake, decide
-from domain.task_states import Held, Queued, Task
+from domain.spreading import children
+from domain.submitting import Again, check, once_more, submit_task
+from domain.task import Free, Gather, Wake, decide
+from domain.task_states import Held, Queued, Spread, Task
 from domain.task_type import Put, TaskType, Types
 from domain.task_type import decide as decide_type
 from domain.templates import Known
@@ -358,6 +359,17 @@ def test_a_task_that_is_run_once_more_runs_and_is_kept() -> None:
     assert kept(again.facts) == kept(ended.facts)
 
 
+def test_the_children_of_a_task_that_is_run_once_more_run_and_those_of_a_fork_need_not() -> None:
+    each = TaskSpec.model_validate({"for_each": {"items": [1], "task": {"container": PLAIN, "cache": {}}}})
+    first = state(each)
+    spec, origin = once_more(after(first, Gather({"failed": 1})), "again")
+    again = fold(*submit_task(spec, TASK, {}, Types("image"), origin))
+    fork = Again(e.ForkPoint(task_id="T1", stream=TASK, version=2))
+    forked = fold(*submit_task(each, TASK, {}, Types("image"), fork))
+
+    assert [looks(child_of(one)) for one in (first, again, forked)] == [True, False, True]
+
+
 @given(st.integers(0, 9), st.integers(1, 9), st.integers(0, 20), st.integers(1, 9))
 def test_a_result_is_taken_while_it_is_young_enough_for_both_sides(ended: int, ttl: int, at: int, own: int) -> None:
     moment = [NOW + timedelta(hours=n) for n in range(31)]
@@ -369,3 +381,10 @@ def test_a_result_is_taken_while_it_is_young_enough_for_both_sides(ended: int, t
 
 def state(spec: TaskSpec) -> Task:
     return fold(*submit_task(spec, TASK, {}, Types("image")))
+
+
+def child_of(parent: Task) -> e.TaskSubmitted:
+    assert isinstance(parent, Spread)
+    ((submitted, _),) = children(parent, range(1), {})
+    assert isinstance(submitted, e.TaskSubmitted)
+    return submitted
