@@ -102,6 +102,7 @@ class Conductor:
     async def step(self, page: Page) -> bool:
         """One round; True says that there is more to do at once. Streams that moved meanwhile wait for the next."""
         await self._make_partitions()
+        whole, page = page, spreading.readable(page)
         left: frozenset[UUID] = frozenset()
         while True:
             try:
@@ -116,7 +117,7 @@ class Conductor:
             self.probes.send(done.overdue.clock.probe)
         self._look_again = bool(left) or len(done.overdue.expired) + len(done.overdue.silent) >= CLOSING_LIMIT
         self._echoes = done.echoes
-        return done.calls_for_more or bool(left) or len(page.events) >= PAGE
+        return done.calls_for_more or bool(left) or len(page.events) >= PAGE or page is not whole
 
     async def _round(self, turn: ConductorTurn, events: Sequence[Recorded], left: frozenset[UUID]) -> "Done":
         if events:

@@ -5,17 +5,19 @@ them are there is asked of the log, so that none comes twice, whatever the rows 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from consumers.deciding import Draft, Streams
 from consumers.saga import end_of
 from domain.ends import known
-from domain.events import Upstream
+from domain.events import TaskSpread, Upstream
 from domain.folding import task_of
 from domain.ids import child_stream
 from domain.ports.conducting import Agenda
+from domain.ports.log import Page
 from domain.ports.spreading import Spreading, SpreadOn
+from domain.specs import MOST_CHILDREN
 from domain.spreading import children
 from domain.task_states import Recalled, Spread, Task
 
@@ -35,6 +37,19 @@ class Chunk:
 
     row: Spreading
     streams: Sequence[UUID]
+
+
+def readable(page: Page) -> Page:
+    """As much of the page as one round takes note of: an event of a few bytes may make thousands of rows."""
+    rows = 0
+    for n, recorded in enumerate(page.events):
+        if recorded.type == TaskSpread.TYPE:
+            event = recorded.event()
+            assert isinstance(event, TaskSpread), "chosen by its type"
+            rows += event.children
+            if rows > MOST_CHILDREN:
+                return replace(page, events=page.events[:n], up_to=page.events[n - 1].position)
+    return page
 
 
 def chunks(agenda: Agenda) -> list[Chunk]:

@@ -146,6 +146,18 @@ async def test_what_the_template_reads_of_a_task_that_has_not_ended_yet_is_there
     assert not await place.world.load([stream("each[0]")])
 
 
+async def test_a_round_takes_note_of_no_more_children_than_one_task_may_have(place: Place) -> None:
+    names = ("one", "two", "three")
+    await place.world.submit(*(fan_out(name, items={"count": 6_000}) for name in names), spec("after"))
+    first = await place.conducting.seat.page(PAGE, TYPES)
+
+    assert await place.conducting.step(first)
+
+    rest = await place.conducting.seat.page(PAGE, TYPES)
+    left = [event.stream for event in rest.events if event.type in (e.TaskSpread.TYPE, e.TaskQueued.TYPE)]
+    assert left[: len(names)] == [*map(stream, names[1:]), stream("after")]
+
+
 async def test_an_item_that_does_not_fit_fails_its_child_and_no_other(place: Place) -> None:
     await place.world.register("w1")
     await place.world.submit(spec("a"), fan_out("each", "a", of="{{item.of}} of {{tasks.a.status}}"))
