@@ -38,6 +38,8 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
     match end.event():
         case e.TaskSucceeded(cached_from=first) as left if first is not None:
             return [_cached(story, left, first)]
+        case e.TaskSucceeded(result=result) if story.task.facts.submitted.spec.for_each is not None:
+            return [_children_succeeded(result)]
         case e.TaskSucceeded(runs=runs, exit_code=exit_code):
             return [Reason("succeeded", f"run {runs} succeeded", _code(runs, exit_code))]
         case e.TaskFailed() as failed:
@@ -69,6 +71,13 @@ def _cached(story: Story, left: e.TaskSucceeded, first: e.CachedFrom) -> Reason:
     ended_at = text(first.ended_at)
     said = f"the result is that of {first.task_id}, which ended at {ended_at}; have it run with: tally retry"
     return Reason("cached", f"{said} {_name(story)}", {**facts, "ended_at": ended_at})
+
+
+def _children_succeeded(counts: Mapping[str, int]) -> Reason:
+    count = counts["children"]
+    return Reason(
+        "succeeded", f"all of its {count} children succeeded" if count else "there were no items", {"ends": counts}
+    )
 
 
 def _failed(story: Story, failed: e.TaskFailed) -> Reason:

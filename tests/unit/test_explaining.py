@@ -12,7 +12,8 @@ from domain.explaining import Known, explain
 from domain.limit import Quota
 from domain.reasons import CODES, ENDED, WAITS, Hold, Holder
 from domain.specs import AtLeast, DependsOn
-from domain.task import Cancel, CloseLease, Pause
+from domain.spreading import told
+from domain.task import Cancel, CloseLease, Gather, Pause
 from domain.task_view import status_of
 from domain.why_queued import SLOTS
 from infra.explain_page import PAGE, page
@@ -28,6 +29,7 @@ from tests.support.explained import (
     OWN,
     ROOT,
     SKIPPED,
+    SPREAD,
     T0,
     T2,
     VOTE,
@@ -53,6 +55,16 @@ def codes(of: Known) -> list[str]:
 def facts(of: Known, code: str) -> dict[str, Any]:
     [found] = [one for one in explain(of).causes if one.code == code]
     return dict(found.facts)
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [({"succeeded": 9}, "all of its 9 children succeeded"), ({}, "there were no items")]
+)
+def test_of_a_task_that_became_children_no_run_is_told(ends: dict[str, int], said: str) -> None:
+    (reason,) = explain(known(*SPREAD, commands=(Gather(ends),))).causes
+
+    assert (reason.code, reason.detail) == ("succeeded", said)
+    assert reason.facts == {"ends": told(ends)}
 
 
 def test_each_code_has_a_case_and_there_are_more_than_25() -> None:
