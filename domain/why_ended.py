@@ -84,7 +84,8 @@ def _failed(story: Story, failed: e.TaskFailed) -> Reason:
     facts: dict[str, Any] = {"reason": failed.reason, **_code(failed.runs, failed.exit_code)}
     code = failed.reason if failed.reason in ENDED else "failed"
     if failed.reason == CHILDREN_FAILED:
-        out = f"see them with: tally ls parent={_name(story)} status=failed"
+        how = next((end for end in ("failed", "quarantined", "expired") if failed.result[end]), "cancelled")
+        out = f"see them with: tally ls parent={_name(story)} status={how}"
         return Reason(code, f"{failed.detail}; {out}", {**facts, "ends": failed.result})
     if failed.detail is not None:
         return Reason(code, failed.detail, facts)

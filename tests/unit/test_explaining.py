@@ -67,6 +67,14 @@ def test_of_a_task_that_became_children_no_run_is_told(ends: dict[str, int], sai
     assert reason.facts == {"ends": told(ends)}
 
 
+@pytest.mark.parametrize("how", ["failed", "quarantined", "expired", "cancelled"])
+def test_those_children_are_to_be_seen_of_which_there_are_some(how: str) -> None:
+    (reason,) = explain(known(*SPREAD, commands=(Gather({"succeeded": 8, how: 1}),))).causes
+
+    out = f"tally ls parent=T1 status={how}"
+    assert reason.detail == f"1 of 9 children did not succeed: 1 {how}; see them with: {out}"
+
+
 def test_each_code_has_a_case_and_there_are_more_than_25() -> None:
     assert set(CASES) == set(CODES)
     assert len(CODES) >= 25
