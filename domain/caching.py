@@ -18,7 +18,8 @@ from domain.task_states import Facts, Queued
 COUNTS = ("command", "env", "user", "workdir", "network", "result", "artifacts")
 """What counts of a container, beside the digest of its image."""
 LIMITS = ("cpus", "memory", "pids")
-"""What does not: a task that has succeeded had enough of them."""
+"""What does not: a task that has succeeded had enough of them. Where something in it was killed for memory it had not,
+and what it left is not kept."""
 _FIXED = re.compile(r"(?:[^@]+@)?(sha256:[0-9a-f]{64})")
 _KEPT = b'"cache":{"key":"'
 

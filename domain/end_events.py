@@ -24,7 +24,7 @@ class CachedFrom(Upstream):
 
 class TaskSucceeded(Message):
     """A task ended well: by a run of its own, or (`cached_from`) with what an equal one had left. `cache`: its result
-    is kept for others; never one that is another's, nor one of a fallback."""
+    is kept for others; never one that is another's, nor one of a fallback, nor one with too little memory."""
 
     TYPE = "task.succeeded.v1"
     task_id: str

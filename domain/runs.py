@@ -203,7 +203,7 @@ def _end(task: Leased | Running | TimingOut | Cancelling, finish: RunFinish, rea
             exit_code=finish.exit_code,
             result=finish.result,
             artifacts=finish.artifacts or None,
-            cache=kept(task.facts),
+            cache=None if finish.oom_killed else kept(task.facts),
         )
     return e.TaskFailed(
         task_id=task.task_id,

@@ -294,6 +294,13 @@ def test_a_success_of_its_own_is_kept_under_its_key_for_its_ttl() -> None:
     assert may_keep(end.body())
 
 
+def test_nothing_is_kept_of_a_run_that_had_too_little_memory_as_limits_do_not_count() -> None:
+    end = decide(after(state(PURE), GRANT, START), DONE.model_copy(update={"oom_killed": True}), NOW)[-1]
+
+    assert isinstance(end, e.TaskSucceeded)
+    assert end.cache is None
+
+
 def test_nothing_is_kept_of_a_task_that_does_not_say_so() -> None:
     end = decide(after(state(TaskSpec(container=PLAIN)), GRANT, START), DONE, NOW)[-1]
 
