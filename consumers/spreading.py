@@ -82,12 +82,14 @@ def read(found: Iterable[Chunk], loaded: Streams) -> set[UUID]:
 def spread(draft: Draft, found: Iterable[Chunk], room: int) -> list[SpreadOn]:
     """Submit children, with at most `room` events; take note of how far each row is dealt with."""
     done: list[SpreadOn] = []
+    left = MOST_BYTES
     for chunk in found:
         state = _parent(chunk, draft.loaded)
         there = next((n for n, one in enumerate(chunk.streams) if one not in draft.loaded), len(chunk.streams))
         if isinstance(state, Spread):
-            new = _submit(draft, chunk, state, range(there, min(len(chunk.streams), there + room // EVENTS_A_CHILD)))
-            room -= new * EVENTS_A_CHILD
+            some = range(there, min(len(chunk.streams), there + room // EVENTS_A_CHILD))
+            new, size = _submit(draft, chunk, state, some, left) if left > 0 else (0, 0)
+            room, left = room - new * EVENTS_A_CHILD, left - size
             one = SpreadOn(chunk.row.task, chunk.row.next + there + new)
             done.append(one if one.next < chunk.row.children else SpreadOn(one.task, one.next, over=True))
         else:
@@ -104,8 +106,8 @@ def _last(chunk: Chunk, state: Task | None, there: int, more: bool) -> SpreadOn:
     return SpreadOn(row.task, there, over=True, never=never, recalled=isinstance(state, Recalled))
 
 
-def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range) -> int:
-    """How many of these it submits: all, unless they are large."""
+def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range, most: int) -> tuple[int, int]:
+    """How many of these it submits, and their bytes: all, unless they have more than `most`."""
     rows = draft.loaded[chunk.row.task]
     streams = {one.task_id: one.stream for one in _reads(state)}
     ends = {name: end_of(draft.loaded.get(stream, ())) for name, stream in streams.items()}
@@ -117,9 +119,9 @@ def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range) -> int:
         for n, events in enumerate(children(state, indices, read), start=1):
             draft.add(chunk.streams[some.start + n - 1], rows[0].namespace, events, inside)
             size += len(events[0].body())
-            if size > MOST_BYTES:
-                return n
-    return len(some)
+            if size >= most:
+                return n, size
+    return len(some), size
 
 
 def _parent(chunk: Chunk, loaded: Streams) -> Task | None:

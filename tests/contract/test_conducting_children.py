@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -144,6 +145,23 @@ async def test_what_the_template_reads_of_a_task_that_has_not_ended_yet_is_there
     assert isinstance(end, e.TaskFailed)
     assert end.detail == "input.to: {{tasks.b.result.to}}: task b has not ended"
     assert not await place.world.load([stream("each[0]")])
+
+
+async def test_the_children_of_a_round_have_so_many_bytes_together_and_come_all(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "MOST_BYTES", 5_000)
+    names = [f"each{n}" for n in range(3)]
+    await place.world.submit(*(fan_out(name, items=["x" * 1_000] * 4) for name in names))
+
+    rounds: list[list[int]] = [[]]
+    for _ in range(9):
+        await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+        there = await place.world.load([child_stream(stream(name), index) for name in names for index in range(4)])
+        rounds.append([len(events[0].body) for events in there.values()])
+
+    assert len(rounds[-1]) == 4 * len(names)
+    assert max(sum(after) - sum(before) for before, after in pairwise(rounds)) < 5_000 + max(rounds[-1])
 
 
 async def test_a_round_takes_note_of_no_more_children_than_one_task_may_have(place: Place) -> None:
