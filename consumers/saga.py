@@ -101,7 +101,7 @@ def _cancellation(loaded: Streams, cancelled: UUID) -> tuple[Recorded, Cancel]:
     recorded = _last(loaded, cancelled, {e.WorkflowCancelled.TYPE, e.TaskRecalled.TYPE})
     event = recorded.event()
     assert isinstance(event, e.WorkflowCancelled | e.TaskRecalled), "chosen by its type"
-    return recorded, Cancel(event.by, event.reason)
+    return recorded, Cancel(event.by, event.reason, event.grace if isinstance(event, e.TaskRecalled) else None)
 
 
 def _last(loaded: Streams, stream: UUID, types: Iterable[str]) -> Recorded:

@@ -219,8 +219,8 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
 def _of_children(task: Task, command: Decision) -> list[e.TaskEvent]:
     """What a task decides that is spread."""
     match task, command:
-        case Spread(), Cancel(by=by, reason=reason):
-            return [e.TaskRecalled(task_id=task.task_id, by=by, reason=reason)]
+        case Spread(), Cancel(by=by, reason=reason, grace=grace):
+            return [e.TaskRecalled(task_id=task.task_id, by=by, reason=reason, grace=grace)]
         case Spread() | Recalled(), Gather(counts=counts):
             return [gathered(task, counts)]
         case _, Pause() | Prioritise():

@@ -164,12 +164,13 @@ class TaskSpread(Message):
 
 class TaskRecalled(Message):
     """A task was cancelled after it was spread: no further children are submitted, and those that have not ended are
-    being cancelled. It ends when they have."""
+    being cancelled. It ends when they have. `grace`: what each of them has to end; absent: its own stop timeout."""
 
     TYPE = "task.recalled.v1"
     task_id: str
     by: str
     reason: str | None = None
+    grace: timedelta | None = None
 
 
 class TaskPriorityChanged(Message):

@@ -1,6 +1,7 @@
 """A task's states and how an event changes them. Pure."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -107,6 +108,7 @@ class Recalled(Base):
 
     by: str
     reason: str | None
+    grace: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,8 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return Paused(replace(facts, children=facts.children if children is None else children))
         case e.TaskSpread(children=children), _:
             return Spread(replace(facts, children=children))
-        case e.TaskRecalled(by=by, reason=reason), _:
-            return Recalled(facts, by, reason)
+        case e.TaskRecalled(by=by, reason=reason, grace=grace), _:
+            return Recalled(facts, by, reason, grace)
         case _, _ if event.TYPE in e.ENDS:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:

@@ -39,7 +39,7 @@ def following(log: MemoryLog, state: Spread | Recalled) -> dict[UUID, task.Decis
         return {state.id: task.Gather(ends)}
     if isinstance(state, Spread):
         return {}
-    cancel = task.Cancel(state.by, state.reason)
+    cancel = task.Cancel(state.by, state.reason, state.grace)
     return {stream: cancel for stream, child in there.items() if not isinstance(child, Ended | Cancelling)}
 
 

@@ -257,6 +257,19 @@ async def test_a_cancelled_one_ends_when_its_children_have_and_submits_no_more(p
     assert await world.left_over() == 0
 
 
+async def test_its_children_have_as_long_to_end_as_whoever_cancels_it_says(place: Place) -> None:
+    await place.world.register("w1")
+    await place.world.submit(fan_out("each", items={"count": 1}))
+    await place.settle()
+    await place.world.start("each[0]")
+    await place.world.decide("each", Cancel("alice", grace=timedelta(0)))
+    await place.settle()
+
+    cancelling = (await place.world.events("each[0]"))[-1]
+    assert isinstance(cancelling, e.TaskCancelling)
+    assert (cancelling.by, cancelling.grace) == ("alice", timedelta(0))
+
+
 async def test_one_that_is_cancelled_before_a_child_was_submitted_ends_at_once(place: Place) -> None:
     await place.world.submit(fan_out("each", items={"count": 5}))
     await place.world.decide("each", Cancel("alice"))
