@@ -6,6 +6,7 @@ them are there is asked of the log, so that none comes twice, whatever the rows 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from time import thread_time
 from uuid import UUID
 
 from consumers.deciding import Draft, Streams
@@ -29,6 +30,9 @@ PARENTS = 8
 EVENTS_A_CHILD = 2
 MOST_BYTES = 8 << 20
 """In a round: what the submissions of children may have together, but for the last one."""
+MOST_SECONDS = 0.25
+"""In a round: what making children may take of the processor, but for the last one of each task: some take a tenth of a
+second, to be filled and held against a schema, and all others wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,14 @@ class Chunk:
 
     row: Spreading
     streams: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """What the children of one task may come to in a round. `until`: on this thread's clock of its time."""
+
+    bytes: int
+    until: float
 
 
 def readable(page: Page) -> Page:
@@ -53,11 +65,12 @@ def readable(page: Page) -> Page:
 
 
 def chunks(agenda: Agenda) -> list[Chunk]:
-    """What the rows of one round are about, those with the fewest children so far first."""
+    """What the rows of one round are about: those with the fewest children so far, which share it."""
     found: list[Chunk] = []
-    room = CHILDREN
-    for row in agenda.spreading[:PARENTS]:
-        indices = range(row.next, min(row.next + room, row.children))
+    room, rows = CHILDREN, agenda.spreading[:PARENTS]
+    for n, row in enumerate(rows):
+        share = min(room, max(1, room // (len(rows) - n)))
+        indices = range(row.next, min(row.next + share, row.children))
         room -= len(indices)
         found.append(Chunk(row, [child_stream(row.task, index) for index in indices]))
     return found
@@ -79,16 +92,17 @@ def read(found: Iterable[Chunk], loaded: Streams) -> set[UUID]:
     }
 
 
-def spread(draft: Draft, found: Iterable[Chunk], room: int) -> list[SpreadOn]:
+def spread(draft: Draft, found: Sequence[Chunk], room: int) -> list[SpreadOn]:
     """Submit children, with at most `room` events; take note of how far each row is dealt with."""
     done: list[SpreadOn] = []
-    left = MOST_BYTES
-    for chunk in found:
+    left, end = MOST_BYTES, thread_time() + MOST_SECONDS
+    for number, chunk in enumerate(found):
         state = _parent(chunk, draft.loaded)
         there = next((n for n, one in enumerate(chunk.streams) if one not in draft.loaded), len(chunk.streams))
         if isinstance(state, Spread):
             some = range(there, min(len(chunk.streams), there + room // EVENTS_A_CHILD))
-            new, size = _submit(draft, chunk, state, some, left) if left > 0 else (0, 0)
+            until = thread_time() + (end - thread_time()) / (len(found) - number)
+            new, size = _submit(draft, chunk, state, some, Most(left, until)) if left > 0 else (0, 0)
             room, left = room - new * EVENTS_A_CHILD, left - size
             one = SpreadOn(chunk.row.task, chunk.row.next + there + new)
             done.append(one if one.next < chunk.row.children else SpreadOn(one.task, one.next, over=True))
@@ -106,8 +120,8 @@ def _last(chunk: Chunk, state: Task | None, there: int, more: bool) -> SpreadOn:
     return SpreadOn(row.task, there, over=True, never=never, recalled=isinstance(state, Recalled))
 
 
-def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range, most: int) -> tuple[int, int]:
-    """How many of these it submits, and their bytes: all, unless they have more than `most`."""
+def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range, most: Most) -> tuple[int, int]:
+    """How many of these it submits, and their bytes: all, unless they come to more than `most`."""
     rows = draft.loaded[chunk.row.task]
     streams = {one.task_id: one.stream for one in _reads(state)}
     ends = {name: end_of(draft.loaded.get(stream, ())) for name, stream in streams.items()}
@@ -119,7 +133,7 @@ def _submit(draft: Draft, chunk: Chunk, state: Spread, some: range, most: int) -
         for n, events in enumerate(children(state, indices, read), start=1):
             draft.add(chunk.streams[some.start + n - 1], rows[0].namespace, events, inside)
             size += len(events[0].body())
-            if size >= most:
+            if size >= most.bytes or thread_time() >= most.until:
                 return n, size
     return len(some), size
 

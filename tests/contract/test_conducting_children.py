@@ -1,6 +1,7 @@
 """A task with `for_each` becomes children, and ends when they have; in memory and on PostgreSQL."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
@@ -27,6 +28,12 @@ TOO_MANY = (
     "for_each.items: {{tasks.a.result.items}} has 10001 items, and there may be 10000 children; "
     "let each item stand for several"
 )
+
+
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many children a round submits does not depend on the machine here."""
+    monkeypatch.setattr(spreading, "MOST_SECONDS", 3600)
 
 
 async def finish_all(place: Place, name: str, count: int, failing: tuple[int, ...] = ()) -> None:
@@ -162,6 +169,37 @@ async def test_the_children_of_a_round_have_so_many_bytes_together_and_come_all(
 
     assert len(rounds[-1]) == 4 * len(names)
     assert max(sum(after) - sum(before) for before, after in pairwise(rounds)) < 5_000 + max(rounds[-1])
+
+
+async def children_of(place: Place, names: Sequence[str], count: int) -> list[int]:
+    """How many each of these has."""
+    there = await place.world.load([child_stream(stream(name), index) for name in names for index in range(count)])
+    return [sum(child_stream(stream(name), index) in there for index in range(count)) for name in names]
+
+
+async def test_tasks_that_become_children_share_a_round(place: Place) -> None:
+    names, count = ["large", "larger"], spreading.CHILDREN
+    await place.world.submit(*(fan_out(name, items={"count": count}) for name in names))
+
+    await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+
+    large, larger = await children_of(place, names, count)
+    assert min(large, larger) > count // 3
+
+
+async def test_where_it_takes_long_to_make_children_each_task_gets_one_a_round(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "MOST_SECONDS", 0)
+    names = ["a", "b", "c"]
+    await place.world.submit(*(fan_out(name, items={"count": 3}) for name in names))
+
+    seen: list[list[int]] = []
+    for _ in range(3):
+        await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+        seen.append(await children_of(place, names, 3))
+
+    assert seen == [[1, 1, 1], [2, 2, 2], [3, 3, 3]]
 
 
 async def test_a_round_takes_note_of_no_more_children_than_one_task_may_have(place: Place) -> None:
