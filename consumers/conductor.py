@@ -207,7 +207,7 @@ def _decide(draft: Draft, survey: Survey, overdue: Overdue, chosen: Chosen) -> D
     """Cancellations first, so that nothing cancelled is freed or granted; grants last, so that they reach the freed."""
     agenda, loaded = survey.agenda, draft.loaded
     cancelled = _dealt(draft, zip(agenda.cancels, saga.cancels(agenda, loaded), strict=True))
-    settled = _dealt(draft, ((one, saga.settlement(one, loaded, chosen.readings)) for one in agenda.settled))
+    settled = _dealt(draft, saga.settlements(agenda, loaded, chosen.readings))
     complete = _dealt(draft, ((one, saga.finish(one, loaded)) for one in agenda.complete))
     failing = _dealt(draft, ((one, saga.failure(*one, loaded)) for one in agenda.failing))
     due = [(one, timekeeper.due(one, loaded, draft.now)) for one in agenda.due]

@@ -21,6 +21,9 @@ Command: TypeAlias = task.Decision | workflow.Cancel | workflow.Finish | worker.
 Streams: TypeAlias = Mapping[UUID, Sequence[Recorded]]
 DISPATCHER = "dispatcher"
 """The actor of grants."""
+MOST_SECONDS = 0.25
+"""In a round: what each kind of new and filled tasks may take of the processor, but for the last one. Some take a tenth
+of a second, to be filled and held against a schema, and all others wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """A finished task frees or skips what depended on it; a workflow's end and cancellation reach across its tasks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import thread_time
 from typing import TypeAlias
 from uuid import UUID
 
+from consumers import deciding
 from consumers.deciding import Streams, Wish
 from domain import events as e
 from domain import workflow
@@ -53,6 +55,16 @@ def cancels(agenda: Agenda, loaded: Streams) -> Iterable[Wish]:
             causes[cancelled] = _cancellation(loaded, cancelled)
         recorded, command = causes[cancelled]
         yield Wish(task, command, recorded.following(ACTOR))
+
+
+def settlements(agenda: Agenda, loaded: Streams, readings: Readings) -> Iterator[tuple[Settled, Wish | None]]:
+    """As `settlement` has it; what is to be filled waits for a later round when others, decided before it is asked for,
+    have taken long."""
+    end, filled = thread_time() + deciding.MOST_SECONDS, False
+    for one in agenda.settled:
+        late = filled and one.task in readings and thread_time() >= end
+        filled |= one.task in readings
+        yield one, None if late else settlement(one, loaded, readings)
 
 
 def settlement(settled: Settled, loaded: Streams, readings: Readings) -> Wish | None:

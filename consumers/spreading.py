@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from time import thread_time
 from uuid import UUID
 
+from consumers import deciding
 from consumers.deciding import Draft, Streams
 from consumers.saga import end_of
 from domain.ends import known
@@ -30,9 +31,6 @@ PARENTS = 8
 EVENTS_A_CHILD = 2
 MOST_BYTES = 8 << 20
 """In a round: what the submissions of children may have together, but for the last one."""
-MOST_SECONDS = 0.25
-"""In a round: what making children may take of the processor, but for the last one of each task: some take a tenth of a
-second, to be filled and held against a schema, and all others wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def read(found: Iterable[Chunk], loaded: Streams) -> set[UUID]:
 def spread(draft: Draft, found: Sequence[Chunk], room: int) -> list[SpreadOn]:
     """Submit children, with at most `room` events; take note of how far each row is dealt with."""
     done: list[SpreadOn] = []
-    left, end = MOST_BYTES, thread_time() + MOST_SECONDS
+    left, end = MOST_BYTES, thread_time() + deciding.MOST_SECONDS
     for number, chunk in enumerate(found):
         state = _parent(chunk, draft.loaded)
         there = next((n for n, one in enumerate(chunk.streams) if one not in draft.loaded), len(chunk.streams))

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from consumers import spreading
+from consumers import deciding, spreading
 from consumers.conductor import PAGE
 from consumers.noting import TYPES
 from domain import events as e
@@ -33,7 +33,7 @@ TOO_MANY = (
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many children a round submits does not depend on the machine here."""
-    monkeypatch.setattr(spreading, "MOST_SECONDS", 3600)
+    monkeypatch.setattr(deciding, "MOST_SECONDS", 3600)
 
 
 async def finish_all(place: Place, name: str, count: int, failing: tuple[int, ...] = ()) -> None:
@@ -190,7 +190,7 @@ async def test_tasks_that_become_children_share_a_round(place: Place) -> None:
 async def test_where_it_takes_long_to_make_children_each_task_gets_one_a_round(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spreading, "MOST_SECONDS", 0)
+    monkeypatch.setattr(deciding, "MOST_SECONDS", 0)
     names = ["a", "b", "c"]
     await place.world.submit(*(fan_out(name, items={"count": 3}) for name in names))
 

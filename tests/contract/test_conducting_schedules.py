@@ -2,6 +2,9 @@
 
 from uuid import UUID
 
+import pytest
+
+from consumers import deciding
 from consumers.conductor import PAGE
 from consumers.noting import TYPES, notes_of
 from domain import events as e
@@ -33,6 +36,24 @@ async def test_what_is_due_is_fired_once_and_its_task_runs(place: Place) -> None
         "timekeeper",
         str(event.stream),
     )
+
+
+async def test_where_it_takes_long_to_make_tasks_a_round_fires_one_and_the_next_ones_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deciding, "MOST_SECONDS", 0)
+    due = await place.world.now() - SECOND
+    names = ["S1", "S2", "S3"]
+    for name in names:
+        await define(place.world, due - SECOND, name, interval=HOUR, start=due)
+
+    fires: list[int] = []
+    for _ in names:
+        assert await place.conducting.step(await place.conducting.seat.page(PAGE, TYPES))
+        streams = [fire_stream(schedule_stream("default", name), due) for name in names]
+        fires.append(len(await place.world.load(streams)))
+
+    assert fires == [1, 2, 3]
 
 
 async def test_of_missed_times_the_last_is_made_up_for_and_the_others_are_one_event(place: Place) -> None:

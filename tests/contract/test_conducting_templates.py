@@ -141,10 +141,11 @@ async def test_the_run_after_one_that_failed_runs_what_was_filled_in(place: Plac
     assert (await place.world.types("b")).count("filled") == 1
 
 
+@pytest.mark.parametrize(("limit", "most"), [("saga.FILLS", 2), ("deciding.MOST_SECONDS", 0)])
 async def test_more_readers_than_a_round_fills_are_filled_in_the_next_ones(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr("consumers.saga.FILLS", 2)
+    monkeypatch.setattr(f"consumers.{limit}", most)
     await place.world.register("w1", slots=20)
     readers = [spec(f"r{n}", "a", input=ROWS) for n in range(7)]
     await place.world.submit(spec("a"), *readers, spec("plain", "a"))
@@ -155,7 +156,8 @@ async def test_more_readers_than_a_round_fills_are_filled_in_the_next_ones(
     while await conducting.step(await conducting.seat.page(PAGE, TYPES)):
         rounds += 1
         filled = [name for name in range(7) if "filled" in await place.world.types(f"r{name}")]
-        assert len(filled) <= 2 * rounds
+        assert len(filled) <= max(most, 1) * rounds
+    assert rounds >= len(readers) // max(most, 1) - 1
 
     for reader in readers:
         assert (await place.world.events(reader.task_id or ""))[2] == e.TaskFilled(
