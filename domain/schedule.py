@@ -14,7 +14,7 @@ from domain.errors import BadSchedule, Rejected, TemplateNotADependency
 from domain.firing import Rule, check_cron, check_zone
 from domain.ids import derived_id
 from domain.schedule_spec import ScheduleSpec
-from domain.specs import Container, DependsOn, TaskSpec
+from domain.specs import Container, DependsOn, Job, TaskSpec
 from domain.submitting import submit_task
 from domain.task_type import Types
 
@@ -131,10 +131,18 @@ def _check_task(task: TaskSpec, types: Types) -> None:
     ):
         if getattr(task, name):
             raise BadSchedule(f"task.{name}: {way_out}")
+    if task.for_each is not None:
+        _check_child(task.for_each.task)
     container = (task.for_each.task if task.for_each else task).container
     if container is not None and len(container.env) > MOST_ENV:
         raise BadSchedule(f"task.container.env: more than {MOST_ENV} variables; a fire adds two of its own")
     _check_submission(task, types)
+
+
+def _check_child(child: Job) -> None:
+    for name in ("not_before", "expires_at"):
+        if getattr(child, name):
+            raise BadSchedule(f"task.for_each.task.{name}: it is the same for every fire; leave it out")
 
 
 def _check_submission(task: TaskSpec, types: Types) -> None:

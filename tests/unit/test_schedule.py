@@ -82,6 +82,10 @@ def test_another_rule_holds_from_now_on_and_another_task_for_what_is_due() -> No
     assert schedule.evolve(made(), S1, other_rule, NOW).since == NOW
 
 
+def child(**said: Any) -> dict[str, Any]:
+    return {"task": {"for_each": {"items": [1], "task": said}}}
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -99,6 +103,14 @@ def test_another_rule_holds_from_now_on_and_another_task_for_what_is_due() -> No
         ({"task": {"executor": "noop", "depends_on": [{"task_id": "T"}]}}, "task.depends_on: "),
         ({"task": {"executor": "noop", "not_before": "2027-01-01T00:00:00Z"}}, "task.not_before: "),
         ({"task": {"executor": "noop", "expires_at": "2027-01-01T00:00:00Z"}}, "task.expires_at: "),
+        (
+            child(executor="noop", expires_at="2027-01-01T00:00:00Z"),
+            "task.for_each.task.expires_at: it is the same for",
+        ),
+        (
+            child(executor="noop", not_before="2027-01-01T00:00:00Z"),
+            "task.for_each.task.not_before: it is the same for",
+        ),
         (
             {"task": {"container": {"image": "i", "env": {f"V{n}": "" for n in range(255)}}}},
             "task.container.env: more than 254 variables",
