@@ -19,6 +19,8 @@ from domain.submitting import submit_task
 from domain.task_type import Types
 
 MOST_ENV = 254
+_LONGEST = {"TALLY_SCHEDULE": "x" * 128, "TALLY_NOMINAL": "2026-11-22T00:00:00.000000Z"}
+"""What a fire may tell its task."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -149,7 +151,7 @@ def _check_submission(task: TaskSpec, types: Types) -> None:
     """What is refused now would be refused at every fire, unless its type changes."""
     anyone = UUID(int=0)
     try:
-        submitted, *_ = submit_task(task, anyone, {}, types)
+        submitted, *_ = submit_task(_telling(task, _LONGEST), anyone, {}, types)
         assert isinstance(submitted, e.TaskSubmitted), "a task begins with its submission"
         _check_type(submitted)
     except TemplateNotADependency:
@@ -203,12 +205,16 @@ class Fire:
         update: dict[str, object] = {"name": spec.name or self.schedule.schedule_id}
         if waits_for:
             update["depends_on"] = tuple(DependsOn(task_id=str(one), when="always") for one in waits_for)
-        if spec.container is not None:
-            update["container"] = _told(spec.container, told)
-        if spec.for_each is not None and (container := spec.for_each.task.container) is not None:
-            child = spec.for_each.task.model_copy(update={"container": _told(container, told)})
-            update["for_each"] = spec.for_each.model_copy(update={"task": child})
-        return spec.model_copy(update=update)
+        return _telling(spec, told).model_copy(update=update)
+
+
+def _telling(spec: TaskSpec, told: dict[str, str]) -> TaskSpec:
+    if spec.container is not None:
+        return spec.model_copy(update={"container": _told(spec.container, told)})
+    if spec.for_each is not None and (container := spec.for_each.task.container) is not None:
+        child = spec.for_each.task.model_copy(update={"container": _told(container, told)})
+        return spec.model_copy(update={"for_each": spec.for_each.model_copy(update={"task": child})})
+    return spec
 
 
 def _told(container: Container, told: dict[str, str]) -> Container:

@@ -1,12 +1,15 @@
 """Tasks with `for_each` as they are submitted, refused, changed by their children's names, and run once more."""
 
 import json
+from bisect import bisect_left
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from domain import events as e
+from domain.errors import TooLarge
 from domain.filling import reading_as
 from domain.folding import task_of
 from domain.ids import child_stream
@@ -223,6 +226,25 @@ def test_a_schedule_tells_the_children_of_a_fire_their_time() -> None:
     container = first.work.container
     assert container is not None
     assert (container.command, container.env["TALLY_SCHEDULE"]) == (("echo", "a"), "hourly")
+
+
+def test_a_schedule_whose_children_have_no_room_for_what_a_fire_tells_them_is_refused_at_once() -> None:
+    def put(text: int) -> ScheduleSpec:
+        child = {"container": {"image": "busybox", "command": ["x" * text]}}
+        task = {"for_each": {"items": [1], "task": child}}
+        return ScheduleSpec.model_validate_json(json.dumps({"interval": "PT1H", "task": task}))
+
+    def fires(text: int) -> bool:
+        schedule = Schedule(UUID(int=1), 1, "x" * 128, put(text), NOW)
+        try:
+            return bool(Fire(schedule, NOW + timedelta(microseconds=1)).events(UUID(int=2), (), Types("base")))
+        except TooLarge:
+            return False
+
+    most = bisect_left(range(40_000), True, key=lambda text: not fires(text)) - 1
+    check(put(most), NOW, Types("base"))
+    with pytest.raises(TooLarge, match=r"^task\.for_each\.task: more than 32768 bytes"):
+        check(put(most + 1), NOW, Types("base"))
 
 
 async def test_a_spread_one_is_neither_paused_nor_put_before_others() -> None:
