@@ -10,6 +10,7 @@ from domain import limit, schedule, worker, workflow
 from domain.errors import NotFound
 from domain.folding import limit_of, schedule_of, task_of, task_type_of, worker_of, workflow_of
 from domain.ids import spelt
+from domain.input_schema import Effort
 from domain.limit import Limit
 from domain.messages import Cause
 from domain.ports.handling import Named, NameKey, Outcome, Writes
@@ -40,6 +41,7 @@ class Batch:
 
     `patient`: what names something unknown may still wait for it. `unseen`: None while no promised name was found, so
     that no stored task waits for one of this batch; else what such tasks wait for was looked up, but for these streams.
+    `effort`: what the command that is decided has left.
     """
 
     given: Given
@@ -53,6 +55,7 @@ class Batch:
     closed: list[tuple[UUID, int]] = field(default_factory=list[tuple[UUID, int]])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     patient: bool = False
+    effort: Effort = field(default_factory=Effort)
     _tasks: dict[UUID, Task] = field(default_factory=dict[UUID, Task])
     _heads: dict[UUID, int] = field(default_factory=dict[UUID, int])
 
@@ -135,7 +138,8 @@ class Batch:
         """The task types that these tasks name, as far as they are known."""
         names = {name for spec in specs if (name := type_of(spec)) is not None}
         found = {name: self.task_type(type_stream(namespace, name)) for name in names}
-        return Types(self.given.base_image, {name: one for name, one in found.items() if one is not None})
+        put = {name: one for name, one in found.items() if one is not None}
+        return Types(self.given.base_image, put, effort=self.effort)
 
     def namespace(self, stream: UUID) -> str | None:
         """The namespace of a stream that was loaded."""

@@ -23,6 +23,7 @@ from domain.errors import (
     Unreadable,
     Unroutable,
 )
+from domain.input_schema import Effort
 from domain.letters import Letter
 from domain.messages import Cause
 from domain.ports.broker import Delivery, Outgoing, Publisher
@@ -213,7 +214,7 @@ class Pass:
         return unseen
 
     def _judge(self, batch: Batch, item: Item, spans: ExitStack) -> Outcome | None:
-        queue = self.handler.queue
+        queue, batch.effort = self.handler.queue, Effort()
         described = partial(_described, queue, item)
         cause = spans.enter_context(self.handler.traces.step(f"process {queue}", item.cause, "consumer", described))
         try:

@@ -5,10 +5,11 @@ against is counted first, and refused if it takes long: others wait meanwhile. P
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from domain.errors import BadInput, BadSchema
+from domain.errors import BadInput, BadSchema, TooLarge
 from domain.input_steps import Weighing, steps
 from domain.messages import Json, compact, field_path
 from domain.schema_shape import PATTERN_BYTES, at, check_shape, weight
@@ -21,11 +22,20 @@ SCHEMA_LIMIT = 64 << 10
 """Bytes of a schema as compact JSON."""
 MOST_STEPS = 200_000
 """Steps that an input may take: less than a second, also with the worst of patterns."""
+MOST_TOGETHER = 1_000_000
+"""Steps that the inputs of all tasks of one command may take."""
 TOLD_STEPS = 20_000
 """Steps up to which it is looked for what exactly is wrong: each may be an error, of some kilobytes."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _UNDECIDED = frozenset({"anyOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"})
 _CERTAIN = frozenset({"required", "additionalProperties"})
+
+
+@dataclass(slots=True)
+class Effort:
+    """The steps that the inputs of one command have left."""
+
+    left: int = MOST_TOGETHER
 
 
 def check_schema(schema: Mapping[str, Json]) -> None:
@@ -52,9 +62,23 @@ def defaults(schema: Mapping[str, Json]) -> dict[str, Json]:
     return {name: one["default"] for name, one in properties.items() if isinstance(one, dict) and "default" in one}
 
 
-def check_input(schema: Mapping[str, Json], given: Mapping[str, Json], task_type: str, filled: bool = True) -> None:
-    """Raises BadInput for the first thing that is wrong; if it is not `filled`, that no template may yet mend."""
+def check_input(
+    schema: Mapping[str, Json],
+    given: Mapping[str, Json],
+    task_type: str,
+    filled: bool = True,
+    effort: Effort | None = None,
+) -> None:
+    """Raises BadInput for the first thing that is wrong; if it is not `filled`, that no template may yet mend; TooLarge
+    when the inputs before this one have taken all of `effort`."""
+    if effort is not None and effort.left <= 0:
+        raise TooLarge(
+            f"input: to hold the inputs of this message against their types takes more than {MOST_TOGETHER} steps; "
+            "send its tasks in several messages, or have the schemas say less"
+        )
     count = _steps(schema, given)
+    if effort is not None:
+        effort.left -= count
     if count > MOST_STEPS:
         raise BadInput(
             f"input: to hold it against the schema of task type {task_type} takes more than {MOST_STEPS} steps; "

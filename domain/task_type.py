@@ -12,7 +12,7 @@ from domain.commands import ChangeTaskType, PutTaskType
 from domain.errors import BadTemplate, NotFound, Rejected, TaskTypeTaken, UnknownTaskType
 from domain.filling import Work, fill, names_read
 from domain.ids import derived_id
-from domain.input_schema import check_input, check_schema, defaults
+from domain.input_schema import Effort, check_input, check_schema, defaults
 from domain.messages import Json, compact
 from domain.placing import Requires
 from domain.specs import Container, ForEach, Job, TaskSpec, Timeouts
@@ -85,11 +85,13 @@ class Typed:
 @dataclass(frozen=True, slots=True)
 class Types:
     """What a submission may name. `base_image`: of the built-in types. `put`: those of its namespace that it needs;
-    None: any name may be one. `kept`: by stream, new tasks of old ones, which keep the version of these."""
+    None: any name may be one. `kept`: by stream, new tasks of old ones, which keep the version of these. `effort`: what
+    there is left of to check their inputs, if that is bounded."""
 
     base_image: str
     put: Mapping[str, TaskType] | None = field(default_factory=dict[str, TaskType])
     kept: Mapping[UUID, Typed] = field(default_factory=dict[UUID, Typed])
+    effort: Effort | None = None
 
     def of(self, spec: TaskSpec, stream: UUID) -> Typed:
         """The task with what its type adds. Raises as `typed`."""
@@ -154,17 +156,17 @@ def evolve(state: TaskType | None, id: UUID, event: e.Event) -> TaskType:
 
 def typed(spec: TaskSpec, types: Types) -> Typed:
     """The task with what its type adds; with `for_each`, what that of its children does. Raises UnknownTaskType,
-    BadInput, Unfilled, BadTemplate."""
+    BadInput, Unfilled, BadTemplate, TooLarge."""
     if spec.for_each is not None:
         return _typed_children(spec, spec.for_each, types)
     name = spec.task_type
     if name is None:
         return Typed(spec)
     if name in BUILT_IN:
-        return _typed(spec, _built_in(name, types.base_image), None)
+        return _typed(spec, _built_in(name, types.base_image), None, types.effort)
     found = types.put.get(name) if types.put is not None else None
     if found is not None and found.definition is not None:
-        return _typed(spec, found.definition, found.number)
+        return _typed(spec, found.definition, found.number, types.effort)
     if types.put is None:
         return Typed(spec)
     raise UnknownTaskType(
@@ -208,11 +210,11 @@ def _check(definition: Definition) -> None:
         )
 
 
-def _typed(spec: TaskSpec, definition: Definition, number: int | None) -> Typed:
+def _typed(spec: TaskSpec, definition: Definition, number: int | None, effort: Effort | None) -> Typed:
     schema, given, container = definition.input_schema, spec.input, definition.container
     if schema is not None:
         given = {**defaults(schema), **(spec.input or {})}
-        check_input(schema, given, spec.task_type or "", filled=not _templated(given))
+        check_input(schema, given, spec.task_type or "", filled=not _templated(given), effort=effort)
     spec = _with_defaults(spec, definition, given)
     if _templated(given):
         return Typed(spec, container, number, schema)

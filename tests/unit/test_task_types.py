@@ -10,6 +10,7 @@ from domain import events as e
 from domain.commands import SubmitTask
 from domain.errors import BadInput, BadSchema
 from domain.filling import Work
+from domain.ids import derived_id
 from domain.input_schema import check_input, check_schema
 from domain.messages import Cause
 from domain.placing import Concurrency, Requires
@@ -444,6 +445,25 @@ def test_what_only_a_template_may_mend_is_left_to_the_time_when_it_is_filled() -
         check_input(schema, {"kind": "x"}, "bake", filled=False)
     with pytest.raises(BadInput):
         check_input(schema, {"n": "{{tasks.a.result}}"}, "bake", filled=False)
+
+
+DEAR: dict[str, Any] = {"items": {"anyOf": [{"minimum": least} for least in range(1, 901)]}}
+
+
+async def test_the_inputs_of_one_command_may_take_so_much_together_and_the_next_command_begins_anew() -> None:
+    desk = Desk()
+    await desk.reply(put(command=["bake"], env={}, input_schema={"properties": {"loaves": DEAR}}))
+    task = {"executor": "docker", "task_type": "bake", "input": {"loaves": [900] * 200}}
+    tasks = [{**task, "task_id": f"T{number}"} for number in range(9)]
+
+    some = await desk.reply(command("task.submit-tasks.v1", {"tasks": tasks}, COMMAND_2))
+    whole = await desk.reply(command("task.submit-workflow.v1", {"tasks": tasks}, COMMAND_3))
+    one = await desk.reply(submit(tasks[8], derived_id(COMMAND, "one")))
+
+    assert [task.problem.code if task.problem else "" for task in some.tasks or ()] == [""] * 6 + ["too-large"] * 3
+    assert refused(whole)[0] == "too-large"
+    assert refused(whole)[1].startswith("input: to hold the inputs of this message against their types takes more than")
+    assert one.outcome == "accepted"
 
 
 async def test_a_dry_run_lets_types_pass_that_only_the_platform_knows() -> None:
