@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from time import thread_time
 from uuid import UUID
 
 from consumers.batches import Batch, Given
@@ -44,6 +45,8 @@ APPEND: Attributes = {
     "db.operation.name": "append_events",
     "db.collection.name": "events",
 }
+BREATH_SECONDS = 0.1
+"""Of the processor, after which others of this process have their turn, such as those that tell the broker it lives."""
 TRIES = 3
 """Decisions of a whole batch before it is split: others keep writing to the same streams."""
 
@@ -127,6 +130,7 @@ class Pass:
     patient: bool
     replies: list[tuple[Letter, Reply]] = field(default_factory=list[tuple[Letter, Reply]])
     postponed: set[CommandKey] = field(default_factory=set[CommandKey])
+    _breathed: float = field(default_factory=thread_time)
 
     async def settle(self, items: Sequence[Item], dead: Sequence[DeadLetter] = ()) -> None:
         """Store an outcome for every item that is not postponed. Splits the batch if others keep overtaking it."""
@@ -148,6 +152,7 @@ class Pass:
         postponed: set[CommandKey] = set()
         with ExitStack() as spans:
             for item in items:
+                await self._breathe()
                 before = len(batch.events)
                 if item.key in known:
                     reply, at = repeated(item, known[item.key]), None
@@ -171,6 +176,11 @@ class Pass:
             for letter, reply, at in replies
         ]
         return True
+
+    async def _breathe(self) -> None:
+        if thread_time() - self._breathed >= BREATH_SECONDS:
+            await asyncio.sleep(0)
+            self._breathed = thread_time()
 
     def _append(self, events: Sequence[NewEvent]) -> AbstractContextManager[Cause]:
         return self.handler.traces.step(

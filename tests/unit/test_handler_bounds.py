@@ -1,9 +1,13 @@
 """What one sender does must not be felt by the others: replies that cannot be sent, messages of many tasks."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import pytest
+
+from consumers import handler
 from consumers.handler import EVENTS_AT_ONCE, parts
 from domain.errors import Unavailable
 from domain.ports.broker import Outgoing
@@ -54,6 +58,26 @@ async def test_messages_of_many_tasks_are_stored_in_bounded_transactions() -> No
 
     assert len(desk.types) == 5 * 600
     assert max(desk.store.appended) <= EVENTS_AT_ONCE
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, True), (3600.0, False)])
+async def test_others_of_the_process_have_their_turn_between_commands_that_take_long(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, turns: bool
+) -> None:
+    monkeypatch.setattr(handler, "BREATH_SECONDS", seconds)
+    desk, others = Desk(), 0
+
+    async def live() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    living = asyncio.create_task(live())
+    await desk.handle([submit({}, desk.new_id(), tag=tag) for tag in range(50)])
+    living.cancel()
+
+    assert (others >= 50) is turns
 
 
 def test_an_item_larger_than_the_bound_goes_alone() -> None:
