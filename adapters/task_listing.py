@@ -82,7 +82,8 @@ def conditions(wanted: TaskFilter) -> Where:
         _of(where, "parent", wanted.parent, wanted.allowed)
     _labels(where, wanted)
     if wanted.created_after is not None:
-        where.add("t.created_at > %s AND t.id >= uuid_floor(%s)", wanted.created_after, wanted.created_after - SKEW)
+        ids = "(t.id >= uuid_floor(%s) OR t.parent IS NOT NULL)"  # that of a child is of its parent's time
+        where.add(f"t.created_at > %s AND {ids}", wanted.created_after, wanted.created_after - SKEW)
     if wanted.created_before is not None:
         where.add("t.created_at < %s AND t.id < uuid_floor(%s)", wanted.created_before, wanted.created_before + SKEW)
     return where

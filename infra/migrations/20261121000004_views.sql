@@ -61,6 +61,7 @@ CREATE INDEX ON tasks (namespace, status, id);
 CREATE INDEX ON tasks (namespace, name, id);
 CREATE INDEX ON tasks (workflow, status) WHERE workflow IS NOT NULL;
 CREATE INDEX ON tasks (parent, status) WHERE parent IS NOT NULL;
+CREATE INDEX ON tasks (created_at) WHERE parent IS NOT NULL;
 CREATE INDEX ON tasks USING gin (labels jsonb_path_ops) WHERE labels <> '{}';
 
 CREATE TABLE runs (

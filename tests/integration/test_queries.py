@@ -17,7 +17,7 @@ from consumers.projector import Project
 from consumers.rebuilding import rebuild
 from domain import events as e
 from domain.errors import BadQuery, Unavailable
-from domain.ids import derived_id
+from domain.ids import child_name, child_stream, derived_id
 from domain.messages import Cause
 from domain.ports.querying import TaskFilter
 from domain.recorded import new_events
@@ -60,6 +60,25 @@ async def test_a_list_is_bounded_by_the_times_of_submission(pg: Database, asked:
 
     async with open_queries(pg.read) as queries:
         assert (await queries.tasks(TaskFilter(ALL, **asked))).count == count
+
+
+async def test_a_child_is_found_by_the_time_of_its_own_submission_however_long_its_parent_has_waited(
+    pg: Database,
+) -> None:
+    week_ago = int((NOW - timedelta(days=7)).timestamp() * 1000)
+    parent = derived_id(TASK.__class__(int=week_ago << 80), "task")
+    child = child_stream(parent, 0)
+    of = e.ChildOf(task_id="each", stream=parent, index=0)
+    first = submitted(name=child_name("each", 0)).model_copy(update={"child_of": of})
+    await append(pg.app, new_events(child, 0, "analytics", [first, queued(first.task_id)], CAUSE))
+    await project(pg)
+
+    async with open_queries(pg.read) as queries:
+        hour = timedelta(hours=1)
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW - hour))).count == 1
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW + hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW - hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
 
 
 async def test_a_worker_is_shown_with_its_last_beat_and_what_it_holds_in_these_namespaces(pg: Database) -> None:
