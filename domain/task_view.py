@@ -202,7 +202,7 @@ def _succeeded(row: TaskView, at: datetime, event: e.TaskSucceeded) -> Changes:
     result = None if event.result is None else compact(event.result)
     end: Changes = {"status": "succeeded", "completed_at": at, "reason": None, "artifacts": _artifacts(event)}
     if event.cached_from is not None:
-        end["cached_from"] = compact(_first(event.cached_from))
+        end |= {"cached_from": compact(_first(event.cached_from)), "oom_killed": False}
     return {**end, "exit_code": event.exit_code, "result": result, "verified": True}
 
 

@@ -104,6 +104,7 @@ STATUSES: list[tuple[list[e.Event], dict[str, Any]]] = [
             "cached_from": f'{{"task_id":"T2","id":"{TASK_2}","ended_at":"{at(1).isoformat()[:-6]}Z"}}',
         },
     ),
+    ([*RUNNING, RETRIED, queued(after="retry"), REUSED], {"status": "succeeded", "exit_code": 0, "oom_killed": False}),
     ([submitted(), BLOCKED, FILLED], {"status": "blocked", "version": 3}),
     (
         [submitted(), BLOCKED, UNFILLED],
