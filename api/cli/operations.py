@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api.cli.exits import USAGE, Exit
+from api.cli.exits import REFUSED, USAGE, Exit
 from api.cli.output import COMMON, Column, Common, View, field, moment, rows
 from api.cli.parameters import Connect
 
@@ -76,11 +76,14 @@ class OperationCommands:
 
         async with self.connect(common.namespace) as client:
             await _drain(client, worker_ids, reason)
-            left = set(worker_ids)
+            left, draining = set(worker_ids), set[str]()
             while True:
-                left -= {row["worker_id"] for row in await patiently(client.reading.workers) if row["drained"]}
+                found = await patiently(client.reading.workers)
+                left -= {row["worker_id"] for row in found if row["drained"]}
                 if not left:
                     return 0
+                _check_none_serves(left & draining, found)
+                draining |= {row["worker_id"] for row in found if row["drained_by"] is not None}
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def start(self, *worker_ids: str, common: Common = COMMON) -> int:
@@ -108,6 +111,12 @@ async def _drain(client: "Client", worker_ids: Sequence[str], reason: str | None
     _check_some(worker_ids)
     for worker_id in worker_ids:
         await client.drain_worker(worker_id, reason=reason)
+
+
+def _check_none_serves(draining: set[str], found: Sequence[View]) -> None:
+    for row in found:
+        if row["worker_id"] in draining and row["drained_by"] is None:
+            raise Exit(REFUSED, f"{row['worker_id']} was taken back into service meanwhile; drain it again")
 
 
 def _check_some(worker_ids: Sequence[str]) -> None:

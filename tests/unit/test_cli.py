@@ -2,14 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self, cast
 
 import pytest
 import yaml
 
 from adapters.in_memory.endings import Ending
+from api.cli import operations
 from api.cli.app import with_command_apart
+from api.cli.exits import Exit
+from api.cli.operations import OperationCommands
+from api.cli.parameters import Connect
 from domain import events as e
 from domain.errors import NotAllowed, Refused, Unavailable
 from domain.operating import StartWorker, StopWorker
@@ -385,6 +391,47 @@ def test_workers_are_drained_stopped_listed_and_started(tally: Terminal) -> None
         ("draining", "client"),
     ]
     assert [type(sent) for sent in tally.platform.sent] == [StopWorker] * 3 + [StartWorker]
+
+
+@dataclass(slots=True)
+class Watched:
+    """A client to whom a worker is shown as each of these in turn, first before the view is up to the drain."""
+
+    shown: list[tuple[str | None, bool]]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def reading(self) -> Self:
+        return self
+
+    async def drain_worker(self, worker_id: str, reason: str | None = None) -> None:
+        assert (worker_id, reason) == ("w1", None)
+
+    async def workers(self) -> list[dict[str, Any]]:
+        by, drained = self.shown.pop(0)
+        return [{"worker_id": "w1", "drained_by": by, "drained": drained}]
+
+
+async def test_a_worker_is_stopped_when_it_has_nothing_left_unless_somebody_starts_it_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operations, "LOOK_SECONDS", 0)
+    busy, empty, live = ("alice", False), ("alice", True), (None, False)
+
+    def stopping(*shown: tuple[str | None, bool]) -> Coroutine[Any, Any, int]:
+        def connect(_namespace: str | None) -> Watched:
+            return Watched(list(shown))
+
+        return OperationCommands(cast("Connect", connect)).stop("w1")
+
+    assert await stopping(live, busy, busy, empty) == 0
+    with pytest.raises(Exit, match="w1 was taken back into service meanwhile; drain it again"):
+        await stopping(live, busy, live)
 
 
 def test_a_worker_that_nobody_knows_is_not_drained(tally: Terminal) -> None:
