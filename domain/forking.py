@@ -9,7 +9,7 @@ from typing import cast
 from pydantic import ValidationError
 
 from domain import events as e
-from domain.errors import BadVersion, SchemaMismatch, TaskIdTaken, TooLarge, UnknownField
+from domain.errors import BadTemplate, BadVersion, SchemaMismatch, TaskIdTaken, TooLarge, UnknownField
 from domain.filling import filled_in, names_read, work_of
 from domain.messages import Json, misfits
 from domain.specs import TaskSpec
@@ -74,8 +74,11 @@ def _reads_nobody_now(submitted: e.TaskSubmitted, fork: Fork) -> bool:
     for the task whose child, or retry, it is."""
     if submitted.child_of is not None:
         return True
-    needs = submitted.spec.depends_on or "depends_on" in fork.changes
-    return not needs and bool(names_read(work_of(submitted.spec, submitted.container)))
+    try:
+        read = names_read(work_of(submitted.spec, submitted.container))
+    except BadTemplate:  # of an item: it does a child once more
+        return True
+    return bool(read) and not fork.changes.get("depends_on", submitted.spec.depends_on)
 
 
 def _priority(submitted: e.TaskSubmitted, history: Sequence[e.Event]) -> int:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import events as e
+from domain.filling import Work
 from domain.forking import Fork, forked, merged
+from domain.ids import child_stream
 from domain.messages import Cause
 from domain.ports.broker import Delivery
 from domain.recorded import new_events
@@ -120,10 +122,11 @@ async def retried(spec: dict[str, Any]) -> Desk:
     return desk
 
 
-async def test_a_fork_of_a_retried_task_has_what_that_one_was_filled_with() -> None:
+@pytest.mark.parametrize("needs", [{}, {"depends_on": []}, {"depends_on": None}], ids=str)
+async def test_a_fork_of_a_retried_task_has_what_that_one_was_filled_with(needs: dict[str, Any]) -> None:
     desk = await retried({**READS, "depends_on": [{"task_id": "T0"}]})
 
-    reply = await desk.reply(fork(task_id="T1.again", changes={"container": {"image": "debian"}}))
+    reply = await desk.reply(fork(task_id="T1.again", changes={"container": {"image": "debian"}, **needs}))
 
     assert reply.outcome == "accepted"
     submitted, queued = made(desk, reply.id)
@@ -131,6 +134,34 @@ async def test_a_fork_of_a_retried_task_has_what_that_one_was_filled_with() -> N
     assert isinstance(queued, e.TaskQueued)
     assert submitted.work.input == {"day": "Monday", "rows": 7}
     assert submitted.work.container == Container(image="debian", command=("load", "7", "Monday"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"depends_on": [{"task_id": "T0"}]}], ids=str)
+async def test_a_fork_of_a_retried_child_has_its_item(changes: dict[str, Any]) -> None:
+    desk = Desk()
+    await desk.reply(submit({"task_id": "T0"}))
+    for_each = {"items": ["x", "y"], "task": {"executor": "noop", "input": {"item": "{{item}}"}}}
+    parent = await desk.reply(command("task.submit.v1", {"task_id": "T1", "for_each": for_each}, COMMAND_2))
+    assert parent.id is not None
+    child = child_stream(parent.id, 1)
+    events: list[e.Event] = [
+        e.TaskSubmitted(
+            task_id="T1[1]",
+            spec=TaskSpec(executor="noop", input={"item": "{{item}}"}),
+            filled=Work(input={"item": "y"}),
+            child_of=e.ChildOf(task_id="T1", stream=parent.id, index=1, item="y"),
+        ),
+        e.TaskFailed(task_id="T1[1]", reason="exit-nonzero", exit_code=1, runs=1),
+    ]
+    desk.store.log.append(new_events(child, 0, "default", events, Cause("chain", "a", "saga")))
+    await desk.reply(command("task.retry.v1", {"task_id": str(child), "new_task_id": "again"}, COMMAND_4))
+
+    reply = await desk.reply(fork(task_id="again", changes=changes))
+
+    assert reply.outcome == "accepted", reply.problem
+    submitted = made(desk, reply.id)[0]
+    assert isinstance(submitted, e.TaskSubmitted)
+    assert submitted.work.input == {"item": "y"}
 
 
 async def test_one_that_depends_on_them_again_is_filled_anew() -> None:
