@@ -186,12 +186,12 @@ def free_ports(count: int) -> list[int]:
 def is_free(port: int) -> bool:
     """Whether nobody listens on `port`. Loopback without IPv6 is no hindrance."""
     for family, address in LOOPBACKS:
-        with socket.socket(family) as one:
-            try:
+        try:
+            with socket.socket(family) as one:
                 one.bind((address, port))
-            except OSError as failed:
-                if failed.errno == errno.EADDRINUSE:
-                    return False
+        except OSError as failed:
+            if failed.errno == errno.EADDRINUSE:
+                return False
     return True
 
 

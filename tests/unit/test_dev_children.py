@@ -1,5 +1,6 @@
 """Servers are held by a keeper: none outlives its owner, none is ended by mistake."""
 
+import errno
 import os
 import signal
 import socket
@@ -171,4 +172,16 @@ def test_a_port_is_free_if_nobody_listens_on_either_loopback(family: int, addres
         other.bind((address, 0))
         other.listen()
         assert not is_free(other.getsockname()[1])
+    assert is_free(free_ports(1)[0])
+
+
+def test_a_port_is_free_also_where_the_kernel_knows_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    class IPv4Alone(socket.socket):
+        def __init__(self, family: int) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            super().__init__(family)
+
+    monkeypatch.setattr(socket, "socket", IPv4Alone)
+
     assert is_free(free_ports(1)[0])
