@@ -68,7 +68,7 @@ class Messenger:
             told = {recorded.position for recorded in page.events}
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
             now = await turn.now()
-            again = self._offered_at is None or now - self._offered_at >= UNTAKEN
+            again = self._offered_at is None or not timedelta(0) <= now - self._offered_at < UNTAKEN
             untaken = await turn.untaken(UNTAKEN, OFFERS_AT_ONCE) if again else ()
             with ExitStack() as spans:
                 messages = offers(untaken, self.traces, self.new_id, spans)

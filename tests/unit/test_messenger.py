@@ -40,6 +40,19 @@ async def test_a_lease_that_no_beat_lists_is_offered_again_after_a_second_and_ea
     assert [(run.run_id, run.fence, run.traceparent) for run in offer.runs] == [(RUN, 1, TRACE)]
 
 
+async def test_a_clock_that_is_set_back_keeps_no_lease_from_being_offered_again() -> None:
+    here = await place()
+    await here.step()
+    here.hands.move(timedelta(hours=-1))
+    here.task(TASK, leased(RUN))
+    await here.step()
+
+    here.hands.move(UNTAKEN)
+    await here.step()
+
+    assert len(here.told("w1")) == 1
+
+
 async def test_a_lease_that_is_not_open_any_more_is_not_offered_again() -> None:
     here = await place()
     here.task(TASK, leased(RUN), leased(RUN, fence=2, worker="w2"))
