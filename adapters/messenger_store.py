@@ -30,7 +30,8 @@ _UNTAKEN = (
     "FROM leases l, LATERAL ("
     f"SELECT {COLUMNS} FROM events WHERE originator_id = l.task AND topic = ANY(%b) "
     "ORDER BY originator_version DESC LIMIT 1) AS last "
-    "WHERE NOT l.accepted AND last.topic = %b AND last.recorded_at <= now() - %b::interval ORDER BY l.run_id LIMIT %b"
+    "WHERE NOT l.accepted AND l.run_id > %b AND last.topic = %b AND last.recorded_at <= now() - %b::interval "
+    "ORDER BY l.run_id LIMIT %b"
 )
 _OF_A_RUN = [RunLeased.TYPE, RunStarted.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
 _FILLED = (
@@ -74,10 +75,10 @@ class MessengerPgTurn(RepeatablePgTurn):
         rows = await self._all(_OPEN, [run for run, _ in leases], [fence for _, fence in leases])
         return frozenset((run, fence) for run, fence in rows)
 
-    async def untaken(self, since: timedelta, limit: int) -> Sequence[Leased]:
+    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, neither a start nor that they are to end; at most `limit`, by run."""
-        rows = await self._all(_UNTAKEN, _OF_A_RUN, RunLeased.TYPE, since, limit)
+        known, neither a start nor that they are to end; by run, at most `limit` after the run `after`."""
+        rows = await self._all(_UNTAKEN, _OF_A_RUN, after, RunLeased.TYPE, since, limit)
         leases = [(found := recorded(tuple(row)), _lease(found), body) for *row, body in rows]
         filled = await self._filled([(one.stream, lease.filled) for one, lease, _ in leases if lease.filled])
         return [

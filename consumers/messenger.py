@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
+from uuid import UUID
 
 from consumers.following import PAGE
 from consumers.offering import offers, sending, to_worker
@@ -31,6 +32,7 @@ SEND_SECONDS = 5.0
 BEATS_AT_ONCE, OFFERS_AT_ONCE = 500, 500
 UNTAKEN = timedelta(seconds=1)
 """After so long a lease that no beat has listed is offered again, and again after as long."""
+FIRST = UUID(int=0)
 STOP_KEPT, SYNC_KEPT = timedelta(minutes=1), timedelta(seconds=10)
 """How long each waits in a worker's queue: after that it is said anew or no longer true."""
 
@@ -39,7 +41,10 @@ Order: TypeAlias = TaskCancelling | RunTimingOut
 
 @dataclass(slots=True)
 class Messenger:
-    """Follows the log as the consumer `messenger`, and the beats. `send_seconds`: until messages are confirmed."""
+    """Follows the log as the consumer `messenger`, and the beats. `send_seconds`: until messages are confirmed.
+
+    Of more untaken leases than are offered at once, the next look has those that the last one has left.
+    """
 
     seat: Seat[MessengerTurn]
     publisher: Publisher
@@ -48,6 +53,7 @@ class Messenger:
     send_seconds: float = SEND_SECONDS
     _more_beats: bool = True
     _offered_at: datetime | None = None
+    _offered_to: UUID = FIRST
 
     async def step(self, page: Page) -> bool:
         """Send what the page's events, the unanswered beats and the leases that nobody took call for. True: there may
@@ -69,7 +75,7 @@ class Messenger:
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
             now = await turn.now()
             again = self._offered_at is None or not timedelta(0) <= now - self._offered_at < UNTAKEN
-            untaken = await turn.untaken(UNTAKEN, OFFERS_AT_ONCE) if again else ()
+            untaken = await turn.untaken(UNTAKEN, self._offered_to, OFFERS_AT_ONCE) if again else ()
             with ExitStack() as spans:
                 messages = offers(untaken, self.traces, self.new_id, spans)
                 messages += [self._stop(*one, spans) for one in orders if (one[1].run_id, one[1].fence) in still]
@@ -79,7 +85,9 @@ class Messenger:
                     await self._send(messages)
             if beats:
                 await turn.answered([beat for beat, _ in beats])
-        self._offered_at = now if again else self._offered_at
+        if again:
+            self._offered_at = now
+            self._offered_to = untaken[-1].lease.run_id if len(untaken) == OFFERS_AT_ONCE else FIRST
         self._more_beats = len(beats) == BEATS_AT_ONCE
         return len(page.events) >= PAGE or self._more_beats
 

@@ -39,10 +39,11 @@ class MessengerMemoryTurn(MemoryTurn):
         """Those of these leases (run, fence) that are open now."""
         return frozenset((run, fence) for run, fence in leases if self._desk.leases.get(run, (0, run))[0] == fence)
 
-    async def untaken(self, since: timedelta, limit: int) -> Sequence[Leased]:
+    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, neither a start nor that they are to end; at most `limit`, by run."""
-        waiting = [task for run, (_, task) in sorted(self._desk.leases.items()) if run not in self._desk.taken]
+        known, neither a start nor that they are to end; by run, at most `limit` after the run `after`."""
+        leases = sorted((run, task) for run, (_, task) in self._desk.leases.items() if run > after)
+        waiting = [task for run, task in leases if run not in self._desk.taken]
         found = [(self.log.load([task])[task], self._last(task)) for task in waiting]
         untaken = [
             _leased(events, last)

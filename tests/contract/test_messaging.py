@@ -33,6 +33,7 @@ from tests.support.ended_tasks import CAUSE, TASK, TASK_2, Hands
 from tests.support.messenger_place import CANCELLING, leased
 
 RUN, RUN_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7d02")
+FIRST = UUID(int=0)
 REPORT, REPORT_2 = UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c01"), UUID("0193f2a1-5c7e-7a10-8f00-3d1c5a9b7c02")
 SUBMITTED = e.TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
 WORKER = derived_id(UUID(int=0), "worker:w1")
@@ -187,13 +188,14 @@ async def test_a_lease_that_no_beat_has_listed_is_found_with_what_its_task_runs(
     await world.lease(RUN_2, 1, TASK_2, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        first, second = await turn.untaken(timedelta(0), 10)
-        few = await turn.untaken(timedelta(0), 1)
+        first, second = await turn.untaken(timedelta(0), FIRST, 10)
+        few = await turn.untaken(timedelta(0), FIRST, 1)
+        rest = await turn.untaken(timedelta(0), RUN, 10)
 
     assert first == Leased(TASK, "analytics", given(RUN, 2), SUBMITTED, SUBMITTED.work, first.cause)
     assert (first.cause.correlation_id, first.cause.actor) == (CAUSE.correlation_id, "messenger")
     assert (second.task, second.lease, second.work.input) == (TASK_2, given(RUN_2, 1, 2), {"rows": 7, "none": None})
-    assert few == [first]
+    assert (few, rest) == ([first], [second])
 
 
 async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(world: World) -> None:
@@ -205,8 +207,8 @@ async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(wo
     await world.beat(Heartbeat(worker_id="w1", generation=3, beat=813, runs=(held,)))
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert await turn.untaken(timedelta(minutes=5), 10) == []
-        assert [one.task for one in await turn.untaken(timedelta(0), 10)] == [TASK_2]
+        assert await turn.untaken(timedelta(minutes=5), FIRST, 10) == []
+        assert [one.task for one in await turn.untaken(timedelta(0), FIRST, 10)] == [TASK_2]
 
 
 STARTED = e.RunStarted(task_id="T1", run_id=RUN, run=1, fence=1, worker_id="w1")
@@ -220,7 +222,7 @@ async def test_a_run_that_has_started_or_is_to_end_is_not_untaken(world: World, 
     await world.lease(RUN_2, 1, TASK_2, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert [one.task for one in await turn.untaken(timedelta(0), 10)] == [TASK_2]
+        assert [one.task for one in await turn.untaken(timedelta(0), FIRST, 10)] == [TASK_2]
 
 
 async def test_the_last_order_to_end_an_open_lease_is_found_and_no_other(world: World) -> None:

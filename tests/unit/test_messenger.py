@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -11,6 +13,7 @@ from consumers import messenger
 from consumers.messenger import TYPES, UNTAKEN, Messenger
 from domain import events as e
 from domain.errors import Unavailable
+from domain.ids import derived_id
 from domain.ports.broker import Outgoing
 from domain.ports.log import Page
 from domain.reports import HeldRun
@@ -38,6 +41,24 @@ async def test_a_lease_that_no_beat_lists_is_offered_again_after_a_second_and_ea
     offer = here.told("w1")[0]
     assert isinstance(offer, RunOffer)
     assert [(run.run_id, run.fence, run.traceparent) for run in offer.runs] == [(RUN, 1, TRACE)]
+
+
+async def test_many_leases_that_nobody_takes_keep_no_other_from_being_offered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messenger, "OFFERS_AT_ONCE", 2)
+    here = await place()
+    runs = sorted(derived_id(RUN, str(n)) for n in range(5))
+    for n, run in enumerate(runs):
+        here.task(derived_id(TASK, str(n)), leased(run))
+    offered: list[list[UUID]] = []
+
+    for _ in range(4):
+        here.hands.move(UNTAKEN)
+        await here.step()
+        offered.append([run.run_id for run in cast("RunOffer", here.told("w1")[-1]).runs])
+
+    assert offered == [runs[:2], runs[2:4], runs[4:], runs[:2]]
 
 
 async def test_a_clock_that_is_set_back_keeps_no_lease_from_being_offered_again() -> None:
