@@ -8,8 +8,11 @@ from uuid import UUID
 from adapters.event_log import COLUMNS, recorded
 from adapters.seat import RepeatablePgTurn
 from domain.events import (
+    RunFailed,
     RunLeased,
+    RunLost,
     RunStarted,
+    RunSucceeded,
     RunTimingOut,
     TaskCancelling,
     TaskFilled,
@@ -33,7 +36,9 @@ _UNTAKEN = (
     "WHERE NOT l.accepted AND l.run_id > %b AND last.topic = %b AND last.recorded_at <= now() - %b::interval "
     "ORDER BY l.run_id LIMIT %b"
 )
-_OF_A_RUN = [RunLeased.TYPE, RunStarted.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE]
+_OF_A_RUN = [
+    one.TYPE for one in (RunLeased, RunStarted, RunSucceeded, RunFailed, RunLost, TaskCancelling, RunTimingOut)
+]
 _FILLED = (
     "SELECT originator_id, state FROM events JOIN unnest(%b::uuid[], %b::bigint[]) AS w(task, version) "
     "ON originator_id = w.task AND originator_version = w.version"
@@ -77,7 +82,7 @@ class MessengerPgTurn(RepeatablePgTurn):
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, neither a start nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
         rows = await self._all(_UNTAKEN, _OF_A_RUN, after, RunLeased.TYPE, since, limit)
         leases = [(found := recorded(tuple(row)), _lease(found), body) for *row, body in rows]
         filled = await self._filled([(one.stream, lease.filled) for one, lease, _ in leases if lease.filled])

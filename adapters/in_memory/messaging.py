@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.events import RunLeased, RunStarted, RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
+from domain.events import (
+    RunFailed,
+    RunLeased,
+    RunLost,
+    RunStarted,
+    RunSucceeded,
+    RunTimingOut,
+    TaskCancelling,
+    TaskFilled,
+    TaskSubmitted,
+)
 from domain.offering import Leased
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
@@ -41,7 +51,7 @@ class MessengerMemoryTurn(MemoryTurn):
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, neither a start nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
         leases = sorted((run, task) for run, (_, task) in self._desk.leases.items() if run > after)
         waiting = [task for run, task in leases if run not in self._desk.taken]
         found = [(self.log.load([task])[task], self._last(task)) for task in waiting]
@@ -53,8 +63,8 @@ class MessengerMemoryTurn(MemoryTurn):
         return untaken[:limit]
 
     def _last(self, task: UUID) -> Recorded:
-        types = {RunLeased.TYPE, RunStarted.TYPE, TaskCancelling.TYPE, RunTimingOut.TYPE}
-        return [recorded for recorded in self.log.load([task])[task] if recorded.type in types][-1]
+        said = (RunLeased, RunStarted, RunSucceeded, RunFailed, RunLost, TaskCancelling, RunTimingOut)
+        return [recorded for recorded in self.log.load([task])[task] if isinstance(recorded.event(), said)][-1]
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""

@@ -20,7 +20,7 @@ class MessengerTurn(Turn, Protocol):
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, neither a start nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
         ...
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:

@@ -214,8 +214,13 @@ async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(wo
 STARTED = e.RunStarted(task_id="T1", run_id=RUN, run=1, fence=1, worker_id="w1")
 
 
-@pytest.mark.parametrize("then", [STARTED, CANCELLING, LATE], ids=lambda event: event.TYPE)
-async def test_a_run_that_has_started_or_is_to_end_is_not_untaken(world: World, then: e.TaskEvent) -> None:
+FAILED = e.RunFailed(task_id="T1", run_id=RUN, run=1, fence=1, reason="image-not-found")
+LOST = e.RunLost(task_id="T1", run_id=RUN, run=1, fence=1, certain=True)
+DONE = e.RunSucceeded(task_id="T1", run_id=RUN, run=1, fence=1)
+
+
+@pytest.mark.parametrize("then", [STARTED, CANCELLING, LATE, FAILED, LOST, DONE], ids=lambda event: event.TYPE)
+async def test_a_run_that_has_started_or_ended_or_is_to_end_is_not_untaken(world: World, then: e.TaskEvent) -> None:
     await world.submit(TASK, given(RUN), then)
     await world.submit(TASK_2, given(RUN_2), e.TaskPriorityChanged(task_id="T1", priority=9, was=5))
     await world.lease(RUN, 1, TASK, "w1")
