@@ -7,7 +7,7 @@ still lists a run to be ended brings its stop again.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from consumers.following import PAGE
 from consumers.offering import offers, sending, to_worker
-from domain.errors import Unavailable
+from domain.errors import Nacked, Unavailable
 from domain.events import RunTimingOut, TaskCancelling
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import NewId, Page, Seat
@@ -92,9 +92,11 @@ class Messenger:
         return len(page.events) >= PAGE or self._more_beats
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
+        """What a worker's full queue refuses is lost, as by a worker that has no queue."""
         try:
             async with asyncio.timeout(self.send_seconds):
-                await self.publisher.publish(messages)
+                with suppress(Nacked):
+                    await self.publisher.publish(messages)
         except TimeoutError as error:
             raise Unavailable(f"broker: no confirm within {self.send_seconds:g} s") from error
 

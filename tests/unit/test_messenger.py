@@ -16,9 +16,11 @@ from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.ports.broker import Outgoing
 from domain.ports.log import Page
+from domain.ports.topology import Binding, Queue, Topology
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 from domain.work import RunOffer, RunStop, WorkerSync
+from infra.topology import work_queue
 from tests.support.commands import Ids
 from tests.support.ended_tasks import TASK, TASK_2
 from tests.support.messenger_place import CANCELLING, RUN, RUN_2, TRACE, leased, place
@@ -72,6 +74,22 @@ async def test_a_clock_that_is_set_back_keeps_no_lease_from_being_offered_again(
     await here.step()
 
     assert len(here.told("w1")) == 1
+
+
+async def test_a_worker_s_queue_that_is_full_and_refuses_holds_up_no_other_worker() -> None:
+    here = await place()
+    full = Queue(work_queue("w3"), {"x-max-length": 1, "x-overflow": "reject-publish"})
+    await here.broker.declare(Topology(queues=(full,), bindings=(Binding("task.work", full.name, "w3"),)))
+    here.task(TASK, leased(RUN, worker="w3"))
+
+    for beat in (812, 813):
+        here.desk.beats["w1"] = LastBeat("w1", 3, beat)
+        here.hands.move(UNTAKEN)
+        await here.step()
+
+    assert len(here.told("w3")) == 1
+    assert [sync.beat for sync in here.told("w1") if isinstance(sync, WorkerSync)] == [812, 813]
+    assert list(here.desk.answers.values()) == [(3, 813)]
 
 
 async def test_a_lease_that_is_not_open_any_more_is_not_offered_again() -> None:
