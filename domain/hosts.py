@@ -1,8 +1,9 @@
 """The workers as the dispatcher sees them, and how those are found that could run something. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from domain.lanes import Needs
 from domain.lease_clock import LEASE_TERM
@@ -58,17 +59,14 @@ class Host:
 
 
 class Hosts:
-    """Workers, found by what is rarest of what is needed: many lanes may each need a worker of their own."""
+    """Workers, found by what is rarest of what is needed: many lanes may each need a worker of their own. What nobody
+    needs is not looked at: there may be 1,000 workers of 16 labels each, and few that ask for one."""
 
-    def __init__(self, hosts: Iterable[Host]) -> None:
-        self._workers: dict[str, list[Host]] = {}
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self._hosts = hosts
         self._pools: dict[str, list[Host]] = {}
-        self._labels: dict[tuple[str, str, str], list[Host]] = {}
         for host in hosts:
-            self._workers.setdefault(host.worker_id, []).append(host)
             self._pools.setdefault(host.pool, []).append(host)
-            for name, value in host.labels.items():
-                self._labels.setdefault((host.pool, name, value), []).append(host)
 
     def serving(self, needs: Needs) -> list[Host]:
         """Those that could run such tasks."""
@@ -79,3 +77,18 @@ class Hosts:
             return self._workers.get(needs.worker, ())
         labelled = (self._labels.get((needs.pool, name, value), ()) for name, value in needs.labels)
         return min((self._pools.get(needs.pool, ()), *labelled), key=len)
+
+    @cached_property
+    def _workers(self) -> dict[str, list[Host]]:
+        workers: dict[str, list[Host]] = {}
+        for host in self._hosts:
+            workers.setdefault(host.worker_id, []).append(host)
+        return workers
+
+    @cached_property
+    def _labels(self) -> dict[tuple[str, str, str], list[Host]]:
+        labels: dict[tuple[str, str, str], list[Host]] = {}
+        for host in self._hosts:
+            for name, value in host.labels.items():
+                labels.setdefault((host.pool, name, value), []).append(host)
+        return labels

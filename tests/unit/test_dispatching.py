@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from operator import attrgetter
+from typing import NoReturn
 from uuid import UUID
 
 from hypothesis import given
@@ -247,6 +248,19 @@ def test_a_thousand_lanes_that_each_need_a_worker_of_their_own_cost_a_round_litt
 
     assert (len(most), [grant.worker_id for _, grant in given.grants]) == (1000, [f"W{n}" for n in range(1000)])
     assert took < 0.2
+
+
+class Unread(dict[str, str]):
+    """Labels that nobody may go through."""
+
+    def items(self) -> NoReturn:
+        raise AssertionError("gone through")
+
+
+def test_labels_that_no_lane_asks_for_are_not_gone_through() -> None:
+    dispatched = dispatch([waiting(1)], [replace(W1, labels=Unread(host="1"))], FREE, NOW, CLOCK)
+
+    assert [grant.worker_id for _, grant in dispatched.grants] == ["W1"]
 
 
 POOLS, EXECUTORS = st.sampled_from(["default", "gpu"]), st.sampled_from(["docker", "noop"])
