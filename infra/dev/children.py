@@ -17,7 +17,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
-from infra.dev.errors import EndedEarly, StartFailed
+from infra.dev.errors import CannotProvide, EndedEarly, StartFailed
 
 KEEPER = Path(__file__).with_name("keeper.py")
 PORTS = range(20_000, 32_768)  # below those that Linux and macOS give to outgoing connections
@@ -171,7 +171,8 @@ def end(pid: int, started: int, number: signal.Signals = signal.SIGTERM) -> bool
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` TCP ports that were free on both loopback addresses a moment ago, none given twice by this process."""
+    """`count` TCP ports that were free on both loopback addresses a moment ago, none given twice by this process.
+    Raises CannotProvide."""
     with _promising:
         found: list[int] = []
         for port in random.sample(PORTS, len(PORTS)):
@@ -179,6 +180,9 @@ def free_ports(count: int) -> list[int]:
                 break
             if port not in _promised and is_free(port):
                 found.append(port)
+        if len(found) < count:
+            what = f"none is left of {PORTS.start} to {PORTS.stop - 1}"
+            raise CannotProvide("free ports", what, "End what listens there.")
         _promised.update(found)
     return found
 

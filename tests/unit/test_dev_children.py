@@ -24,7 +24,7 @@ from infra.dev.children import (
     start_time,
     wait_until,
 )
-from infra.dev.errors import EndedEarly, StartFailed
+from infra.dev.errors import CannotProvide, EndedEarly, StartFailed
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +164,11 @@ def test_free_ports_are_different_each_time_and_none_of_an_outgoing_connection()
 
     assert len(set(ports)) == 40
     assert set(ports) <= set(PORTS)
+
+
+def test_that_no_port_is_left_is_said() -> None:
+    with pytest.raises(CannotProvide, match="free ports: none is left of 20000 to 32767"):
+        free_ports(len(PORTS) + 1)
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
