@@ -1,4 +1,4 @@
-"""The least that a step of a chain costs on this machine with the same servers, libraries and ways.
+"""The least that a step of a chain costs on this machine with the same servers and the same adapters.
 
 A worker reports through a quorum queue; one process commits what was reported; a second one hears of it, reads it,
 commits what is next, and sends that to the worker. No decisions, rows, views, beats or fences; nobody else looks on.
@@ -9,17 +9,23 @@ import asyncio
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
-import aio_pika
 import orjson
 import psycopg
+from uuid_utils.compat import uuid7
+
+from adapters import broker
+from adapters.event_log import connect
+from adapters.intake import Intake
+from adapters.listening import listen
+from adapters.pipeline import Pipeline
+from domain.ports.broker import Outgoing, Publisher
+from domain.ports.topology import Queue, Topology
 
 WORK, REPORTS = "bench.step.work", "bench.step.reports"
 HEARD, DONE = "step_heard", "step_done"
-QUORUM: Any = {"x-queue-type": "quorum"}
 _TABLES = """
 DROP TABLE IF EXISTS step_events, step_leases, step_position;
 CREATE TABLE step_events (stream uuid, version int, topic text, state bytea, position bigserial,
@@ -30,9 +36,10 @@ CREATE TABLE step_position AS SELECT 0::bigint AS position;
 """
 _EVENTS = (
     "INSERT INTO step_events (stream, version, topic, state) "
-    "SELECT * FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bytea[])"
+    "SELECT * FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::bytea[])"
 )
-_NEWS = "SELECT topic, state, position FROM step_events WHERE position > %s ORDER BY position LIMIT 100"
+_NEWS = "SELECT topic, state, position FROM step_events WHERE position > %b::bigint ORDER BY position LIMIT 100"
+NOTIFY = f"NOTIFY {HEARD}".encode()
 
 
 @dataclass(slots=True)
@@ -65,74 +72,81 @@ class StepCeiling:
             ears.execute(f"LISTEN {DONE}".encode())
             began = time.monotonic()
             task, state = _task(steps)
-            ears.execute(_EVENTS, ([task], [4], ["succeeded"], [state]))
-            ears.execute(f"NOTIFY {HEARD}".encode())
+            ears.execute("INSERT INTO step_events VALUES (%s, 4, 'succeeded', %s)", (task, state))
+            ears.execute(NOTIFY)
             assert list(ears.notifies(timeout=60, stop_after=1)), "the chain has ended"
             return (time.monotonic() - began) / steps * 1000
 
 
-def _task(left: int) -> tuple[str, bytes]:
-    task = str(uuid4())
-    return task, orjson.dumps({"task": task, "left": left})
+def _task(left: int) -> tuple[UUID, bytes]:
+    task = uuid7()
+    return task, orjson.dumps({"task": str(task), "left": left})
 
 
 async def _declare(url: str) -> None:
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        for name, arguments in ((WORK, None), (REPORTS, QUORUM)):
-            await (await channel.declare_queue(name, durable=True, arguments=arguments)).purge()
+    async with broker.connect(url, "step") as amqp:
+        await amqp.declare(Topology(queues=(Queue(WORK), Queue(REPORTS, {"x-queue-type": "quorum"}))))
 
 
 async def _worker(dsn: str, url: str) -> None:
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        work = await channel.get_queue(WORK, ensure=False)
-        async with work.iterator(no_ack=True) as offers:
-            async for offer in offers:
-                report = aio_pika.Message(offer.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-                await channel.default_exchange.publish(report, REPORTS)
+    async with broker.connect(url, "step worker") as amqp:
+        offers, publisher = amqp.subscription(Intake(WORK, 100)), amqp.publisher()
+        while True:
+            batch = await offers.batch(100)
+            await publisher.publish([_message(REPORTS, offer.body) for offer in batch])
+            await offers.ack(batch[-1])
 
 
 async def _handler(dsn: str, url: str) -> None:
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        queue = await channel.get_queue(REPORTS, ensure=False)
-        async with await psycopg.AsyncConnection.connect(dsn) as database, queue.iterator() as reports:
-            async for report in reports:
-                task = orjson.loads(report.body)["task"]
-                events = [task] * 2, [3, 4], ["started", "succeeded"], [report.body] * 2
-                await database.execute(_EVENTS, events, prepare=True)
-                await database.execute("DELETE FROM step_leases WHERE task = %s", (task,), prepare=True)
-                await database.execute(f"NOTIFY {HEARD}".encode())
-                await database.commit()
-                await report.ack()
+    async with broker.connect(url, "step handler") as amqp, await connect(dsn, "step handler") as connection:
+        reports, pipeline = amqp.subscription(Intake(REPORTS, 100)), Pipeline(connection)
+        while True:
+            batch = await reports.batch(100)
+            async with pipeline.transaction():
+                for report in batch:
+                    task = UUID(orjson.loads(report.body)["task"])
+                    pipeline.send(_EVENTS, ([task] * 2, [3, 4], ["started", "succeeded"], [report.body] * 2))
+                    pipeline.send("DELETE FROM step_leases WHERE task = %b", (task,))
+                pipeline.send(NOTIFY)
+            await reports.ack(batch[-1])
 
 
 async def _conductor(dsn: str, url: str) -> None:
-    position = 0
+    heard = asyncio.Event()
     async with (
-        await aio_pika.connect(url) as connection,
-        connection.channel(publisher_confirms=False) as channel,
-        await psycopg.AsyncConnection.connect(dsn) as database,
-        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as ears,
+        broker.connect(url, "step conductor") as amqp,
+        await connect(dsn, "step conductor") as connection,
+        await connect(dsn, "step ears") as ears,
     ):
         await ears.execute(f"LISTEN {HEARD}".encode())
-        async for _ in ears.notifies():
-            news = await (await database.execute(_NEWS, (position,), prepare=True)).fetchall()
+        listening = asyncio.create_task(listen(ears, lambda _: heard.set(), 3600, asyncio.Event().wait))
+        pipeline, publisher, position = Pipeline(connection), amqp.publisher(), 0
+        while not listening.done():
+            await heard.wait()
+            heard.clear()
+            async with pipeline:
+                news = await pipeline.rows(_NEWS, (position,))
             for topic, state, at in news:
                 position = at
                 if topic == "succeeded":
-                    await _next(database, channel, orjson.loads(state)["left"] - 1, position)
-            await database.commit()
+                    await _next(pipeline, publisher, orjson.loads(state)["left"] - 1, position)
 
 
-async def _next(database: Any, channel: Any, left: int, position: int) -> None:
-    if not left:
-        await database.execute(f"NOTIFY {DONE}".encode())
-        return
+async def _next(pipeline: Pipeline, publisher: Publisher, left: int, position: int) -> None:
     task, state = _task(left)
-    await database.execute("UPDATE step_position SET position = %s", (position,), prepare=True)
-    await database.execute(_EVENTS, ([task] * 2, [1, 2], ["queued", "leased"], [state] * 2), prepare=True)
-    await database.execute("INSERT INTO step_leases VALUES (%s)", (task,), prepare=True)
-    await database.commit()
-    await channel.default_exchange.publish(aio_pika.Message(state), WORK)
+    async with pipeline.transaction():
+        if left:
+            pipeline.send("UPDATE step_position SET position = %b::bigint", (position,))
+            pipeline.send(_EVENTS, ([task] * 2, [1, 2], ["queued", "leased"], [state] * 2))
+            pipeline.send("INSERT INTO step_leases VALUES (%b)", (task,))
+        else:
+            pipeline.send(f"NOTIFY {DONE}".encode())
+    if left:
+        await publisher.publish([replace(_message(WORK, state), persistent=False)])
+
+
+def _message(queue: str, body: bytes) -> Outgoing:
+    return Outgoing("", queue, "step", uuid7(), body, mandatory=False)
 
 
 PARTS = {"worker": _worker, "handler": _handler, "conductor": _conductor}
