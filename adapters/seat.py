@@ -39,7 +39,7 @@ _END_STALE = (
 _TURN = "SELECT take_turn(%b, %b, %b)"
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
-BEHIND = 0.02
+BEHIND = 0.05
 """Seconds that a follower gathers which only tells of runs: those that bring a run about have the processors first."""
 
 
