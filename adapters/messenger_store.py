@@ -8,11 +8,7 @@ from uuid import UUID
 from adapters.event_log import COLUMNS, recorded
 from adapters.seat import RepeatablePgTurn
 from domain.events import (
-    RunFailed,
     RunLeased,
-    RunLost,
-    RunStarted,
-    RunSucceeded,
     RunTimingOut,
     TaskCancelling,
     TaskFilled,
@@ -21,13 +17,12 @@ from domain.events import (
     WorkerRegistered,
 )
 from domain.ids import derived_id
-from domain.offering import Leased
+from domain.offering import OF_A_RUN, Leased
 from domain.recorded import Recorded
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
 _OPEN = "SELECT run_id, fence FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
-# Of what may have happened to a run the lease must be the last.
 _UNTAKEN = (
     f"SELECT {COLUMNS}, (SELECT state FROM events s WHERE s.originator_id = l.task AND s.originator_version = 1) "
     "FROM leases l, LATERAL ("
@@ -36,9 +31,6 @@ _UNTAKEN = (
     "WHERE NOT l.accepted AND l.run_id > %b AND last.topic = %b AND last.recorded_at <= now() - %b::interval "
     "ORDER BY l.run_id LIMIT %b"
 )
-_OF_A_RUN = [
-    one.TYPE for one in (RunLeased, RunStarted, RunSucceeded, RunFailed, RunLost, TaskCancelling, RunTimingOut)
-]
 _FILLED = (
     "SELECT originator_id, state FROM events JOIN unnest(%b::uuid[], %b::bigint[]) AS w(task, version) "
     "ON originator_id = w.task AND originator_version = w.version"
@@ -83,7 +75,7 @@ class MessengerPgTurn(RepeatablePgTurn):
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
         known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
-        rows = await self._all(_UNTAKEN, _OF_A_RUN, after, RunLeased.TYPE, since, limit)
+        rows = await self._all(_UNTAKEN, list(OF_A_RUN), after, RunLeased.TYPE, since, limit)
         leases = [(found := recorded(tuple(row)), _lease(found), body) for *row, body in rows]
         filled = await self._filled([(one.stream, lease.filled) for one, lease, _ in leases if lease.filled])
         return [

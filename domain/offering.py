@@ -4,13 +4,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from domain.events import RunLeased, TaskSubmitted
+from domain.events import (
+    RunFailed,
+    RunLeased,
+    RunLost,
+    RunStarted,
+    RunSucceeded,
+    RunTimingOut,
+    TaskCancelling,
+    TaskSubmitted,
+)
 from domain.filling import Work
 from domain.messages import Cause, compact
 from domain.retrying import instead
 from domain.work import OfferedRun, RunSpec
 
 RUNS_IN_AN_OFFER, OFFER_CHARACTERS = 100, 256 << 10
+OF_A_RUN = frozenset(
+    one.TYPE for one in (RunLeased, RunStarted, RunSucceeded, RunFailed, RunLost, TaskCancelling, RunTimingOut)
+)
+"""What may have happened to a run: it is offered again while its lease is the last of these."""
 
 
 @dataclass(frozen=True, slots=True)

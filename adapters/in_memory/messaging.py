@@ -6,18 +6,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
-from domain.events import (
-    RunFailed,
-    RunLeased,
-    RunLost,
-    RunStarted,
-    RunSucceeded,
-    RunTimingOut,
-    TaskCancelling,
-    TaskFilled,
-    TaskSubmitted,
-)
-from domain.offering import Leased
+from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
+from domain.offering import OF_A_RUN, Leased
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
@@ -63,8 +53,7 @@ class MessengerMemoryTurn(MemoryTurn):
         return untaken[:limit]
 
     def _last(self, task: UUID) -> Recorded:
-        said = (RunLeased, RunStarted, RunSucceeded, RunFailed, RunLost, TaskCancelling, RunTimingOut)
-        return [recorded for recorded in self.log.load([task])[task] if isinstance(recorded.event(), said)][-1]
+        return [recorded for recorded in self.log.load([task])[task] if recorded.type in OF_A_RUN][-1]
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""
