@@ -1,5 +1,7 @@
 """The statements of the conductor's rows: one for all that a step of a round reads or changes."""
 
+from adapters.event_log import COLUMNS
+
 ADD_WORKERS = """
 INSERT INTO conductor_workers (worker_id, stream, generation, pool, slots, executors, labels, since)
 SELECT %b, %b, %b, %b, %b, %b, %b::text::jsonb, seconds FROM lease_clock
@@ -92,59 +94,6 @@ ENDED_BEFORE = (
     "SELECT originator_id, topic FROM events WHERE originator_id = ANY(%b::uuid[]) AND topic = ANY(%b::text[])"
 )
 
-# An edge of a task that ended itself is only deleted: a row may be changed once in a statement.
-END_TASKS = """
-WITH over AS MATERIALIZED (SELECT * FROM unnest(%b::uuid[], %b::text[]) AS over (task, ended)),
-  queue AS (DELETE FROM conductor_queue USING over WHERE conductor_queue.task = over.task),
-  timers AS (DELETE FROM conductor_timers USING over WHERE conductor_timers.task = over.task),
-  settled AS (DELETE FROM conductor_settled USING over WHERE conductor_settled.task = over.task),
-  cancels AS (DELETE FROM conductor_cancels USING over WHERE conductor_cancels.task = over.task),
-  fired AS (DELETE FROM conductor_schedule_tasks USING over WHERE conductor_schedule_tasks.task = over.task),
-  own AS (DELETE FROM conductor_edges USING over WHERE downstream = over.task),
-  needs AS (DELETE FROM conductor_needs USING over WHERE downstream = over.task),
-  edges AS (
-    UPDATE conductor_edges SET ended = over.ended FROM over
-    WHERE upstream = over.task AND conductor_edges.ended IS NULL AND downstream NOT IN (SELECT task FROM over)
-    RETURNING downstream, upstream, need, over.ended = ANY (met_by) AS met),
-  members AS (
-    UPDATE conductor_members SET ended = over.ended FROM over WHERE conductor_members.task = over.task
-    RETURNING workflow, over.task, over.ended)
-SELECT false, downstream, upstream, need, met FROM edges
-UNION ALL SELECT true, workflow, task, NULL, ended IN ('failed', 'quarantined') FROM members
-"""
-# A statement does not see what it changes itself: conductor_needs here is as it was, `short` counts its rows that were
-# not met. The cause is one of the ends that are noted here: of the first need that is lost one that does not meet it,
-# else one that met its need. Nothing is joined that one end may make thousands of.
-SETTLE = """
-WITH counted AS MATERIALIZED (
-    SELECT downstream, need, count(*) AS ended, count(*) FILTER (WHERE met) AS met,
-      (array_agg(upstream ORDER BY upstream) FILTER (WHERE met))[1] AS meets,
-      (array_agg(upstream ORDER BY upstream) FILTER (WHERE NOT met))[1] AS fails
-    FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::bool[]) AS touched (downstream, upstream, need, met)
-    GROUP BY 1, 2),
-  needs AS (
-    UPDATE conductor_needs n SET open = n.open - c.ended, met = n.met + c.met FROM counted c
-    WHERE n.downstream = c.downstream AND n.need = c.need
-    RETURNING n.downstream, n.need, c.meets, c.fails, n.met >= n.at_least AS met,
-      n.met - c.met < n.at_least AS was_short, n.met + n.open < n.at_least AS lost),
-  standing AS (
-    SELECT downstream, bool_and(met) AS met, bool_or(lost) AS lost, count(*) FILTER (WHERE was_short) AS short,
-      (array_agg(fails ORDER BY need) FILTER (WHERE lost AND fails IS NOT NULL))[1] AS fails,
-      (array_agg(meets ORDER BY meets) FILTER (WHERE meets IS NOT NULL))[1] AS meets
-    FROM needs GROUP BY downstream)
-INSERT INTO conductor_settled (task, cause)
-SELECT downstream, CASE WHEN lost THEN fails ELSE meets END FROM standing
-WHERE (lost AND fails IS NOT NULL) OR (NOT lost AND met AND meets IS NOT NULL AND short = (
-  SELECT count(*) FROM conductor_needs n WHERE n.downstream = standing.downstream AND n.met < n.at_least))
-ON CONFLICT DO NOTHING
-"""
-COMPLETE = """
-UPDATE conductor_workflows w SET last = touched.task, complete = NOT open AND NOT EXISTS (
-    SELECT FROM conductor_members m WHERE m.workflow = w.workflow AND m.ended IS NULL),
-  failed = CASE WHEN fail_fast THEN coalesce(failed, touched.first_failed) END
-FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[]) AS touched (workflow, task, first_failed)
-WHERE w.workflow = touched.workflow
-"""
 # Of a task that is still being spread, it waits for the round that finds out which children there are.
 CANCEL_MEMBERS = """
 INSERT INTO conductor_cancels (task, workflow)
@@ -190,6 +139,13 @@ UNION ALL
 UNION ALL
 (SELECT 'spreading', task, NULL, NULL, ARRAY[next, children]::bigint[], NULL, NULL, NULL, NULL
  FROM conductor_spreads ORDER BY next, task LIMIT {limit})
+"""
+LOAD_AHEAD = f"""
+SELECT {COLUMNS} FROM events
+WHERE originator_id = ANY(%b::uuid[] || ARRAY(
+  SELECT unnest(ARRAY[task, cause]) FROM (
+    SELECT task, cause FROM conductor_settled ORDER BY task LIMIT %b::bigint) AS settled))
+ORDER BY originator_id, originator_version
 """
 STANDING = """
 SELECT c.seconds, c.advanced_at, c.probe, c.probe_sent_at, c.answered, c.answered_at,

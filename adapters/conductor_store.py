@@ -9,7 +9,9 @@ from uuid import UUID
 from adapters import conductor_sql as sql
 from adapters import schedule_sql, spreading_sql
 from adapters.conductor_load import read_hosts, read_load
-from adapters.event_log import BY_INDEXES
+from adapters.ending_sql import END_TASKS
+from adapters.event_log import BY_INDEXES, by_stream
+from adapters.pipeline import Answer, Pipeline
 from adapters.seat import PgTurn
 from domain.caching import Hit
 from domain.crowding import Member
@@ -32,15 +34,23 @@ from domain.ports.conducting import (
     Timer,
 )
 from domain.ports.spreading import Spreading, SpreadOn
+from domain.recorded import Recorded
 from domain.timetable import MOST_OPEN
 
 FEW = 200
+FEW_QUEUED = 50
+"""New in the queue: their events are read before it is known whether they can start."""
 
 
 class ConductorPgTurn(PgTurn):
     """A round of the conductor: the rows and the log in one transaction."""
 
     SETTINGS = BY_INDEXES
+
+    def __init__(self, pipeline: Pipeline, name: str, begun: Answer) -> None:
+        super().__init__(pipeline, name, begun)
+        self._just_queued: Sequence[UUID] = ()
+        self._ahead: Mapping[UUID, list[Recorded]] = {}
 
     async def note(self, notes: Notes) -> None:
         """Bring the rows up to the page."""
@@ -64,6 +74,7 @@ class ConductorPgTurn(PgTurn):
         if notes.queued:
             rows = [(one.task, one.lane.id, one.lane.crowd, one.key, one.position) for one in notes.queued]
             self._do(sql.ADD_QUEUED, *_columns(rows))
+            self._just_queued = [one.task for one in notes.queued] if len(notes.queued) <= FEW_QUEUED else ()
         if notes.limits:
             self._set_limits(notes.limits)
         if notes.moved:
@@ -72,7 +83,8 @@ class ConductorPgTurn(PgTurn):
             self._do(sql.LEAVE_QUEUE, list(notes.left))
         self._note_schedules(notes.schedules)
         before = await self._all(sql.ENDED_BEFORE, list(notes.looked_up), list(ENDS)) if notes.looked_up else ()
-        await self._end({**{task: topic.split(".")[1] for task, topic in before}, **notes.ended})
+        if ended := {**{task: topic.split(".")[1] for task, topic in before}, **notes.ended}:
+            self._do(END_TASKS, list(ended), list(ended.values()))
         if notes.entries or notes.looks:
             self._note_results(notes)
         if notes.closed:
@@ -117,27 +129,18 @@ class ConductorPgTurn(PgTurn):
         self._do(sql.SET_LIMITS, *_columns(rows, 4))
         self._do(sql.DROP_LIMITS, [one.scope for one in limits if one not in kept])
 
-    async def _end(self, ended: Mapping[UUID, str]) -> None:
-        if not ended:
-            return
-        touched = await self._all(sql.END_TASKS, list(ended), list(ended.values()))
-        if edges := [row[1:] for row in touched if not row[0]]:
-            self._do(sql.SETTLE, *_columns(edges))
-        if members := [row[1:] for row in touched if row[0]]:
-            last = {workflow: task for workflow, task, *_ in members}
-            failed = {workflow: task for workflow, task, _, has_failed in sorted(members, reverse=True) if has_failed}
-            self._do(sql.COMPLETE, list(last), list(last.values()), [failed.get(one) for one in last])
-
     async def survey(self, limit: int, grants: int) -> Survey:
         """What is to be decided now, the oldest first, at most `limit` of each kind; the lease clock; the workers; at
         most `grants` waiting tasks of a lane."""
         send, fetch = self.pipeline.send, self.pipeline.fetch
         agenda, standing, lanes = send(_agenda_of(limit)), send(sql.STANDING), send(sql.LANES)
         quotas, crowd = send(sql.QUOTAS), send(sql.CROWD)
+        ahead = send(sql.LOAD_AHEAD, (list(self._just_queued), limit))
         found = await fetch(standing)
         *seconds, next_due = found[0][:7]
         clock, hosts = LeaseClock(*seconds), read_hosts(found)
         load, queued, next_start = read_load(await fetch(lanes), await fetch(quotas))
+        self._ahead = by_stream(await fetch(ahead))
         most = allowances(queued.values(), hosts, load, clock.seconds)
         return Survey(
             _agenda(await fetch(agenda)),
@@ -148,6 +151,11 @@ class ConductorPgTurn(PgTurn):
             await self._waiting(queued, {lane: min(count, grants) for lane, count in most.items()}),
             [Member(task, lane_from(facts), held) for task, facts, held in await fetch(crowd)],
         )
+
+    async def load(self, streams: Sequence[UUID]) -> dict[UUID, list[Recorded]]:
+        """As any turn has it. What nearly every round needs was read with the survey, and is not asked for again."""
+        missing = [stream for stream in streams if stream not in self._ahead]
+        return {one: self._ahead[one] for one in streams if one in self._ahead} | await super().load(missing)
 
     async def _waiting(self, lanes: Mapping[UUID, Lane], most: Mapping[Lane, int]) -> list[Waiting]:
         if not most:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from domain import events as e
 from domain.folding import workflow_of
 from domain.task import Cancel, Pause, Prioritise, Resume
@@ -154,6 +156,22 @@ async def test_a_workflow_finishes_when_its_last_task_ends(place: Place) -> None
     rows = (await place.world.load([WORKFLOW]))[WORKFLOW]
     assert rows[-1].event() == e.WorkflowFinished(workflow_id="W", succeeded=1, failed=1, skipped=1)
     assert await place.world.left_over() == 0
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+async def test_of_two_ends_in_one_page_the_later_one_ends_the_workflow(place: Place, order: tuple[str, str]) -> None:
+    await place.world.register("w1", slots=2)
+    await place.world.submit_workflow(spec("a"), spec("b"))
+    await place.settle()
+
+    for name in order:
+        await place.world.finish(name)
+    await place.settle()
+
+    last = (await place.world.load([stream(order[-1])]))[stream(order[-1])][-1]
+    finished = (await place.world.load([WORKFLOW]))[WORKFLOW][-1]
+    assert finished.event() == e.WorkflowFinished(workflow_id="W", succeeded=2)
+    assert finished.cause.causation_id == str(last.event_id)
 
 
 async def test_cancelling_a_workflow_cancels_each_of_its_tasks_that_has_not_ended(place: Place) -> None:
