@@ -1,7 +1,8 @@
 """Notices of PostgreSQL, handed on as they come."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 from psycopg import Notify
@@ -9,37 +10,40 @@ from psycopg import Notify
 from adapters.pipeline import Connection
 
 
-async def listen(
-    connection: Connection, hear: Callable[[Notify], None], every: float, each: Callable[[], Awaitable[object]]
-) -> None:
-    """Give each notice to `hear`, and await `each`, which may use the connection, every so many seconds.
+def heard_so_far(connection: Connection, hear: Callable[[Notify], None]) -> None:
+    """Give each notice to `hear` that came with answers on this connection."""
+    while notice := connection.pgconn.notifies():
+        hear(Notify(notice.relname.decode(), notice.extra.decode(), notice.be_pid))
 
-    The socket's reader stays: psycopg's own `notifies` puts one up and takes it down for each notice. Raises
-    psycopg.OperationalError when the connection is lost.
+
+async def listen(connection: Connection, hear: Callable[[Notify], None], enough: asyncio.Event, seconds: float) -> None:
+    """Give each notice to `hear` until `enough` is set, for at most so many seconds.
+
+    Nothing else may use the connection meanwhile. Raises psycopg.OperationalError when it is lost.
     """
     loop, libpq = asyncio.get_running_loop(), connection.pgconn
+    lost: list[psycopg.OperationalError] = []
+    heard_so_far(connection, hear)
+    if enough.is_set():
+        return
     socket = libpq.socket
-    lost: asyncio.Future[psycopg.OperationalError] = loop.create_future()
 
     def readable() -> None:
         try:
             libpq.consume_input()
         except psycopg.OperationalError as error:
             loop.remove_reader(socket)  # it is closed: its number is the next one's that is opened
-            if not lost.done():
-                lost.set_result(error)
-        while notice := libpq.notifies():
-            hear(Notify(notice.relname.decode(), notice.extra.decode(), notice.be_pid))
+            lost.append(error)
+            enough.set()
+        heard_so_far(connection, hear)
 
-    connection.add_notify_handler(hear)
-    while True:
-        loop.add_reader(socket, readable)
-        try:
-            readable()
-            await asyncio.wait([lost], timeout=every)
-        finally:
-            if not lost.done():
-                loop.remove_reader(socket)
-        if lost.done():
-            raise lost.result()
-        await each()
+    loop.add_reader(socket, readable)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await enough.wait()
+    finally:
+        if not lost:
+            loop.remove_reader(socket)
+    if lost:
+        raise lost[0]

@@ -1,10 +1,11 @@
 """The fenced seat of a follower of the log on PostgreSQL: pages, turns, hints, standing by."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
-from typing import ClassVar, Generic, LiteralString, Self, TypeVar
+from typing import ClassVar, Generic, Literal, LiteralString, Self, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -12,9 +13,9 @@ from psycopg import Notify
 from psycopg.errors import ObjectNotInPrerequisiteState, SerializationFailure
 
 from adapters.event_log import APPEND_ALL, COLUMNS, LOAD, by_stream, connect, event_columns, recorded
-from adapters.listening import listen
+from adapters.listening import heard_so_far, listen
 from adapters.log_page import PAGE
-from adapters.pipeline import Answer, Pipeline
+from adapters.pipeline import Answer, Connection, Pipeline
 from domain.errors import StreamsMoved, Superseded
 from domain.ports.log import Page
 from domain.recorded import NewEvent, Recorded
@@ -39,6 +40,8 @@ _END_STALE = (
 _TURN = "SELECT take_turn(%b, %b, %b)"
 _STAMP = "UPDATE consumers SET stamped_at = clock_timestamp() WHERE name = %s AND turn >= %s"
 STAMP_SECONDS = 2.0
+BUSY = 4
+"""A follower that gathers has much to do when it is told of more within so many times of that."""
 BEHIND = 0.05
 """Seconds that a follower gathers which only tells of runs: those that bring a run about have the processors first."""
 
@@ -84,10 +87,11 @@ T = TypeVar("T", bound=PgTurn)
 class PgSeat(Generic[T]):
     """The place of the follower `name`, taken by `async with`; entering waits while another process holds it.
 
-    `channels` are the NOTIFY channels that `wait` listens to; after a hint it goes on for `gather` seconds, so that
-    what comes right behind is dealt with at once. A turn's statements go out in a pipeline: only an answer that is
-    asked for is waited for. A turn that raises is rolled back, and may be begun again; once the connection has failed,
-    end, and take the seat anew.
+    `channels` are the NOTIFY channels that `wait` listens to. After a hint it goes on for `gather` seconds, so that
+    what comes right behind is dealt with at once; while hints come as fast as that it does not listen, but looks once
+    in so many seconds: PostgreSQL wakes whoever listens at each commit. A turn's statements go out in a pipeline: only
+    an answer that is asked for is waited for. A turn that raises is rolled back, and may be begun again; once the
+    connection has failed, end, and take the seat anew.
     """
 
     def __init__(
@@ -101,6 +105,8 @@ class PgSeat(Generic[T]):
         self.name, self._gather = name, gather
         self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
         self._hint = asyncio.Event()
+        self._hinted = -math.inf
+        self._deaf = self._behind = False
         self._heard: set[str] = set()
         self._types: frozenset[str] | None = None
         self._stack = AsyncExitStack()
@@ -115,15 +121,12 @@ class PgSeat(Generic[T]):
         async with AsyncExitStack() as stack:
             self._work = await stack.enter_async_context(await connect(self._dsn, self.name, self._make_turn.SETTINGS))
             await self._take()
-            self._ears = await stack.enter_async_context(await connect(self._dsn, f"{self.name} listen"))
-            for channel in self._channels:
-                await self._ears.execute(f'LISTEN "{channel}"'.encode())
             self._pipeline = Pipeline(self._work)
             self._pid = self._work.info.backend_pid
-            self._listening = asyncio.create_task(
-                listen(self._ears, self._hear, STAMP_SECONDS, self._stamp), name=f"listen {self.name}"
-            )
-            stack.push_async_callback(_cancelled, self._listening)
+            await self._say("LISTEN")
+            stamping = await stack.enter_async_context(await connect(self._dsn, f"{self.name} stamp"))
+            self._stamping = asyncio.create_task(self._stamp(stamping), name=f"stamp {self.name}")
+            stack.push_async_callback(_cancelled, self._stamping)
             self._stack = stack.pop_all()
         return self
 
@@ -132,17 +135,21 @@ class PgSeat(Generic[T]):
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
         """See `domain.ports.log.Seat`."""
-        self._hint.clear()
         self._types = None if types is None else frozenset(types)
+        heard_so_far(self._work, self._hear)
+        self._hint.clear()
         heard, self._heard = frozenset(self._heard), set()
         async with self._pipeline as pipeline:
             if types is None:
                 events = [recorded(row) for row in await pipeline.rows(PAGE, (self._position, limit))]
-                return Page(events, events[-1].position if events else self._position, heard)
-            rows = await pipeline.rows(_PAGE_OF_TYPES, (self._position, list(types), limit))
-        events = [recorded(row[:-1]) for row in rows if row[0] is not None]
-        end = max(self._position, rows[0][-1] or 0)
-        return Page(events, events[-1].position if len(events) == limit else end, heard)
+                up_to = events[-1].position if events else self._position
+            else:
+                rows = await pipeline.rows(_PAGE_OF_TYPES, (self._position, list(types), limit))
+                events = [recorded(row[:-1]) for row in rows if row[0] is not None]
+                end = max(self._position, rows[0][-1] or 0)
+                up_to = events[-1].position if len(events) == limit else end
+        self._behind = bool(events)
+        return Page(events, up_to, heard)
 
     @asynccontextmanager
     async def turn(self, up_to: int = 0) -> AsyncGenerator[T]:
@@ -162,14 +169,33 @@ class PgSeat(Generic[T]):
     async def wait(self, seconds: float) -> None:
         """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.
 
-        Raises what ended the listening: without it the seat would no longer be stamped, and be taken for stale.
+        Raises what ended the stamping: without it the seat would be taken for stale.
         """
-        if self._listening.done():
-            self._listening.result()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hint.wait()
+        if self._stamping.done():
+            self._stamping.result()
+        if self._deaf:
+            await self._wait_deaf()
+            return
+        await listen(self._work, self._hear, self._hint, seconds)
+        if self._gather and self._hint.is_set():
+            before, self._hinted = self._hinted, asyncio.get_running_loop().time()
+            if self._hinted - before < BUSY * self._gather:
+                await self._say("UNLISTEN")
+                self._deaf = True
         await asyncio.sleep(self._gather if self._hint.is_set() else 0.0)
+
+    async def _wait_deaf(self) -> None:
+        """Until the next look; at once where the last one found nothing, for whoever listens again must look again."""
+        if self._behind:
+            await asyncio.sleep(self._gather)
+        else:
+            await self._say("LISTEN")
+            self._deaf = False
+
+    async def _say(self, word: Literal["LISTEN", "UNLISTEN"]) -> None:
+        async with self._pipeline as pipeline:
+            for channel in self._channels:
+                pipeline.send(f'{word} "{channel}"'.encode())
 
     async def _take(self) -> None:
         lock = f"tallyport.consumer.{self.name}"
@@ -190,8 +216,10 @@ class PgSeat(Generic[T]):
             self._heard.add(notice.channel)
             self._hint.set()
 
-    async def _stamp(self) -> None:
-        await self._ears.execute(_STAMP, (self.name, self._turn))
+    async def _stamp(self, connection: Connection) -> None:
+        while True:
+            await asyncio.sleep(STAMP_SECONDS)
+            await connection.execute(_STAMP, (self.name, self._turn))
 
     def _concerns(self, notice: Notify) -> bool:
         """Whether it tells of others' doing, and names, if any, a type that was last asked for."""

@@ -116,13 +116,11 @@ async def _conductor(dsn: str, url: str) -> None:
     async with (
         broker.connect(url, "step conductor") as amqp,
         await connect(dsn, "step conductor") as connection,
-        await connect(dsn, "step ears") as ears,
     ):
-        await ears.execute(f"LISTEN {HEARD}".encode())
-        listening = asyncio.create_task(listen(ears, lambda _: heard.set(), 3600, asyncio.Event().wait))
+        await connection.execute(f"LISTEN {HEARD}".encode())
         pipeline, publisher, position = Pipeline(connection), amqp.publisher(), 0
-        while not listening.done():
-            await heard.wait()
+        while True:
+            await listen(connection, lambda _: heard.set(), heard, 3600)
             heard.clear()
             async with pipeline:
                 news = await pipeline.rows(_NEWS, (position,))

@@ -191,8 +191,8 @@ async def test_a_standby_takes_over_when_the_holder_is_gone(pg: Database) -> Non
 async def test_a_holder_that_does_not_stamp_is_ended_and_replaced(pg: Database) -> None:
     async with await connect(pg.owner, "operator") as operator:
         first = await PgSeat(pg.app, "projector", PgTurn).__aenter__()
-        listening = [task for task in asyncio.all_tasks() if task.get_name() == "listen projector"]
-        for task in listening:
+        stamping = [task for task in asyncio.all_tasks() if task.get_name() == "stamp projector"]
+        for task in stamping:
             task.cancel()
         await operator.execute("UPDATE consumers SET stamped_at = now() - interval '11 seconds'")
 
@@ -202,18 +202,18 @@ async def test_a_holder_that_does_not_stamp_is_ended_and_replaced(pg: Database) 
                     pass
 
 
-async def test_a_follower_that_can_no_longer_listen_ends(pg: Database) -> None:
+async def test_a_follower_that_can_no_longer_stamp_its_seat_ends(pg: Database) -> None:
     async with PgSeat(pg.app, "projector", PgTurn) as seat, await connect(pg.owner, "operator") as operator:
         await operator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tally projector listen'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tally projector stamp'"
         )
 
-        async def listen() -> None:
+        async def wait() -> None:
             while True:
                 await seat.wait(0.05)
 
         with pytest.raises(psycopg.OperationalError):
-            await asyncio.wait_for(listen(), 10)
+            await asyncio.wait_for(wait(), 10)
 
 
 async def test_a_turn_that_was_overtaken_changes_nothing(pg: Database) -> None:

@@ -3,53 +3,67 @@
 import asyncio
 import gc
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 from psycopg.pq import ConnStatus
+from uuid_utils.compat import uuid7
 
-from adapters.event_log import connect
-from adapters.listening import listen
+from adapters.event_log import append_events, connect
+from adapters.listening import heard_so_far, listen
+from adapters.pipeline import Pipeline
 from adapters.seat import PgSeat, PgTurn
 from tests.support.database import Database
+from tests.support.ended_tasks import succeeded
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 
-async def test_notices_are_heard_between_and_during_what_the_connection_is_used_for(pg: Database) -> None:
+async def test_notices_are_heard_that_come_before_with_answers_and_while_one_waits(pg: Database) -> None:
     heard: list[str] = []
-    used, enough = asyncio.Event(), asyncio.Event()
+    enough = asyncio.Event()
+
+    def hear(notice: psycopg.Notify) -> None:
+        heard.append(notice.payload)
+        enough.set()
+
     async with await connect(pg.app, "ears") as ears, await connect(pg.app, "mouth") as mouth, asyncio.timeout(30):
-        await ears.execute("LISTEN test")
-
-        async def use() -> None:
-            await mouth.execute("NOTIFY test, 'during'")
-            await ears.execute("SELECT 1")
-            used.set()
-
-        def hear(notice: psycopg.Notify) -> None:
-            heard.append(notice.payload)
-            if len(heard) >= 3:
-                enough.set()
-
-        listening = asyncio.create_task(listen(ears, hear, 0.05, use))
+        pipeline = Pipeline(ears)
+        async with pipeline:
+            await pipeline.rows("LISTEN test")
         await mouth.execute("NOTIFY test, 'before'")
-        await used.wait()
-        await mouth.execute("NOTIFY test, 'after'")
-        await enough.wait()
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
+        async with pipeline:
+            await pipeline.rows("SELECT 1")
+        heard_so_far(ears, hear)
+        assert heard == ["before"]
 
-    assert {"before", "during", "after"} <= set(heard)
+        await mouth.execute("NOTIFY test, 'with an answer'")
+        async with pipeline:
+            await pipeline.rows("SELECT 1")
+        enough.clear()
+        await listen(ears, hear, enough, 60)
+        assert heard[1:] == ["with an answer"]
+
+        enough.clear()
+        listening = asyncio.create_task(listen(ears, hear, enough, 60))
+        await asyncio.sleep(0)
+        await mouth.execute("NOTIFY test, 'while one waits'")
+        await listening
+
+    assert heard[2:] == ["while one waits"]
+
+
+async def test_who_hears_nothing_waits_no_longer_than_he_wants_to(pg: Database) -> None:
+    async with await connect(pg.app, "ears") as ears, asyncio.timeout(30):
+        await listen(ears, lambda _: None, asyncio.Event(), 0.01)
 
 
 async def test_a_lost_connection_ends_the_listening(pg: Database) -> None:
     async with await connect(pg.app, "ears") as ears, await connect(pg.owner, "killer") as killer, asyncio.timeout(30):
         pid = ears.info.backend_pid
-        listening = asyncio.create_task(listen(ears, lambda _: None, 60, lambda: asyncio.sleep(0)))
+        listening = asyncio.create_task(listen(ears, lambda _: None, asyncio.Event(), 60))
         await killer.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
         with pytest.raises(psycopg.OperationalError):
@@ -70,7 +84,7 @@ async def test_a_lost_connection_takes_no_reader_from_who_is_given_its_socket_nu
                 pairs.extend(socket.socketpair() for _ in range(3))
                 loop.add_reader(number, heard.set)
 
-        listening = asyncio.create_task(listen(ears, lambda _: None, 60, lambda: asyncio.sleep(0)))
+        listening = asyncio.create_task(listen(ears, lambda _: None, asyncio.Event(), 60))
         loop.call_soon(connect_anew)
         await killer.execute("SELECT pg_terminate_backend(%s)", (ears.info.backend_pid,))
         with pytest.raises(psycopg.OperationalError):
@@ -98,7 +112,7 @@ async def test_who_stops_listening_to_a_lost_connection_leaves_no_error_that_nob
 async def _lose_and_stop(pg: Database) -> None:
     loop = asyncio.get_running_loop()
     async with await connect(pg.app, "ears") as ears, await connect(pg.owner, "killer") as killer, asyncio.timeout(30):
-        listening = asyncio.create_task(listen(ears, lambda _: None, 60, lambda: asyncio.sleep(0)))
+        listening = asyncio.create_task(listen(ears, lambda _: None, asyncio.Event(), 60))
 
         def stop() -> None:
             if ears.pgconn.status == ConnStatus.OK:
@@ -129,7 +143,43 @@ async def test_who_stands_by_listens_to_nothing_that_he_would_not_read(pg: Datab
 
         standing = asyncio.create_task(stand_by())
         await eventually(stands_by, "a second follower has asked for the seat")
-        listening = await backends("tally follower listen", "LISTEN%")
+        listening = await backends("tally follower", "LISTEN%")
         standing.cancel()
 
     assert listening == 1
+
+
+async def test_a_follower_that_has_much_to_do_does_not_listen_until_it_has_caught_up(pg: Database) -> None:
+    async def listens(seat: PgSeat[PgTurn]) -> bool:
+        async with seat.turn() as turn:
+            return bool(await turn.pipeline.rows("SELECT pg_listening_channels()"))
+
+    async def deal(seat: PgSeat[PgTurn]) -> int:
+        page = await seat.page(10)
+        async with seat.turn(page.up_to):
+            return len(page.events)
+
+    async with (
+        await connect(pg.app, "writer") as writer,
+        PgSeat(pg.app, "follower", PgTurn, gather=0.5) as seat,
+        asyncio.timeout(30),
+    ):
+        await append_events(writer, succeeded(uuid7()))
+        await seat.wait(60)
+        once = await listens(seat), await deal(seat)
+        await append_events(writer, succeeded(uuid7()))
+        await seat.wait(60)
+        again = await listens(seat), await deal(seat)
+        await append_events(writer, succeeded(uuid7()))
+        await seat.wait(60)
+        busy = await listens(seat), await deal(seat)
+        await seat.wait(60)
+        over = await listens(seat), await deal(seat)
+        await seat.wait(60)
+        at_rest = await listens(seat), await deal(seat)
+        await append_events(writer, succeeded(uuid7()))
+        await seat.wait(60)
+        woken = await deal(seat)
+
+    assert (once, again, busy) == ((True, 2), (False, 2), (False, 2))
+    assert (over, at_rest, woken) == ((False, 0), (True, 0), 2)
