@@ -21,6 +21,7 @@
 - `notifying`: who is told of an end, and when a try is repeated
 - `reasons`, `why_waiting`, `why_spread`, `why_queued`, `why_held`, `why_ended`, `explaining`: why a task stands as it
   does
+- `graph`: a workflow as it is drawn
 - `recorded`, `folding`, `views`: events as the log holds them, and what is folded from them: `task_view`, `needs_view`,
   `run_view`, `workflow_view`, `worker_view`, `limit_view`, `schedule_view`, `task_type_view`
 - `ports`: what the consumers need of the outside

@@ -23,6 +23,7 @@ from domain.commands import Command
 from domain.errors import NotFound, Refused
 from domain.explaining import explain
 from domain.firing import times
+from domain.graph import drawn
 from domain.messages import Cause
 from domain.ports.log import Clock, NewId
 from domain.ports.platform import Output, View
@@ -118,7 +119,7 @@ class MemoryPlatform:
 
     async def workflow(self, ref: str, namespace: str, wait: timedelta | None = None, after: int = 0) -> View:
         found = await self.queries.workflow(await self._stream("workflow", ref, namespace), None)
-        return cast("View", orjson.loads(found.body if found else ""))
+        return drawn(orjson.loads(found.body if found else ""))
 
     async def schedules(self, namespace: str | None) -> Sequence[View]:
         return cast("list[View]", orjson.loads((await self.queries.schedules(_only(namespace), 500)).body))

@@ -1,7 +1,8 @@
 """`tally workflow`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,22 +21,55 @@ NODES = (
 )
 
 
+def flowchart(view: Mapping[str, Any]) -> str:
+    """The graph of a workflow in Mermaid's words."""
+    names = {node["task_id"]: f"n{number}" for number, node in enumerate(view["nodes"])}
+    boxes = (f'  {names[node["task_id"]]}["{node["task_id"]}<br>{node["status"]}"]' for node in view["nodes"])
+    arrows = (f"  {names[edge['from']]} --> {names[edge['to']]}" for edge in view["edges"] if edge["from"] in names)
+    return "\n".join(["flowchart LR", *boxes, *arrows, ""])
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowCommands:
     """Each method is a command; its parameters are the command line's."""
 
     connect: Connect
 
-    async def show(self, ref: str, /, *, common: Common = COMMON) -> int:
+    async def show(
+        self,
+        ref: str,
+        /,
+        *,
+        around: str | None = None,
+        hops: int | None = None,
+        mermaid: Flag = False,
+        common: Common = COMMON,
+    ) -> int:
         """Show a workflow: each task, what it needs, how it stands.
 
         Parameters
         ----------
         ref
             Its id, the beginning of it, or its name.
+        around
+            Only the tasks around this one, given by name or id.
+        hops
+            How many dependencies away from it, either way; 1 if left out.
+        mermaid
+            Print the graph as Mermaid draws it.
         """
+        from domain.errors import BadQuery, Refused
+        from domain.graph import drawn
+
         async with self.connect(common.namespace) as client:
-            view = await client.reading.workflow(ref, client.namespace)
+            whole = await client.reading.workflow(ref, client.namespace)
+        try:
+            view = drawn(whole, around, hops)
+        except BadQuery as bad:
+            raise Refused(bad.problem()) from bad
+        if mermaid:
+            write(flowchart(view))
+            return 0
         if not common.people:
             document(view, common, name="workflow_id")
             return 0

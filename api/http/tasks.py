@@ -30,6 +30,7 @@ from api.http.route import needs, protected
 from api.http.waiting import caught_up, until
 from domain.errors import NotFound
 from domain.explaining import explain
+from domain.graph import FARTHEST, drawn
 from domain.ports.querying import MAX_EVENTS, MAX_TASKS, Allowed, Found, Kind, Read, TaskFilter
 
 READS = needs("tasks:read")
@@ -95,7 +96,9 @@ async def task(
     after_position: AfterPosition = None,
 ) -> Response:
     """One task, by id, beginning of its id, or name. `wait`: until it has ended or is newer than `If-None-Match`."""
-    return await _one(request, "task", task_id, namespace, (wait, after_position))
+    await caught_up(request, after_position, wait)
+    found = await _found(request, "task", task_id, namespace, wait)
+    return answers.one(request, found, MARKS["task"](found))
 
 
 @router.get("/v1/workflows", openapi_extra=READS)
@@ -112,16 +115,26 @@ async def workflows(
     return answers.many(request, await api.queries.workflows(allowed(request, namespace), limit, cursor))
 
 
+class GraphQuery(BaseModel):
+    """Which of a workflow's tasks are asked for, and when."""
+
+    namespace: InNamespace = None
+    around: Annotated[Word | None, Field(description="Only the nodes around this task, by name or id")] = None
+    hops: Annotated[
+        Annotated[Whole, Field(le=FARTHEST)] | None,
+        Field(description="With `around`: how many dependencies away, either way; 1 if left out"),
+    ] = None
+    wait: Wait = None
+    after_position: AfterPosition = None
+
+
 @router.get("/v1/workflows/{workflow_id}", openapi_extra=READS)
-async def workflow(
-    request: Request,
-    workflow_id: str,
-    namespace: InNamespace = None,
-    wait: Wait = None,
-    after_position: AfterPosition = None,
-) -> Response:
-    """A workflow with its tasks as nodes and edges."""
-    return await _one(request, "workflow", workflow_id, namespace, (wait, after_position))
+async def workflow(request: Request, workflow_id: str, query: Annotated[GraphQuery, Query()]) -> Response:
+    """A workflow with its tasks as nodes and edges, and in ranks: a task stands behind the last that it needs."""
+    await caught_up(request, query.after_position, query.wait)
+    found = await _found(request, "workflow", workflow_id, query.namespace, query.wait)
+    shown = drawn(orjson.loads(found.body), query.around, query.hops)
+    return answers.one(request, found, MARKS["workflow"](found), orjson.dumps(shown))
 
 
 class HistoryQuery(BaseModel):
@@ -190,15 +203,6 @@ async def result(request: Request, task_id: str, namespace: InNamespace = None, 
     left = {"result": whole["result"], "artifacts": whole["artifacts"]}
     content = orjson.dumps({**said, "exit_code": whole["exit_code"], **left})
     return answers.one(request, found, answers.tag(found), content)
-
-
-async def _one(
-    request: Request, kind: Kind, ref: str, namespace: str | None, waits: tuple[Wait, AfterPosition]
-) -> Response:
-    wait, after_position = waits
-    await caught_up(request, after_position, wait)
-    found = await _found(request, kind, ref, namespace, wait)
-    return answers.one(request, found, MARKS[kind](found))
 
 
 async def _found(request: Request, kind: Kind, ref: str, namespace: str | None, wait: Wait) -> Found:

@@ -141,6 +141,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path, environment: dict[st
     assert "task.expired.v1" in graph
     assert "open: further tasks are to come" in graph
     assert "2 succeeded\n" in graph
+    assert "flowchart LR" in graph
     assert votes.count("status='succeeded'") == 2
     assert tries.count("try\n") == 3
     assert "ended with 3" in tries

@@ -24,11 +24,12 @@ from infra.setting_groups import Otel
 from infra.telemetry import tracing
 from tests.support import database
 from tests.support.database import Database
-from tests.support.histories import CAUSE, TASK, TASK_2, TASK_3, run_id, whole
+from tests.support.histories import CAUSE, TASK, TASK_2, TASK_3, WORKFLOW, run_id, whole
 from tests.support.http_api import Running, running
 
 pytestmark = pytest.mark.integration
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CHAIN = ((0, ()), (1, ("t0",)), (2, ("t1",)), (3, ("t2",)))
 FOREIGN = TaskSpec(task_id="T9", executor="noop")
 
 
@@ -400,3 +401,21 @@ async def test_it_is_explained_why_a_task_stands_as_it_does(api: Running) -> Non
     assert (said["task_id"], said["id"], said["status"]) == ("T1", str(TASK), "succeeded")
     assert said["causes"] == [{"code": "succeeded", "detail": "run 1 succeeded", "runs": 1, "exit_code": 0}]
     assert (await api.get(f"/v1/tasks/{TASK}/explain", "events:read ns:default")).status_code == 403
+
+
+async def test_a_workflow_is_drawn_in_ranks_and_in_part(api: Running) -> None:
+    nodes = tuple(e.Node(task_id=f"t{n}", stream=derived_id(WORKFLOW, str(n)), depends_on=needs) for n, needs in CHAIN)
+    there = await api.append(
+        *new_events(WORKFLOW, 0, "default", [e.WorkflowSubmitted(workflow_id="F1", tasks=nodes)], CAUSE)
+    )
+
+    whole = in_one((await api.get(f"/v1/workflows/{WORKFLOW}?after_position={there}")).text)
+    part = in_one((await api.get(f"/v1/workflows/{WORKFLOW}?around=t2&hops=1")).text)
+
+    assert whole["ranks"] == [["t0"], ["t1"], ["t2"], ["t3"]]
+    assert (part["ranks"], part["tasks"]) == ([["t1"], ["t2"], ["t3"]], 4)
+    assert part["edges"] == [{"from": "t1", "to": "t2"}, {"from": "t2", "to": "t3"}]
+    for query, named in (("around=t9", "around"), ("hops=1", "hops"), ("around=t1&hops=101", "hops")):
+        refused = await api.get(f"/v1/workflows/{WORKFLOW}?{query}")
+        assert (refused.status_code, in_one(refused.text)["code"]) == (400, "bad-query")
+        assert named in refused.text

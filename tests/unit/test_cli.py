@@ -296,6 +296,25 @@ def test_a_workflow_shows_what_each_task_needs(tally: Terminal, tmp_path: Path) 
     ]
 
 
+def test_a_workflow_is_shown_in_part_and_as_mermaid_draws_it(tally: Terminal, tmp_path: Path) -> None:
+    needs = {"a": [], "b": ["a"], "c": ["b"]}
+    tasks = [
+        {"task_id": task, "executor": "noop", "depends_on": [{"task_id": need} for need in of]}
+        for task, of in needs.items()
+    ]
+    (tmp_path / "flow.json").write_text(json.dumps({"workflow_id": "F1", "tasks": tasks}))
+    tally("submit", str(tmp_path / "flow.json"))
+
+    assert tally("workflow", "F1", "--around", "c", "-o", "json") == 0
+    assert json.loads(tally.out)["ranks"] == [["b"], ["c"]]
+    assert tally("workflow", "F1", "--around", "c", "--hops", "0", "--mermaid") == 0
+    assert tally.out == 'flowchart LR\n  n0["c<br>succeeded"]\n'
+    assert tally("workflow", "F1", "--mermaid") == 0
+    assert tally.out.splitlines()[-2:] == ["  n0 --> n1", "  n1 --> n2"]
+    assert tally("workflow", "F1", "--around", "d") == 2
+    assert "no task d in this workflow" in tally.err
+
+
 def test_the_status_of_a_task_says_how_what_it_needs_must_end(tally: Terminal, tmp_path: Path) -> None:
     needs = [{"task_id": "a"}, {"at_least": 1, "of": [{"task_id": "a"}, {"task_id": "b", "when": "failed"}]}]
     tasks = [{"task_id": name, "executor": "noop"} for name in "abc"]

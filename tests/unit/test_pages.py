@@ -53,7 +53,7 @@ RUN = {
     (EXPLAIN, "sh"): (2, "tests/e2e/test_readme.py"),
     (EXPLAIN, "text"): (1, "tests/e2e/test_readme.py"),
     (TYPES, "sh"): (2, "tests/e2e/test_readme.py"),
-    (DEPENDENCIES, "sh"): (4, "tests/e2e/test_readme.py"),
+    (DEPENDENCIES, "sh"): (5, "tests/e2e/test_readme.py"),
     (DEPENDENCIES, "python"): (1, "tests/e2e/test_readme.py"),
     (MACHINE, "sh"): (2, "tests/e2e/test_bare_machine.py"),
     (NOTIFICATIONS, "toml"): (1, "tests/unit/test_pages.py"),
