@@ -1,6 +1,6 @@
 """What the messenger asks of PostgreSQL: open leases, last beats, outcomes of reports, ends of stored output."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -18,23 +18,28 @@ from domain.events import (
 )
 from domain.ids import derived_id
 from domain.offering import OF_A_RUN, Leased
+from domain.ports.messaging import UNTAKEN_BYTES, Untaken
 from domain.recorded import Recorded
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
 _OPEN = "SELECT run_id, fence FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
 _UNTAKEN = (
-    f"SELECT {COLUMNS}, (SELECT state FROM events s WHERE s.originator_id = l.task AND s.originator_version = 1) "
-    "FROM leases l, LATERAL ("
+    f"SELECT {COLUMNS} FROM leases l, LATERAL ("
     f"SELECT {COLUMNS} FROM events WHERE originator_id = l.task AND topic = ANY(%b) "
     "ORDER BY originator_version DESC LIMIT 1) AS last "
     "WHERE NOT l.accepted AND l.run_id > %b AND last.topic = %b AND last.recorded_at <= now() - %b::interval "
     "ORDER BY l.run_id LIMIT %b"
 )
-_FILLED = (
-    "SELECT originator_id, state FROM events JOIN unnest(%b::uuid[], %b::bigint[]) AS w(task, version) "
+_BODIES = (
+    "SELECT originator_id, originator_version, state FROM ("
+    "SELECT originator_id, originator_version, state, "
+    "sum(octet_length(state)) OVER (ORDER BY place) - sum(octet_length(state)) OVER (PARTITION BY place) AS before "
+    "FROM events JOIN unnest(%b::uuid[], %b::bigint[], %b::int[]) AS w(task, version, place) "
     "ON originator_id = w.task AND originator_version = w.version"
+    ") AS weighed WHERE before < %b"
 )
+"""What is beyond the page is never fetched from where PostgreSQL keeps large values: only its size is read."""
 _STOPPING = (
     f"SELECT DISTINCT ON (originator_id) {COLUMNS}, w.run_id, w.fence FROM unnest(%b::uuid[], %b::int[]) "
     "AS w(run_id, fence) JOIN leases l USING (run_id, fence) JOIN events ON originator_id = l.task "
@@ -72,30 +77,29 @@ class MessengerPgTurn(RepeatablePgTurn):
         rows = await self._all(_OPEN, [run for run, _ in leases], [fence for _, fence in leases])
         return frozenset((run, fence) for run, fence in rows)
 
-    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
+    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`, and no more
+        once what their tasks run says UNTAKEN_BYTES."""
         rows = await self._all(_UNTAKEN, list(OF_A_RUN), after, RunLeased.TYPE, since, limit)
-        leases = [(found := recorded(tuple(row)), _lease(found), body) for *row, body in rows]
-        filled = await self._filled([(one.stream, lease.filled) for one, lease, _ in leases if lease.filled])
-        return [
-            Leased(
-                one.stream,
-                one.namespace,
-                lease,
-                submitted := TaskSubmitted.model_validate_json(body),
-                filled[one.stream] if lease.filled else submitted.work,
-                one.following("messenger"),
-            )
-            for one, lease, body in leases
-        ]
+        leases = [(found := recorded(row), _lease(found)) for row in rows]
+        bodies = await self._bodies(leases)
+        page = [_leased(*one, bodies) for one in leases if (one[0].stream, 1) in bodies]
+        return Untaken(page, len(rows) == limit or len(page) < len(rows))
 
-    async def _filled(self, where: Sequence[tuple[UUID, int]]) -> dict[UUID, TaskFilled]:
-        """The events of these tasks at these versions, by task: what their templates became."""
-        if not where:
+    async def _bodies(self, leases: Sequence[tuple[Recorded, RunLeased]]) -> dict[tuple[UUID, int], bytes]:
+        """What was submitted, and what its templates became if it had any: by task and version, for as many of these
+        leases, from the first on, as one page holds."""
+        wanted = [
+            (found.stream, version, place)
+            for place, (found, lease) in enumerate(leases)
+            for version in (1, lease.filled)
+            if version is not None
+        ]
+        if not wanted:
             return {}
-        rows = await self._all(_FILLED, [task for task, _ in where], [version for _, version in where])
-        return {task: TaskFilled.model_validate_json(body) for task, body in rows}
+        rows = await self._all(_BODIES, *map(list, zip(*wanted, strict=True)), UNTAKEN_BYTES)
+        return {(task, version): body for task, version, body in rows}
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:
         """For those of these leases that are open: the last event that ordered the run's end."""
@@ -159,6 +163,13 @@ def _lease(found: Recorded) -> RunLeased:
     lease = found.event()
     assert isinstance(lease, RunLeased), "other types are not asked for"
     return lease
+
+
+def _leased(found: Recorded, lease: RunLeased, bodies: Mapping[tuple[UUID, int], bytes]) -> Leased:
+    submitted = TaskSubmitted.model_validate_json(bodies[found.stream, 1])
+    filled = None if lease.filled is None else TaskFilled.model_validate_json(bodies[found.stream, lease.filled])
+    work = submitted.work if filled is None else filled
+    return Leased(found.stream, found.namespace, lease, submitted, work, found.following("messenger"))
 
 
 def _ends(order: Recorded, run: UUID, fence: int) -> bool:

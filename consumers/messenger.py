@@ -19,7 +19,7 @@ from domain.errors import Nacked, Unavailable
 from domain.events import RunTimingOut, TaskCancelling
 from domain.ports.broker import Outgoing, Publisher
 from domain.ports.log import NewId, Page, Seat
-from domain.ports.messaging import MessengerTurn
+from domain.ports.messaging import MessengerTurn, Untaken
 from domain.ports.tracing import Traces
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing, open_leases, sync
@@ -75,9 +75,9 @@ class Messenger:
             stopping = [one for one in await turn.stopping(listed) if one.position not in told] if listed else []
             now = await turn.now()
             again = self._offered_at is None or not timedelta(0) <= now - self._offered_at < UNTAKEN
-            untaken = await turn.untaken(UNTAKEN, self._offered_to, OFFERS_AT_ONCE) if again else ()
+            untaken = await turn.untaken(UNTAKEN, self._offered_to, OFFERS_AT_ONCE) if again else Untaken(())
             with ExitStack() as spans:
-                messages = offers(untaken, self.traces, self.new_id, spans)
+                messages = offers(untaken.leases, self.traces, self.new_id, spans)
                 messages += [self._stop(*one, spans) for one in orders if (one[1].run_id, one[1].fence) in still]
                 messages += [self._stop_again(recorded) for recorded in stopping]
                 messages += [self._sync(beat, standing) for beat, standing in beats]
@@ -87,7 +87,7 @@ class Messenger:
                 await turn.answered([beat for beat, _ in beats])
         if again:
             self._offered_at = now
-            self._offered_to = untaken[-1].lease.run_id if len(untaken) == OFFERS_AT_ONCE else FIRST
+            self._offered_to = untaken.leases[-1].lease.run_id if untaken.more else FIRST
         self._more_beats = len(beats) == BEATS_AT_ONCE
         return len(page.events) >= PAGE or self._more_beats
 

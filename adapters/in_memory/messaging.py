@@ -8,6 +8,7 @@ from uuid import UUID
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
 from domain.events import RunLeased, RunTimingOut, TaskCancelling, TaskFilled, TaskSubmitted
 from domain.offering import OF_A_RUN, Leased
+from domain.ports.messaging import UNTAKEN_BYTES, Untaken
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
@@ -39,18 +40,25 @@ class MessengerMemoryTurn(MemoryTurn):
         """Those of these leases (run, fence) that are open now."""
         return frozenset((run, fence) for run, fence in leases if self._desk.leases.get(run, (0, run))[0] == fence)
 
-    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
+    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`, and no more
+        once what their tasks run says UNTAKEN_BYTES."""
         leases = sorted((run, task) for run, (_, task) in self._desk.leases.items() if run > after)
         waiting = [task for run, task in leases if run not in self._desk.taken]
         found = [(self.log.load([task])[task], self._last(task)) for task in waiting]
         untaken = [
-            _leased(events, last)
+            (events, last)
             for events, last in found
             if last.type == RunLeased.TYPE and last.recorded_at <= self._now - since
         ]
-        return untaken[:limit]
+        page, size = list[Leased](), 0
+        for events, last in untaken[:limit]:
+            if size >= UNTAKEN_BYTES:
+                break
+            page.append(_leased(events, last))
+            size += _weight(events, page[-1].lease)
+        return Untaken(page, len(page) == limit or len(page) < len(untaken))
 
     def _last(self, task: UUID) -> Recorded:
         return [recorded for recorded in self.log.load([task])[task] if recorded.type in OF_A_RUN][-1]
@@ -88,3 +96,8 @@ def _leased(events: Sequence[Recorded], recorded: Recorded) -> Leased:
     filled = events[lease.filled - 1].event() if lease.filled else None
     work = filled if isinstance(filled, TaskFilled) else submitted.work
     return Leased(recorded.stream, recorded.namespace, lease, submitted, work, recorded.following("messenger"))
+
+
+def _weight(events: Sequence[Recorded], lease: RunLeased) -> int:
+    """Bytes of what the task runs: as submitted, and as filled where it has templates."""
+    return len(events[0].body) + (len(events[lease.filled - 1].body) if lease.filled else 0)

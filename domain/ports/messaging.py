@@ -1,6 +1,7 @@
 """What the messenger asks before it writes to workers, and what it notes afterwards."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -10,6 +11,17 @@ from domain.ports.log import Turn
 from domain.recorded import Recorded
 from domain.syncing import LastBeat, Standing
 
+UNTAKEN_BYTES = 4 << 20
+"""So much at once of what tasks run: one may say a quarter of a megabyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untaken:
+    """Leases that nobody has taken. `more`: there may be others behind them."""
+
+    leases: Sequence[Leased]
+    more: bool = False
+
 
 class MessengerTurn(Turn, Protocol):
     """A turn of the messenger: what it has sent is noted together with its position."""
@@ -18,9 +30,10 @@ class MessengerTurn(Turn, Protocol):
         """Those of these leases (run, fence) that are open now."""
         ...
 
-    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Sequence[Leased]:
+    async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
-        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`."""
+        known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`, and no more
+        once what their tasks run says UNTAKEN_BYTES."""
         ...
 
     async def stopping(self, leases: Sequence[tuple[UUID, int]]) -> Sequence[Recorded]:

@@ -22,7 +22,7 @@ from domain.ids import derived_id
 from domain.offering import Leased
 from domain.ports.handling import Beat
 from domain.ports.log import Seat
-from domain.ports.messaging import MessengerTurn
+from domain.ports.messaging import UNTAKEN_BYTES, MessengerTurn, Untaken
 from domain.recorded import NewEvent, new_events
 from domain.reports import Heartbeat, HeldRun
 from domain.specs import TaskSpec
@@ -59,7 +59,7 @@ class World(ABC):
     def seat(self) -> AbstractAsyncContextManager[Seat[MessengerTurn]]: ...
 
     @abstractmethod
-    async def submit(self, task: UUID, *then: e.TaskEvent) -> None: ...
+    async def submit(self, task: UUID, *then: e.TaskEvent, first: e.TaskEvent = SUBMITTED) -> None: ...
 
     @abstractmethod
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None: ...
@@ -86,8 +86,8 @@ class MemoryWorld(World):
     async def seat(self) -> AsyncGenerator[Seat[MessengerTurn]]:
         yield MemorySeat(self.log, "messenger", self.desk.turn)
 
-    async def submit(self, task: UUID, *then: e.TaskEvent) -> None:
-        self.log.append(new_events(task, 0, "analytics", [SUBMITTED, *then], CAUSE))
+    async def submit(self, task: UUID, *then: e.TaskEvent, first: e.TaskEvent = SUBMITTED) -> None:
+        self.log.append(new_events(task, 0, "analytics", [first, *then], CAUSE))
 
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
         self.desk.leases[run] = (fence, task)
@@ -128,8 +128,8 @@ class PgWorld(World):
         async with self.connection.transaction():
             await append_events(self.connection, events)
 
-    async def submit(self, task: UUID, *then: e.TaskEvent) -> None:
-        await self._append(new_events(task, 0, "analytics", [SUBMITTED, *then], CAUSE))
+    async def submit(self, task: UUID, *then: e.TaskEvent, first: e.TaskEvent = SUBMITTED) -> None:
+        await self._append(new_events(task, 0, "analytics", [first, *then], CAUSE))
 
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
         await self.connection.execute(
@@ -188,14 +188,57 @@ async def test_a_lease_that_no_beat_has_listed_is_found_with_what_its_task_runs(
     await world.lease(RUN_2, 1, TASK_2, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        first, second = await turn.untaken(timedelta(0), FIRST, 10)
+        first, second = (await turn.untaken(timedelta(0), FIRST, 10)).leases
         few = await turn.untaken(timedelta(0), FIRST, 1)
         rest = await turn.untaken(timedelta(0), RUN, 10)
 
     assert first == Leased(TASK, "analytics", given(RUN, 2), SUBMITTED, SUBMITTED.work, first.cause)
     assert (first.cause.correlation_id, first.cause.actor) == (CAUSE.correlation_id, "messenger")
     assert (second.task, second.lease, second.work.input) == (TASK_2, given(RUN_2, 1, 2), {"rows": 7, "none": None})
-    assert (few, rest) == ([first], [second])
+    assert (few, rest) == (Untaken([first], more=True), Untaken([second]))
+
+
+async def test_leases_are_found_page_by_page_where_the_templates_of_their_tasks_became_much(world: World) -> None:
+    """Each three eighths of a page: the third is too large for what is left of it, and in it."""
+    filled = e.TaskFilled(task_id="T1", input={"x": "x" * (UNTAKEN_BYTES * 3 // 8)})
+    runs = sorted(derived_id(RUN, str(n)) for n in range(4))
+    for run in runs:
+        await world.submit(derived_id(TASK, str(run)), filled, given(run, 1, 2))
+        await world.lease(run, 1, derived_id(TASK, str(run)), "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        pages = [await turn.untaken(timedelta(0), after, 10) for after in (FIRST, runs[0], runs[2])]
+
+    found = [([one.lease.run_id for one in page.leases], page.more) for page in pages]
+    assert found == [(runs[:3], True), (runs[1:], False), (runs[3:], False)]
+    assert all(one.work.input == filled.input for page in pages for one in page.leases)
+
+
+async def test_leases_are_found_page_by_page_where_much_was_submitted(world: World) -> None:
+    large = SUBMITTED.model_copy(update={"spec": TaskSpec(executor="noop", input={"x": "x" * 65_000})})
+    in_a_page = -(-UNTAKEN_BYTES // len(large.body()))
+    runs = sorted(derived_id(RUN, str(n)) for n in range(in_a_page + 2))
+    for run in runs:
+        await world.submit(derived_id(TASK, str(run)), given(run), first=large)
+        await world.lease(run, 1, derived_id(TASK, str(run)), "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        first = await turn.untaken(timedelta(0), FIRST, 100)
+        rest = await turn.untaken(timedelta(0), first.leases[-1].lease.run_id, 100)
+
+    assert ([one.lease.run_id for one in first.leases], first.more) == (runs[:in_a_page], True)
+    assert ([one.lease.run_id for one in rest.leases], rest.more) == (runs[in_a_page:], False)
+
+
+async def test_a_lease_of_a_task_that_fills_a_page_alone_is_found(world: World) -> None:
+    for run, task in ((RUN, TASK), (RUN_2, TASK_2)):
+        await world.submit(task, e.TaskFilled(task_id="T1", input={"x": "x" * UNTAKEN_BYTES}), given(run, 1, 2))
+        await world.lease(run, 1, task, "w1")
+
+    async with world.seat() as seat, seat.turn() as turn:
+        page = await turn.untaken(timedelta(0), FIRST, 10)
+
+    assert ([one.task for one in page.leases], page.more) == ([TASK], True)
 
 
 async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(world: World) -> None:
@@ -207,8 +250,8 @@ async def test_a_lease_that_is_young_or_that_a_beat_has_listed_is_not_untaken(wo
     await world.beat(Heartbeat(worker_id="w1", generation=3, beat=813, runs=(held,)))
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert await turn.untaken(timedelta(minutes=5), FIRST, 10) == []
-        assert [one.task for one in await turn.untaken(timedelta(0), FIRST, 10)] == [TASK_2]
+        assert await turn.untaken(timedelta(minutes=5), FIRST, 10) == Untaken([])
+        assert [one.task for one in (await turn.untaken(timedelta(0), FIRST, 10)).leases] == [TASK_2]
 
 
 STARTED = e.RunStarted(task_id="T1", run_id=RUN, run=1, fence=1, worker_id="w1")
@@ -227,7 +270,7 @@ async def test_a_run_that_has_started_or_ended_or_is_to_end_is_not_untaken(world
     await world.lease(RUN_2, 1, TASK_2, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert [one.task for one in await turn.untaken(timedelta(0), FIRST, 10)] == [TASK_2]
+        assert [one.task for one in (await turn.untaken(timedelta(0), FIRST, 10)).leases] == [TASK_2]
 
 
 async def test_the_last_order_to_end_an_open_lease_is_found_and_no_other(world: World) -> None:

@@ -16,6 +16,7 @@ from domain.errors import Unavailable
 from domain.ids import derived_id
 from domain.ports.broker import Outgoing
 from domain.ports.log import Page
+from domain.ports.messaging import UNTAKEN_BYTES
 from domain.ports.topology import Binding, Queue, Topology
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
@@ -61,6 +62,22 @@ async def test_many_leases_that_nobody_takes_keep_no_other_from_being_offered_ag
         offered.append([run.run_id for run in cast("RunOffer", here.told("w1")[-1]).runs])
 
     assert offered == [runs[:2], runs[2:4], runs[4:], runs[:2]]
+
+
+async def test_leases_whose_tasks_run_too_much_for_one_look_are_offered_again_by_the_next() -> None:
+    here = await place()
+    filled = e.TaskFilled(task_id="T1", input={"x": "x" * UNTAKEN_BYTES})
+    runs = sorted(derived_id(RUN, str(n)) for n in range(2))
+    for run in runs:
+        here.task(derived_id(TASK, str(run)), filled, leased(run).model_copy(update={"filled": 2}))
+    offered: list[list[UUID]] = []
+
+    for _ in range(3):
+        here.hands.move(UNTAKEN)
+        await here.step()
+        offered.append([run.run_id for run in cast("RunOffer", here.told("w1")[-1]).runs])
+
+    assert offered == [[runs[0]], [runs[1]], [runs[0]]]
 
 
 async def test_a_clock_that_is_set_back_keeps_no_lease_from_being_offered_again() -> None:
