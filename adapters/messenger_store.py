@@ -23,7 +23,10 @@ from domain.recorded import Recorded
 from domain.reports import HeldRun
 from domain.syncing import LastBeat, Standing
 
-_OPEN = "SELECT run_id, fence FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) JOIN leases USING (run_id, fence)"
+_OPEN = (
+    "SELECT run_id, fence, generation FROM unnest(%b::uuid[], %b::int[]) AS w(run_id, fence) "
+    "JOIN leases USING (run_id, fence)"
+)
 _UNTAKEN = (
     f"SELECT {COLUMNS} FROM leases l, LATERAL ("
     f"SELECT {COLUMNS} FROM events WHERE originator_id = l.task AND topic = ANY(%b) "
@@ -72,10 +75,10 @@ _STORED = "SELECT run_id, sum(bytes)::bigint FROM log_ends WHERE run_id = ANY(%b
 class MessengerPgTurn(RepeatablePgTurn):
     """A turn of the messenger."""
 
-    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
-        """Those of these leases (run, fence) that are open now."""
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], int]:
+        """Those of these leases (run, fence) that are open now, with the generation of the worker that each is for."""
         rows = await self._all(_OPEN, [run for run, _ in leases], [fence for _, fence in leases])
-        return frozenset((run, fence) for run, fence in rows)
+        return {(run, fence): generation for run, fence, generation in rows}
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is

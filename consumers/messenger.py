@@ -68,7 +68,8 @@ class Messenger:
             return False
         orders = [(recorded, _order(recorded)) for recorded in page.events]
         async with self.seat.turn(page.up_to) as turn:
-            still = await turn.open([(order.run_id, order.fence) for _, order in orders]) if orders else ()
+            leases = [_lease(order) for _, order in orders]
+            still = await turn.open(leases) if leases else dict[tuple[UUID, int], int]()
             beats = await turn.unanswered(BEATS_AT_ONCE) if look else ()
             listed = [lease for beat, standing in beats for lease in open_leases(beat, standing)]
             told = {recorded.position for recorded in page.events}
@@ -76,9 +77,10 @@ class Messenger:
             now = await turn.now()
             again = self._offered_at is None or not timedelta(0) <= now - self._offered_at < UNTAKEN
             untaken = await turn.untaken(UNTAKEN, self._offered_to, OFFERS_AT_ONCE) if again else Untaken(())
+            stops = [(one, order, still[lease]) for one, order in orders if (lease := _lease(order)) in still]
             with ExitStack() as spans:
                 messages = offers(untaken.leases, self.traces, self.new_id, spans)
-                messages += [self._stop(*one, spans) for one in orders if (one[1].run_id, one[1].fence) in still]
+                messages += [self._stop(*one, spans) for one in stops]
                 messages += [self._stop_again(recorded) for recorded in stopping]
                 messages += [self._sync(beat, standing) for beat, standing in beats]
                 if messages:
@@ -100,9 +102,9 @@ class Messenger:
         except TimeoutError as error:
             raise Unavailable(f"broker: no confirm within {self.send_seconds:g} s") from error
 
-    def _stop(self, recorded: Recorded, order: Order, spans: ExitStack) -> Outgoing:
+    def _stop(self, recorded: Recorded, order: Order, generation: int, spans: ExitStack) -> Outgoing:
         cause = spans.enter_context(sending(self.traces, recorded.following("messenger"), order.worker_id))
-        return to_worker(order.worker_id, stop(recorded, order), STOP_KEPT, self.new_id, cause)
+        return to_worker(order.worker_id, stop(recorded, order, generation), STOP_KEPT, self.new_id, cause)
 
     def _stop_again(self, recorded: Recorded) -> Outgoing:
         order, cause = _order(recorded), recorded.following("messenger")
@@ -112,15 +114,20 @@ class Messenger:
         return to_worker(beat.worker_id, sync(beat, standing), SYNC_KEPT, self.new_id)
 
 
-def stop(recorded: Recorded, order: Order) -> RunStop:
-    """The order to end a run."""
+def stop(recorded: Recorded, order: Order, generation: int | None = None) -> RunStop:
+    """The order to end a run, leased to this generation of its worker."""
     return RunStop(
         task_id=recorded.stream,
         run_id=order.run_id,
         fence=order.fence,
         grace=order.grace,
         why="cancel" if isinstance(order, TaskCancelling) else "timeout",
+        generation=generation,
     )
+
+
+def _lease(order: Order) -> tuple[UUID, int]:
+    return order.run_id, order.fence
 
 
 def _order(recorded: Recorded) -> Order:

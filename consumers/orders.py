@@ -105,6 +105,8 @@ class Orders:
         self.reporter.add([held.finish for held in noops if held.finish is not None])
 
     def _stop(self, stop: RunStop) -> None:
+        """A run not held never began here if the engine, that was looked through, has nothing of it, or if it was
+        leased to this very generation: what an earlier one started cannot be known without an engine."""
         held = self.holdings.runs.get(stop.run_id)
         if held is not None:
             self._stop_held(held, stop)
@@ -112,7 +114,8 @@ class Orders:
             self.holdings.note_ended(stop.run_id, stop.fence)
             held = Held(stop.task_id, stop.run_id, stop.fence)
             finish = never_started(held, "not-held", f"worker {self.worker_id} does not hold this run")
-            finish = finish.model_copy(update={"gone": self.runs is not None})
+            never_came = self.runs is not None or stop.generation == self.generation
+            finish = finish.model_copy(update={"gone": never_came})
             self.reporter.add([FinishReport(id=self.new_id(), data=finish)])
 
     def _stop_held(self, held: Held, stop: RunStop) -> None:

@@ -49,7 +49,10 @@ class RunOffer(Message):
 
 
 class RunStop(Message):
-    """End a run: TERM, then KILL after `grace`; if it has not started, never start it. Always answered by a finish."""
+    """End a run: TERM, then KILL after `grace`; if it has not started, never start it. Always answered by a finish.
+
+    `generation`: of the lease; absent where the worker has listed the run.
+    """
 
     TYPE = "run.stop.v1"
     task_id: UUID
@@ -57,6 +60,7 @@ class RunStop(Message):
     fence: int
     grace: timedelta
     why: StopReason
+    generation: int | None = None
 
 
 class WorkerSync(Message):

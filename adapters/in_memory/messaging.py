@@ -1,6 +1,6 @@
 """What the messenger asks, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,10 +15,10 @@ from domain.syncing import LastBeat, Standing
 
 @dataclass(slots=True)
 class Desk:
-    """`leases`: run -> (fence, task). `taken`: runs that a beat has listed. `beats` and `standings` by worker;
-    `answers`: the last beat answered."""
+    """`leases`: run -> (fence, task, generation). `taken`: runs that a beat has listed. `beats` and `standings` by
+    worker; `answers`: the last beat answered."""
 
-    leases: dict[UUID, tuple[int, UUID]] = field(default_factory=dict[UUID, tuple[int, UUID]])
+    leases: dict[UUID, tuple[int, UUID, int]] = field(default_factory=dict[UUID, tuple[int, UUID, int]])
     taken: set[UUID] = field(default_factory=set[UUID])
     beats: dict[str, LastBeat] = field(default_factory=dict[str, LastBeat])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
@@ -36,15 +36,16 @@ class MessengerMemoryTurn(MemoryTurn):
         super().__init__(log, name, now)
         self._desk = desk
 
-    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
-        """Those of these leases (run, fence) that are open now."""
-        return frozenset((run, fence) for run, fence in leases if self._desk.leases.get(run, (0, run))[0] == fence)
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], int]:
+        """Those of these leases (run, fence) that are open now, with the generation of the worker that each is for."""
+        found = {run: self._desk.leases[run] for run, _ in leases if run in self._desk.leases}
+        return {(run, fence): found[run][2] for run, fence in leases if run in found and found[run][0] == fence}
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:
         """The open leases that are older than `since`, of runs that no beat has listed and of which nothing else is
         known, no start, no end, nor that they are to end; by run, at most `limit` after the run `after`, and no more
         once what their tasks run says UNTAKEN_BYTES."""
-        leases = sorted((run, task) for run, (_, task) in self._desk.leases.items() if run > after)
+        leases = sorted((run, task) for run, (_, task, _) in self._desk.leases.items() if run > after)
         waiting = [task for run, task in leases if run not in self._desk.taken]
         found = [(self.log.load([task])[task], self._last(task)) for task in waiting]
         untaken = [
@@ -67,7 +68,7 @@ class MessengerMemoryTurn(MemoryTurn):
         """For those of these leases that are open: the last event that ordered the run's end."""
         found: dict[UUID, Recorded] = {}
         for run, fence in leases:
-            open_fence, task = self._desk.leases.get(run, (0, run))
+            open_fence, task, _ = self._desk.leases.get(run, (0, run, 0))
             for recorded in self.log.load([task]).get(task, ()) if open_fence == fence else ():
                 event = recorded.event()
                 if isinstance(event, TaskCancelling | RunTimingOut) and (event.run_id, event.fence) == (run, fence):

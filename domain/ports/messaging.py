@@ -1,6 +1,6 @@
 """What the messenger asks before it writes to workers, and what it notes afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -26,8 +26,8 @@ class Untaken:
 class MessengerTurn(Turn, Protocol):
     """A turn of the messenger: what it has sent is noted together with its position."""
 
-    async def open(self, leases: Sequence[tuple[UUID, int]]) -> frozenset[tuple[UUID, int]]:
-        """Those of these leases (run, fence) that are open now."""
+    async def open(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], int]:
+        """Those of these leases (run, fence) that are open now, with the generation of the worker that each is for."""
         ...
 
     async def untaken(self, since: timedelta, after: UUID, limit: int) -> Untaken:

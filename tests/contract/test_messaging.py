@@ -90,7 +90,7 @@ class MemoryWorld(World):
         self.log.append(new_events(task, 0, "analytics", [first, *then], CAUSE))
 
     async def lease(self, run: UUID, fence: int, task: UUID, worker: str) -> None:
-        self.desk.leases[run] = (fence, task)
+        self.desk.leases[run] = (fence, task, 3)
         standing = self.desk.standings.get(worker, Standing())
         self.desk.standings[worker] = replace(standing, leases={**standing.leases, run: fence})
 
@@ -168,12 +168,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncGenerator[World]:
         yield PgWorld(dsn, connection)
 
 
-async def test_the_open_ones_of_some_leases_are_found(world: World) -> None:
+async def test_the_open_ones_of_some_leases_are_found_with_their_generations(world: World) -> None:
     await world.submit(TASK)
     await world.lease(RUN, 2, TASK, "w1")
 
     async with world.seat() as seat, seat.turn() as turn:
-        assert await turn.open([(RUN, 1), (RUN, 2), (RUN_2, 1)]) == {(RUN, 2)}
+        assert await turn.open([(RUN, 1), (RUN, 2), (RUN_2, 1)]) == {(RUN, 2): 3}
 
 
 def given(run: UUID, fence: int = 1, filled: int | None = None) -> e.RunLeased:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from typing import TypeVar
@@ -188,8 +188,9 @@ def offer(*runs: OfferedRun, generation: int = 3) -> RunOffer:
     return RunOffer(generation=generation, runs=runs)
 
 
-def stop(run: UUID = RUN, fence: int = 1, grace: float = 10.0) -> RunStop:
-    return RunStop(task_id=TASK, run_id=run, fence=fence, grace=timedelta(seconds=grace), why="cancel")
+def stop(run: UUID = RUN, fence: int = 1, grace: float = 10.0, generation: int | None = None) -> RunStop:
+    span = timedelta(seconds=grace)
+    return RunStop(task_id=TASK, run_id=run, fence=fence, grace=span, why="cancel", generation=generation)
 
 
 def sync(beat: int = 1, generation: int = 3, **fields: object) -> WorkerSync:
@@ -227,9 +228,12 @@ class Dock:
     pauses: Pauses = field(default_factory=Pauses)
 
     @asynccontextmanager
-    async def worker(self, platform: Platform, who: str = "first", slots: int = 4) -> AsyncGenerator[Worker]:
+    async def worker(
+        self, platform: Platform, who: str = "first", slots: int = 4, engine: bool = True
+    ) -> AsyncGenerator[Worker]:
         """A worker that beats only when something happens; killed at the end of the block."""
-        worker = outfit(self.given(platform, who, slots))
+        given = self.given(platform, who, slots)
+        worker = outfit(given if engine else replace(given, containers=None))
         task = asyncio.create_task(worker.run(asyncio.Event()))
         try:
             await platform.beat(1)

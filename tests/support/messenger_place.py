@@ -55,7 +55,7 @@ class Place:
         self.log.append(new_events(stream, 0, "analytics", [submitted, *events], CAUSE))
         for event in events:
             if isinstance(event, e.RunLeased):
-                self.desk.leases[event.run_id] = (event.fence, stream)
+                self.desk.leases[event.run_id] = (event.fence, stream, event.generation)
 
     async def step(self) -> bool:
         return await self.messenger.step(await self.seat.page(1000, TYPES))

@@ -132,9 +132,10 @@ async def test_a_cancelled_run_and_one_over_time_are_stopped_and_one_that_is_not
 
     await here.step()
 
-    stopped = RunStop(task_id=TASK, run_id=RUN, fence=1, grace=timedelta(seconds=30), why="cancel")
+    stopped = RunStop(task_id=TASK, run_id=RUN, fence=1, grace=timedelta(seconds=30), why="cancel", generation=3)
+    timed_out = RunStop(task_id=TASK_2, run_id=RUN_2, fence=1, grace=timedelta(0), why="timeout", generation=3)
     assert here.told("w1") == [stopped]
-    assert here.told("w2") == [RunStop(task_id=TASK_2, run_id=RUN_2, fence=1, grace=timedelta(0), why="timeout")]
+    assert here.told("w2") == [timed_out]
     assert here.seat.position == 7
 
 

@@ -2,13 +2,19 @@
 
 import pytest
 
+from domain.events import TaskCancelled, TaskSubmitted
 from domain.ids import derived_id
 from domain.reports import RunError
 from domain.retrying import is_loss
+from domain.specs import TaskSpec
+from domain.task import decide
+from domain.task_states import Cancelling, Facts, Lease
 from tests.support import runs
 from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
+from tests.support.ended_tasks import NOW
 from tests.support.runs import RUN, TASK
 
+SUBMITTED = TaskSubmitted(task_id="T1", spec=TaskSpec(executor="noop"))
 OTHER = derived_id(TASK, "run:other")
 
 
@@ -176,3 +182,29 @@ async def test_a_stop_of_a_run_not_held_is_answered_once_and_its_offer_comes_too
     mine = [report.data for report in platform.finishes if report.data.run_id == RUN]
     assert [(finish.error and finish.error.code, finish.gone) for finish in mine] == [("not-held", True)]
     assert dock.containers.started == [OTHER]
+
+
+@pytest.mark.parametrize(("generation", "gone"), [(3, True), (2, False), (None, False)])
+async def test_a_worker_without_an_engine_knows_of_runs_of_its_own_generation_alone_that_they_never_began(
+    generation: int | None, gone: bool
+) -> None:
+    platform, dock = Platform(generation=3), Dock()
+    async with dock.worker(platform, engine=False):
+        platform.tell(stop(generation=generation))
+        platform.tell(offer(offered(executor="noop")))
+        platform.tell(offer(offered(run=OTHER, executor="noop")))
+        await platform.finish(OTHER)
+    mine = [report.data for report in platform.finishes if report.data.run_id == RUN]
+    assert [(finish.error and finish.error.code, finish.gone) for finish in mine] == [("not-held", gone)]
+
+
+async def test_a_task_whose_cancel_overtakes_its_offer_ends_as_cancelled_and_nothing_of_it_can_be_left() -> None:
+    platform, dock = Platform(), Dock()
+    async with dock.worker(platform, engine=False):
+        platform.tell(stop(generation=3))
+        finish = await platform.finish()
+    cancelling = Cancelling(Facts(TASK, 4, SUBMITTED, 1, 1), Lease(RUN, 1, 1, "w1", 3), "alice", None, started=False)
+
+    *_, end = decide(cancelling, finish, NOW)
+
+    assert end == TaskCancelled(task_id="T1", by="alice", runs=1)
