@@ -38,6 +38,7 @@ _WATCHFUL = {
 """Neither side waits long for one that is gone without a word: a transaction may hold the log's lock."""
 
 
+_ISOLATION: LiteralString = "SET default_transaction_isolation = 'read committed'"
 BY_INDEXES = ("SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off", "SET jit = off")
 """One plan for each prepared statement, by indexes: a table that was empty when it was made may be long soon after."""
 
@@ -45,13 +46,14 @@ BY_INDEXES = ("SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = 
 async def connect(dsn: str, application: str, settings: Iterable[LiteralString] = ()) -> Connection:
     """A connection that commits each statement unless a transaction is opened, and prepares what it repeats.
 
-    `settings` are statements that set it.
+    `settings` are statements that set it. Whatever the database's default, it sees what others have committed: the
+    platform's statements lock or compare what they rely on, and are not repeated for PostgreSQL's own doubts.
     What `dsn` says of timeouts counts. Raises psycopg.OperationalError, at the latest after 5 s.
     """
     named = {"application_name": f"tally {application}"}
     wanted: dict[str, Any] = {**_WATCHFUL, **conninfo_to_dict(dsn), **named}
     connection: Connection = await AsyncConnection.connect(autocommit=True, **wanted)
-    for setting in settings:
+    for setting in (_ISOLATION, *settings):
         await connection.execute(setting)
     return connection
 

@@ -16,7 +16,10 @@ from domain.errors import BadQuery, Unavailable
 STATEMENT_SECONDS = 2
 SILENT_SECONDS = 4
 T = TypeVar("T")
-_OPTIONS = f"-c statement_timeout={STATEMENT_SECONDS}s -c default_transaction_read_only=on -c timezone=UTC"
+_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_SECONDS}s -c default_transaction_read_only=on -c timezone=UTC "
+    r"-c default_transaction_isolation=read\ committed"
+)
 
 
 @asynccontextmanager

@@ -163,7 +163,9 @@ class PgSeat(Generic[T]):
         except ObjectNotInPrerequisiteState as error:
             raise Superseded(str(error)) from error
         except SerializationFailure as error:
-            raise StreamsMoved(frozenset(map(UUID, (error.diag.message_detail or "").split()))) from error
+            if moved := _moved(error):
+                raise StreamsMoved(moved) from error
+            raise
         self._turn, self._position = self._turn + 1, max(self._position, up_to)
 
     async def wait(self, seconds: float) -> None:
@@ -225,6 +227,14 @@ class PgSeat(Generic[T]):
         """Whether it tells of others' doing, and names, if any, a type that was last asked for."""
         types = notice.payload.split()
         return notice.pid != self._pid and (not types or self._types is None or not self._types.isdisjoint(types))
+
+
+def _moved(error: SerializationFailure) -> frozenset[UUID]:
+    """The streams that `append_all` names; none if PostgreSQL itself has given the transaction up."""
+    try:
+        return frozenset(map(UUID, (error.diag.message_detail or "").split()))
+    except ValueError:
+        return frozenset()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -111,6 +111,8 @@ class Conductor:
                     self._now = await turn.now()
                 break
             except StreamsMoved as moved:
+                if moved.streams <= left:
+                    raise
                 left |= moved.streams
         self.offers.tell(done.leased)
         if done.overdue.new_probe:

@@ -8,6 +8,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.event_log import append_events, connect
+from adapters.reading import open_reader
 from adapters.seat import PgSeat, PgTurn
 from domain import events as e
 from domain.errors import Superseded
@@ -16,6 +17,7 @@ from domain.specs import TaskSpec
 from tests.support.database import Database
 from tests.support.ended_tasks import CAUSE
 
+_LEVEL = "SELECT current_setting('transaction_isolation')"
 pytestmark = pytest.mark.integration
 
 
@@ -236,3 +238,40 @@ async def test_a_filtered_page_passes_over_what_it_does_not_want(pg: Database) -
         page = await seat.page(10, ["task.failed.v1"])
 
     assert (list(page.events), page.up_to) == ([], appended.positions[-1])
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+async def test_the_isolation_of_its_transactions_is_the_platform_s_own_whatever_the_database_s_default(
+    pg: Database, level: str
+) -> None:
+    with psycopg.connect(pg.owner, autocommit=True) as owner:
+        owner.execute(f"ALTER DATABASE {owner.info.dbname} SET default_transaction_isolation = '{level}'".encode())
+    with psycopg.connect(pg.app) as plain:
+        default = plain.execute("SHOW transaction_isolation").fetchall()
+    found: list[str] = []
+    async with await connect(pg.app, "test") as connection, PgSeat(pg.app, "test", PgTurn) as seat:
+        found += (await (await connection.execute(_LEVEL)).fetchone()) or ()
+        async with connection.transaction():
+            found += (await (await connection.execute(_LEVEL)).fetchone()) or ()
+        async with seat.turn() as turn:
+            found += (await turn.pipeline.rows(_LEVEL))[0]
+    async with open_reader(pg.read) as reader:
+        found += (await reader.rows(_LEVEL))[0]
+
+    assert default == [(level,)]
+    assert found == ["read committed"] * 4
+
+
+@pytest.mark.parametrize("detail", ["", ", DETAIL = 'Reason code: Canceled on identification as a pivot.'"])
+async def test_a_transaction_that_postgresql_itself_gives_up_is_not_taken_for_streams_that_have_moved(
+    pg: Database, detail: str
+) -> None:
+    failure = f"DO $$ BEGIN RAISE 'could not serialize access' USING ERRCODE = '40001'{detail}; END $$"
+    async with PgSeat(pg.app, "test", PgTurn) as seat:
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            async with seat.turn() as turn:
+                turn.pipeline.send(failure.encode())
+
+        async with seat.turn(7):
+            pass
+        assert seat.position == 7

@@ -1,10 +1,11 @@
 """The conductor's loop: how long it sleeps, and the probes that go out beside it."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +13,7 @@ from adapters.in_memory.conducting import ConductorMemoryTurn
 from adapters.in_memory.event_log import MemorySeat
 from consumers.conductor import AGENDA_LIMIT, IDLE_SECONDS, Conductor
 from consumers.timekeeper import Probes
-from domain.errors import Unavailable
+from domain.errors import StreamsMoved, Unavailable
 from domain.ports.broker import Outgoing
 from domain.reports import Probe
 from tests.support.conducting import EPOCH, MemoryWorld, conductor, settle, spec
@@ -160,3 +161,24 @@ async def test_its_own_grants_do_not_hide_what_a_round_has_left() -> None:
     await seat.doze(conducting)
 
     assert await world.leases() == {"w1": AGENDA_LIMIT + 10}
+
+
+async def test_a_conflict_that_names_nothing_new_ends_the_round() -> None:
+    world, tries = MemoryWorld(), list[int]()
+
+    class Conflicting(MemorySeat[ConductorMemoryTurn]):
+        @asynccontextmanager
+        async def turn(self, up_to: int = 0) -> AsyncGenerator[ConductorMemoryTurn]:
+            tries.append(up_to)
+            assert len(tries) < 10, "it goes on for ever"
+            async with super().turn(up_to) as turn:
+                yield turn
+                if len(tries) > 1:
+                    raise StreamsMoved(frozenset({UUID(int=1)}))
+
+    seat = Conflicting(world.log, "conductor", world.turn)
+
+    with pytest.raises(StreamsMoved):
+        await conductor(seat).step(await seat.page(1000))
+
+    assert len(tries) == 3, "one that makes partitions, one that moved, and the same again"
