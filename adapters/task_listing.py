@@ -27,7 +27,8 @@ STATUSES = (
 )
 MAX_OFFSET = 100_000
 SKEW = timedelta(hours=1)
-"""How far the clock of an id's maker may be from the database's: a bound on ids beside each bound on times."""
+"""How far the clock of an id's maker may be from the database's: a bound on ids beside each bound on times. Ids that
+are older than that by their nature are in an index of their own (`id_is_old` in the schema, with the same hour)."""
 
 _SORT_COLUMNS = {"created_at": "id", "updated_at": "updated_at", "priority": "priority", "name": "name"}
 _SORT_TYPES = {"updated_at": "timestamptz", "priority": "int", "name": "text"}
@@ -82,7 +83,7 @@ def conditions(wanted: TaskFilter) -> Where:
         _of(where, "parent", wanted.parent, wanted.allowed)
     _labels(where, wanted)
     if wanted.created_after is not None:
-        ids = "(t.id >= uuid_floor(%s) OR t.parent IS NOT NULL)"  # that of a child is of its parent's time
+        ids = "(t.id >= uuid_floor(%s) OR id_is_old(t.id, t.created_at))"
         where.add(f"t.created_at > %s AND {ids}", wanted.created_after, wanted.created_after - SKEW)
     if wanted.created_before is not None:
         where.add("t.created_at < %s AND t.id < uuid_floor(%s)", wanted.created_before, wanted.created_before + SKEW)

@@ -81,6 +81,22 @@ async def test_a_child_is_found_by_the_time_of_its_own_submission_however_long_i
         assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
 
 
+async def test_a_task_is_found_by_the_time_of_its_submission_however_long_before_its_name_was_promised(
+    pg: Database,
+) -> None:
+    week_ago = int((NOW - timedelta(days=7)).timestamp() * 1000)
+    promised = derived_id(TASK.__class__(int=week_ago << 80), "task")
+    await append(pg.app, new_events(promised, 0, "analytics", [submitted(), queued()], CAUSE))
+    await project(pg)
+
+    async with open_queries(pg.read) as queries:
+        hour = timedelta(hours=1)
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW - hour))).count == 1
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW + hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW - hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
+
+
 async def test_a_worker_is_shown_with_its_last_beat_and_what_it_holds_in_these_namespaces(pg: Database) -> None:
     await append(pg.app, new_events(WORKER, 0, "_", [registered()], CAUSE))
     for task, namespace in ((TASK, "analytics"), (TASK_2, "other")):
