@@ -194,14 +194,15 @@ async def explained(
 
 @router.get("/v1/tasks/{task_id}/result", openapi_extra=READS)
 async def result(request: Request, task_id: str, namespace: InNamespace = None, wait: Wait = None) -> Response:
-    """What the task left: its result, and where its artifacts are; 409 before it has ended."""
+    """What the task left, or took from the one it names (`cached_from`): its result, and where its artifacts are; 409
+    before it has ended."""
     found = await _found(request, "task", task_id, namespace, wait)
     whole = orjson.loads(found.body)
     if whole["completed_at"] is None:
         raise NotYet(f"the task is {whole['status']}; its result comes with its end; add wait=PT30S")
     said = {"task_id": whole["task_id"], "id": whole["id"], "status": whole["status"]}
     left = {"result": whole["result"], "artifacts": whole["artifacts"]}
-    content = orjson.dumps({**said, "exit_code": whole["exit_code"], **left})
+    content = orjson.dumps({**said, "exit_code": whole["exit_code"], **left, "cached_from": whole["cached_from"]})
     return answers.one(request, found, answers.tag(found), content)
 
 

@@ -124,10 +124,11 @@ async def test_a_result_comes_with_the_end_and_not_before(api: Running) -> None:
         "exit_code": 0,
         "result": {"rows": 3},
         "artifacts": [{"name": "m", "uri": "s3://b/m", "sha256": "ab" * 32, "bytes": 7}],
+        "cached_from": None,
     }
 
 
-async def test_a_task_that_took_a_result_names_the_first_one_in_lists_too(api: Running) -> None:
+async def test_a_task_that_took_a_result_names_the_first_one_with_the_result_and_in_lists_too(api: Running) -> None:
     first, noop = derived_id(TASK, "first"), TaskSpec(task_id="T1", executor="noop", cache=Cache())
     ended_at = datetime(2026, 11, 21, 3, 12, 40, tzinfo=UTC)
     done = e.TaskSucceeded(
@@ -141,10 +142,12 @@ async def test_a_task_that_took_a_result_names_the_first_one_in_lists_too(api: R
 
     one = in_one((await api.get(f"/v1/tasks/{TASK}?after_position={there}")).text)
     (listed,) = json.loads((await api.get("/v1/tasks?name=T1")).text)
+    left = in_one((await api.get(f"/v1/tasks/{TASK}/result")).text)
 
     said = {"task_id": "T0", "id": str(first), "ended_at": "2026-11-21T03:12:40Z"}
     assert (one["status"], one["runs"], one["result"], one["cached_from"]) == ("succeeded", 0, {"rows": 3}, said)
     assert listed["cached_from"] == said
+    assert (left["result"], left["cached_from"]) == ({"rows": 3}, said)
 
 
 async def test_task_types_are_listed_and_shown_by_name_and_namespace(api: Running) -> None:
