@@ -34,6 +34,14 @@ class Spans:
     said: str = "NULL"
 
 
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How often something has happened: an event `of` this type says it."""
+
+    meaning: str
+    of: str
+
+
 _BEFORE = "FROM events b WHERE b.originator_id = page.originator_id AND b.originator_version"
 _FACTS = "convert_from(state, 'UTF8')::jsonb"
 _OTHER_ENDS = [
@@ -66,15 +74,22 @@ HISTOGRAMS: Mapping[str, Spans] = {
         "ELSE 'failure' END",
     ),
 }
-EXPIRED = "tally.lease.expired"
+COUNTERS: Mapping[str, Counter] = {
+    "tally.lease.expired": Counter("Leases that ran out", e.LeaseExpired.TYPE),
+    "tally.cache.hits": Counter("Tasks that took the result of an equal one", e.TaskSucceeded.TYPE),
+}
+# Most that succeed took no result: their bodies are only searched, and read where they seem to say it.
+_TOOK = f"""CASE WHEN topic = '{e.TaskSucceeded.TYPE}'
+  THEN position('"cached_from":'::bytea IN state) > 0 AND {_FACTS} ? 'cached_from' ELSE true END"""
 _ENDS = {topic: name for name, spans in HISTOGRAMS.items() for topic in spans.ends}
-_TOPICS = [*_ENDS, e.LeaseExpired.TYPE]
+_COUNTS = {counter.of: name for name, counter in COUNTERS.items()}
+_TOPICS = [*_ENDS, *_COUNTS]
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM events"
 # Scalar subqueries are looked up row by row in the index of streams: no join that could read the whole log.
 _COUNTED = f"""
 WITH page AS MATERIALIZED (
   SELECT originator_id, originator_version, topic, namespace, recorded_at, state FROM events
-  WHERE notification_id > %s AND notification_id <= %s AND topic = ANY (%s)
+  WHERE notification_id > %s AND notification_id <= %s AND topic = ANY (%s) AND {_TOOK}
 ), lasted AS (
   SELECT topic, namespace,
     CASE {" ".join(f"WHEN topic = ANY (ARRAY{list(spans.ends)}) THEN {spans.said}" for spans in HISTOGRAMS.values())}
@@ -111,7 +126,7 @@ class LogCounts(Collector):
         self._position: int | None = None
         self._page = EVENTS_A_PAGE
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {name: {} for name in HISTOGRAMS}
-        self._expired: dict[str, int] = {}
+        self._counted: dict[str, dict[str, int]] = {name: {} for name in COUNTERS}
 
     async def look(self) -> None:
         """Count what was logged since the last look. A page that takes too long is counted in smaller ones at the next
@@ -146,8 +161,9 @@ class LogCounts(Collector):
         if clock() - begun < EASY_SECONDS:
             self._page = min(2 * self._page, EVENTS_A_PAGE)
         for topic, namespace, said, *figures in rows:
-            if topic == e.LeaseExpired.TYPE:
-                self._expired[namespace] = self._expired.get(namespace, 0) + figures[1]
+            if topic in _COUNTS:
+                of = self._counted[_COUNTS[topic]]
+                of[namespace] = of.get(namespace, 0) + figures[1]
             else:
                 name = _ENDS[topic]
                 labels = (namespace, said)[: len(HISTOGRAMS[name].labels)]
@@ -164,7 +180,8 @@ class LogCounts(Collector):
                 cumulated = map(float, accumulate(histogram.buckets))
                 family.add_metric(labels, list(zip(bounds, cumulated, strict=True)), histogram.seconds)
             yield family
-        expired = CounterMetricFamily(EXPIRED.replace(".", "_"), "Leases that ran out", labels=("namespace",))
-        for namespace, count in self._expired.items():
-            expired.add_metric((namespace,), count)
-        yield expired
+        for name, counter in COUNTERS.items():
+            counts = CounterMetricFamily(name.replace(".", "_"), counter.meaning, labels=("namespace",))
+            for namespace, count in self._counted[name].items():
+                counts.add_metric((namespace,), count)
+            yield counts

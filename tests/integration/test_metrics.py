@@ -109,6 +109,22 @@ async def test_durations_and_expired_leases_are_counted_once_from_the_first_look
     assert {oom % ("1", "0.0"), oom % ("2.5", "1.0"), oom % ("+Inf", "1.0")} <= set(lines)
 
 
+async def test_tasks_that_took_a_result_are_counted_and_those_that_left_one_are_not(pg: Database) -> None:
+    first = e.CachedFrom(task_id="T2", stream=TASK_2, ended_at=datetime.now(UTC))
+    own = e.TaskSucceeded(task_id="T2", runs=1, result={"cached_from": "elsewhere"})
+    took = e.TaskSucceeded(task_id="T1", runs=0, result={"cached_from": "elsewhere"}, cached_from=first)
+    async with open_reader(pg.read, 1) as reader:
+        counts = LogCounts(reader)
+        await counts.look()
+        log = Log().add(TASK_2, submitted(), own)
+        record(pg, log.add(TASK, submitted(), took).add(TASK_3, submitted(), took, namespace="analytics").events)
+
+        await counts.look()
+
+    found = [one for family in counts.collect() if family.name == "tally_cache_hits" for one in family.samples]
+    assert {one.labels["namespace"]: one.value for one in found} == {"default": 1, "analytics": 1}
+
+
 async def test_one_look_counts_more_than_a_page_of_the_log(pg: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "EVENTS_A_PAGE", 4)
     async with open_reader(pg.read, 1) as reader:
