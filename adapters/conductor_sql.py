@@ -102,11 +102,21 @@ SELECT task, workflow FROM conductor_members m WHERE workflow = ANY(%b::uuid[]) 
 ON CONFLICT DO NOTHING
 """
 
-# Without parameters: it is planned once for all rounds, and its limits are known to the planner.
+# Without parameters: it is planned once for all rounds, and its limits are known to the planner. Cancels of several
+# causes come in turn, and are found one cause after the other in the index: it is not read as a whole.
 AGENDA = """
-(SELECT 'cancel', task, workflow, NULL::text[], NULL::bigint[], NULL::bigint[], NULL::bigint[], NULL::timestamptz,
-   NULL::int
- FROM conductor_cancels ORDER BY task LIMIT {limit})
+(WITH RECURSIVE next AS (
+   (SELECT workflow FROM conductor_cancels ORDER BY workflow LIMIT 1)
+   UNION ALL
+   SELECT (SELECT c.workflow FROM conductor_cancels c WHERE c.workflow > next.workflow ORDER BY c.workflow LIMIT 1)
+   FROM next WHERE next.workflow IS NOT NULL)
+ SELECT 'cancel', few.task, cause.workflow, NULL::text[], NULL::bigint[], NULL::bigint[], NULL::bigint[],
+   NULL::timestamptz, NULL::int
+ FROM (SELECT workflow FROM next WHERE workflow IS NOT NULL LIMIT {in_turn}) AS cause, LATERAL (
+   SELECT task, row_number() OVER (ORDER BY task) AS place FROM (
+     SELECT * FROM conductor_cancels c WHERE c.workflow >= cause.workflow ORDER BY c.workflow, task LIMIT {limit}) AS c
+   WHERE c.workflow = cause.workflow) AS few
+ ORDER BY few.place, cause.workflow LIMIT {limit})
 UNION ALL
 (SELECT 'settled', task, cause, unmet, at_least, met, open, NULL, NULL
  FROM (SELECT * FROM conductor_settled ORDER BY task LIMIT {limit}) AS settled, LATERAL (

@@ -21,6 +21,7 @@ from domain.events import ENDS, LimitChanged
 from domain.lanes import Lane, lane_from
 from domain.lease_clock import LEASE_TERM, LeaseClock
 from domain.ports.conducting import (
+    CANCELS_IN_TURN,
     Agenda,
     Complete,
     Dealt,
@@ -246,7 +247,7 @@ def _few(values: Sequence[object]) -> bool:
 
 @cache
 def _agenda_of(limit: int) -> bytes:
-    return sql.AGENDA.format(limit=limit, open=MOST_OPEN).encode()
+    return sql.AGENDA.format(limit=limit, open=MOST_OPEN, in_turn=CANCELS_IN_TURN).encode()
 
 
 def _agenda(rows: Sequence[tuple[Any, ...]]) -> Agenda:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow
+from adapters.in_memory.conductor_rows import LastBeat, Rows, WorkerRow, in_turn
 from adapters.in_memory.event_log import MemoryLog, MemoryTurn
 from adapters.in_memory.result_rows import clean_up, hits, note_results, rest_hits
 from adapters.in_memory.schedule_rows import note_schedules, planned, rest_schedules
@@ -178,7 +178,7 @@ class ConductorMemoryTurn(MemoryTurn):
         open_workflows = {workflow for workflow, end in rows.members.values() if end is None} | rows.open.keys()
         due = sorted(timer.due for timer in rows.timers.values() if timer.due <= self._now)[:limit]
         return Agenda(
-            cancels=list(rows.cancels.items())[:limit],
+            cancels=in_turn(rows.cancels)[:limit],
             settled=[Settled(task, cause, self._standings(task)) for task, cause in rows.settled.items()][:limit],
             complete=[self._complete(one) for one in rows.last if one not in open_workflows][:limit],
             failing=[(one, task) for one, task in rows.fail_fast.items() if task and one in open_workflows][:limit],

@@ -1,5 +1,6 @@
 """The tables that the conductor works on, in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,7 +9,7 @@ from domain.caching import Entry
 from domain.dispatching import Waiting
 from domain.events import LimitChanged, WorkerRegistered
 from domain.lease_clock import LeaseClock
-from domain.ports.conducting import Edge, Need, NewLease, Timer, TimerKind
+from domain.ports.conducting import CANCELS_IN_TURN, Edge, Need, NewLease, Timer, TimerKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -91,3 +92,13 @@ _TABLES = (
     "leases", "beats", "workers", "queue", "needs", "edges", "settled", "timers", "members", "last", "cancels",
     "fail_fast", "open", "limits", "schedules", "schedule_tasks", "cache", "looking", "hits", "spreads",
 )  # fmt: skip
+
+
+def in_turn(cancels: Mapping[UUID, UUID]) -> list[tuple[UUID, UUID]]:
+    """What is to be cancelled, and why, one task of each cause in turn, of a few causes at a time."""
+    of: dict[UUID, list[UUID]] = {}
+    for task, cause in sorted(cancels.items()):
+        of.setdefault(cause, []).append(task)
+    few = sorted(of)[:CANCELS_IN_TURN]
+    turns = sorted((place, cause, task) for cause in few for place, task in enumerate(of[cause]))
+    return [(task, cause) for _, cause, task in turns]

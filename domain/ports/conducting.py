@@ -17,6 +17,9 @@ from domain.lease_clock import LeaseClock
 from domain.ports.log import AppendingTurn
 from domain.ports.spreading import Spreading, SpreadOn
 
+CANCELS_IN_TURN = 5
+"""Workflows and tasks, cancelled together, whose own tasks are cancelled in one round: each is loaded for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -144,9 +147,9 @@ class Rested:
 @dataclass(frozen=True, slots=True)
 class Agenda:
     """Rows that call for a decision now. `cancels`: (task, workflow) of cancelled workflows, or (child, task) of
-    cancelled tasks. `due`: past timers. `spreading`: those with the fewest children so far first.
-    `failing`: (workflow, its first task that failed) of workflows that fail fast and are not complete. `planned`:
-    schedules that may be due. `hits`: tasks that are to take a result."""
+    cancelled tasks, one of each in turn, of CANCELS_IN_TURN at a time. `due`: past timers. `spreading`: those with the
+    fewest children so far first. `failing`: (workflow, its first task that failed) of workflows that fail fast and are
+    not complete. `planned`: schedules that may be due. `hits`: tasks that are to take a result."""
 
     cancels: Sequence[tuple[UUID, UUID]] = ()
     settled: Sequence[Settled] = ()

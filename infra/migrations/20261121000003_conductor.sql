@@ -103,6 +103,7 @@ CREATE TABLE conductor_cancels (
   task uuid PRIMARY KEY,
   workflow uuid NOT NULL
 );
+CREATE INDEX conductor_cancels_workflow_idx ON conductor_cancels (workflow, task);
 
 -- Tasks that become children, which are their members as a workflow's tasks are its; the first `next` are dealt with.
 CREATE TABLE conductor_spreads (

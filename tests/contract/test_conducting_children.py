@@ -15,6 +15,7 @@ from domain import events as e
 from domain.filling import Work
 from domain.ids import child_stream
 from domain.messages import Json
+from domain.ports.conducting import CANCELS_IN_TURN, Notes
 from domain.specs import AtLeast, DependsOn, Job, TaskSpec
 from domain.task import Cancel, Pause, Resume, Wake
 from domain.task_states import Delayed, Ended, Held, Leased, Paused, Queued, Spread
@@ -293,6 +294,26 @@ async def test_a_cancelled_one_ends_when_its_children_have_and_submits_no_more(p
     await place.settle()
     assert (await world.events("each"))[3:] == [e.TaskCancelled(task_id="each", by="alice", reason="enough")]
     assert await world.left_over() == 0
+
+
+async def test_tasks_that_are_cancelled_together_give_their_children_in_turn(place: Place) -> None:
+    world, counts = place.world, {f"each-{n}": 2 for n in range(CANCELS_IN_TURN)} | {"long": 20}
+    await world.submit(*(fan_out(name, items={"count": count}) for name, count in counts.items()))
+    await place.settle()
+    children = {name: sorted(child_stream(stream(name), n) for n in range(count)) for name, count in counts.items()}
+
+    async with place.conducting.seat.turn() as turn:
+        await turn.note(Notes(cancelled=[stream("long"), stream("each-0")]))
+        two = (await turn.survey(8, 0)).agenda.cancels
+        await turn.note(Notes(cancelled=list(map(stream, counts))))
+        all_at_once = (await turn.survey(100, 0)).agenda.cancels
+
+    first, second = sorted(["long", "each-0"], key=stream)
+    turns = [(children[name][place], stream(name)) for place in (0, 1) for name in (first, second)]
+    assert two == [*turns, *((child, stream("long")) for child in children["long"][2:6])]
+    some = sorted(map(stream, counts))[:CANCELS_IN_TURN]
+    assert [of for _, of in all_at_once[: 2 * len(some)]] == some * 2
+    assert {of for _, of in all_at_once} == set(some)
 
 
 async def test_its_children_have_as_long_to_end_as_whoever_cancels_it_says(place: Place) -> None:
