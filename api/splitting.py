@@ -1,11 +1,11 @@
 """A workflow of any size as the messages that bring it: one, or several that go on with each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from domain.commands import MOST_AT_ONCE, SubmitWorkflow
 from domain.dependencies import check_graph, named
-from domain.specs import OnFailure, TaskSpec
+from domain.specs import DependsOn, OnFailure, TaskSpec
 
 MOST_BYTES = 900_000
 """A message takes 1 MiB: there is room for what is around the tasks."""
@@ -24,7 +24,8 @@ def messages(
     """
     parts = list(_parts(tasks))
     if len(parts) > 1:
-        parts = list(_parts(_in_order(tasks)))
+        own = {task.task_id for task in tasks}
+        parts = list(_parts([_settled(task, own) if on_failure == "continue" else task for task in _in_order(tasks)]))
     return [
         SubmitWorkflow(
             workflow_id=workflow_id,
@@ -36,6 +37,20 @@ def messages(
         )
         for number, part in enumerate(parts, start=1)
     ]
+
+
+def _settled(task: TaskSpec, own: Collection[str | None]) -> TaskSpec:
+    """With the condition on tasks that are not the workflow's `own`: none of them comes with a later message."""
+
+    def settled(need: DependsOn) -> DependsOn:
+        outside = need.forward is not None and need.when is None and need.task_id not in own
+        return need.model_copy(update={"when": "succeeded"}) if outside else need
+
+    needs = [
+        settled(need) if isinstance(need, DependsOn) else need.model_copy(update={"of": tuple(map(settled, need.of))})
+        for need in task.depends_on
+    ]
+    return task.model_copy(update={"depends_on": tuple(needs)})
 
 
 def _parts(tasks: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:

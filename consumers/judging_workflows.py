@@ -54,6 +54,8 @@ def _tasks(
     namespace, specs = command.namespace, command.tasks
     promised = _free_names(batch, namespace, specs)
     upstream = needed(batch, namespace, specs, {spec.task_id for spec in specs})
+    if command.more:
+        whole = replace(whole, to_come=upstream.promised)
     if before is not None:
         own = {node.stream for node in before.tasks}
         whole = replace(whole, earlier={name for name, stream in upstream.streams.items() if stream in own})

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import TypeVar
 
-from domain.errors import DependencyCycle, FailFastCondition, SelfDependency
-from domain.specs import AtLeast, DependsOn, TaskSpec, When
+from domain.errors import DependencyCycle, FailFastCondition, ForwardCondition, SelfDependency
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
 from domain.task import Free, Skip
 
 K = TypeVar("K", bound=Hashable)
@@ -19,6 +19,10 @@ MEETS: Mapping[When, tuple[str, ...]] = {
     "always": ("succeeded", "failed", "cancelled", "skipped", "expired", "quarantined"),
 }
 """The ends that meet each condition."""
+_WITHIN: Mapping[OnFailure, str] = {
+    "continue": "it need only have finished; say when: finished or succeeded",
+    "fail-fast": "fail-fast cancels what needs its failure; need its success",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,13 @@ def named(depends_on: Iterable[DependsOn | AtLeast]) -> list[str]:
     return list(dict.fromkeys(name for one in requirements(depends_on) for name in one.of))
 
 
+def groups(depends_on: Iterable[DependsOn | AtLeast]) -> list[Sequence[DependsOn]]:
+    """What is named alone, and each set."""
+    needs = list(depends_on)
+    alone = [need for need in needs if isinstance(need, DependsOn)]
+    return [alone, *(need.of for need in needs if isinstance(need, AtLeast))]
+
+
 def carrying_on(spec: TaskSpec, members: Collection[str]) -> TaskSpec:
     """The task in a workflow of `members` that continues after failures: those it gives no condition need only have
     finished."""
@@ -99,6 +110,24 @@ def check_fail_fast(tasks: Mapping[str, TaskSpec], members: Collection[str]) -> 
                     raise FailFastCondition(
                         f"tasks: {name} needs {needed} ({when}), but fail-fast cancels {name} when {needed} fails; "
                         "need its success, or choose another on_failure"
+                    )
+
+
+def check_to_come(tasks: Mapping[str, TaskSpec], on_failure: OnFailure, to_come: Collection[str]) -> None:
+    """Refuse conditions that would be other ones if the task came with a later message of the same workflow. `to_come`:
+    tasks that nobody has submitted, and that may.
+
+    Raises ForwardCondition.
+    """
+    for name, spec in tasks.items():
+        for group in groups(spec.depends_on):
+            given = {need.task_id for need in group if need.when is not None}
+            for need in group:
+                differs = need.task_id not in given if on_failure == "continue" else need.condition != "succeeded"
+                if need.task_id in to_come and on_failure in _WITHIN and differs:
+                    raise ForwardCondition(
+                        f"depends_on: {name} needs {need.task_id} ({need.condition}), which may come with a later "
+                        f"message of this workflow, where {_WITHIN[on_failure]}, or submit {need.task_id} first"
                     )
 
 

@@ -4,7 +4,7 @@ TallyportError
 ├── Rejected            final: the sender is told; nothing is recorded but the outcome
 │   ├── InvalidMessage      unknown-type, unknown-version, unknown-field, schema
 │   ├── NotFound, NameTaken, IdReused, NotAllowed, NamespaceMismatch, TooLarge, …
-│   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition, TooManyTasks
+│   ├── DependencyCycle, SelfDependency, UnknownDependency, FailFastCondition, ForwardCondition, TooManyTasks
 │   ├── UnknownTaskType, BadInput, BadSchema, TaskTypeTaken
 │   ├── CacheNeedsDigest
 │   └── BadTemplate, TemplateNotADependency, Unfilled
@@ -131,6 +131,10 @@ class TooManyTasks(Rejected):
 
 class FailFastCondition(Rejected):
     code, title = "fail-fast-condition", "Condition that fail-fast would cancel"
+
+
+class ForwardCondition(Rejected):
+    code, title = "forward-condition", "Condition on a task that may come into the workflow"
 
 
 class DuplicateTaskId(Rejected):

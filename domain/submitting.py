@@ -7,7 +7,7 @@ from uuid import UUID
 from domain import events as e
 from domain.caching import check_image
 from domain.commands import SubmitTask, SubmitTasks, SubmitWorkflow
-from domain.dependencies import carrying_on, check_fail_fast, check_graph, named
+from domain.dependencies import carrying_on, check_fail_fast, check_graph, check_to_come, named
 from domain.errors import (
     BadState,
     BadTemplate,
@@ -100,13 +100,15 @@ def once_more(task: Task, name: str | None) -> tuple[TaskSpec, Again]:
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A workflow to be: its name, its stream, and what holds for all of its tasks. `max_parallel`: so many at once.
-    `earlier`: what its tasks of earlier messages are called."""
+    `earlier`: what its tasks of earlier messages are called. `to_come`: names that nobody has, and that its tasks of
+    later messages may have."""
 
     workflow_id: str
     stream: UUID
     on_failure: OnFailure = "skip-downstream"
     max_parallel: int | None = None
     earlier: Collection[str] = ()
+    to_come: Collection[str] = ()
 
 
 def submit_workflow(
@@ -115,7 +117,7 @@ def submit_workflow(
     """The workflow's first event and those of its tasks, by stream.
 
     `tasks`: each with the stream it will have; `upstream`: streams of tasks outside this workflow. Raises as
-    `submit_task`, and DependencyCycle, FailFastCondition.
+    `submit_task`, and DependencyCycle, FailFastCondition, ForwardCondition.
     """
     names = [spec.task_id or str(stream) for spec, stream in tasks]
     if len(set(names)) < len(names):
@@ -124,8 +126,10 @@ def submit_workflow(
     needs = {name: named(spec.depends_on) for name, (spec, _) in zip(names, tasks, strict=True)}
     check_graph(needs)
     members = {*needs, *workflow.earlier}
+    specs = dict(zip(names, (spec for spec, _ in tasks), strict=True))
+    check_to_come(specs, workflow.on_failure, workflow.to_come)
     if workflow.on_failure == "fail-fast":
-        check_fail_fast(dict(zip(names, (spec for spec, _ in tasks), strict=True)), members)
+        check_fail_fast(specs, members)
     if workflow.on_failure == "continue":
         tasks = [(carrying_on(spec, members), stream) for spec, stream in tasks]
     streams = {**upstream, **dict(zip(names, (stream for _, stream in tasks), strict=True))}

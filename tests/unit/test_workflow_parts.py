@@ -1,5 +1,6 @@
 """Workflows that are submitted in several messages."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from domain import workflow
 from domain.commands import SubmitWorkflow
 from domain.errors import DependencyCycle
 from domain.ports.broker import Delivery
-from domain.specs import DependsOn, TaskSpec
+from domain.specs import AtLeast, DependsOn, OnFailure, TaskSpec, When
 from domain.work import Reply
 from tests.support.commands import COMMAND, NOOP, Desk, command, needing
 
@@ -20,6 +21,14 @@ def part(number: int, *tasks: dict[str, Any], more: bool = True, **given: Any) -
     """A message of workflow F1, under an id of its own."""
     data = {"workflow_id": "F1", "tasks": tasks, **({"more": True} if more else {}), **given}
     return command("task.submit-workflow.v1", data, UUID(int=COMMAND.int + number))
+
+
+LATER = {"task_id": "x", "forward": "PT1H"}
+
+
+def promising(name: str) -> Delivery:
+    """A task elsewhere that waits for one of this name."""
+    return command("task.submit.v1", needing("elsewhere", f"~{name}"), UUID(int=COMMAND.int + 7))
 
 
 def code(reply: Reply) -> str:
@@ -77,6 +86,19 @@ async def test_a_workflow_comes_in_parts_each_accepted_as_a_whole(together: bool
             "needs a (failed)",
         ),
         ([part(1, needing("a", "~b"))], part(9, needing("b", "a")), "dependency-cycle", "b -> a -> b"),
+        ([part(1, needing("a"), on_failure="continue")], part(9, needing("b", "~x")), "forward-condition", "b needs x"),
+        (
+            [part(1, needing("a"), on_failure="continue"), promising("x")],
+            part(9, {**NOOP, "task_id": "b", "depends_on": [{"at_least": 1, "of": [LATER, {"task_id": "a"}]}]}),
+            "forward-condition",
+            "b needs x",
+        ),
+        (
+            [part(1, needing("a"), on_failure="fail-fast")],
+            part(9, {**NOOP, "task_id": "b", "depends_on": [{**LATER, "when": "failed"}]}),
+            "forward-condition",
+            "b needs x (failed)",
+        ),
     ],
     ids=[
         "closed",
@@ -88,6 +110,9 @@ async def test_a_workflow_comes_in_parts_each_accepted_as_a_whole(together: bool
         "max_parallel",
         "fail-fast",
         "cycle",
+        "continue to come",
+        "continue promised",
+        "fail-fast to come",
     ],
 )
 async def test_a_part_that_does_not_go_on_with_the_workflow_is_refused_as_a_whole(
@@ -142,6 +167,30 @@ async def test_in_a_workflow_that_continues_a_later_part_may_go_on_after_failure
     assert blocked == e.TaskBlocked(task_id="b", by=(e.Blocker(task_id="a", needs="finished"),))
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "need", "more", "needs"),
+    [
+        ("continue", {**LATER, "when": "succeeded"}, True, "succeeded"),
+        ("continue", {**LATER, "when": "finished"}, True, "finished"),
+        ("continue", LATER, False, "succeeded"),
+        ("fail-fast", LATER, True, "succeeded"),
+        ("fail-fast", {**LATER, "when": "failed"}, False, "failed"),
+        ("skip-downstream", {**LATER, "when": "failed"}, True, "failed"),
+    ],
+)
+async def test_a_task_to_come_may_be_needed_as_it_would_be_in_the_workflow_or_where_it_cannot_come_into_it(
+    on_failure: str, need: dict[str, str], more: bool, needs: str
+) -> None:
+    desk = Desk()
+    task = {**NOOP, "task_id": "b", "depends_on": [need]}
+
+    assert code(await desk.reply(part(1, task, on_failure=on_failure, more=more))) == "accepted"
+
+    blocked = desk.store.log.events[-1].event()
+    assert isinstance(blocked, e.TaskBlocked)
+    assert [one.needs for one in blocked.by if isinstance(one, e.Blocker)] == [needs]
+
+
 async def test_a_workflow_has_ten_thousand_tasks_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "MOST_TASKS", 3)
     desk = Desk()
@@ -181,6 +230,22 @@ def test_a_large_workflow_is_split_so_that_what_a_task_needs_comes_before() -> N
     ]
     assert [task.task_id for one in parts for task in one.tasks] == [f"t{n}" for n in range(2500)]
     assert all(SubmitWorkflow.model_validate_json(one.body(), strict=True) == one for one in parts)
+
+
+@pytest.mark.parametrize(("on_failure", "when"), [("continue", "succeeded"), ("skip-downstream", None)])
+def test_a_large_workflow_says_what_it_needs_of_tasks_that_can_only_come_from_elsewhere(
+    on_failure: OnFailure, when: When | None
+) -> None:
+    hour = timedelta(hours=1)
+    elsewhere, own = DependsOn(task_id="x", forward=hour), DependsOn(task_id="t0", forward=hour)
+    asked = (elsewhere, own, DependsOn(task_id="y", forward=hour, when="failed"), DependsOn(task_id="z"))
+    last = TaskSpec(task_id="last", executor="noop", depends_on=(*asked, AtLeast(at_least=1, of=(elsewhere, own))))
+
+    parts = messages("F1", "default", [*chain(1000), last], on_failure)
+
+    [sent] = [task for one in parts for task in one.tasks if task.task_id == "last"]
+    settled = elsewhere.model_copy(update={"when": when})
+    assert sent.depends_on == (settled, *asked[1:], AtLeast(at_least=1, of=(settled, own)))
 
 
 def test_a_workflow_of_one_message_is_sent_as_it_was_written() -> None:
