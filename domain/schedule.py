@@ -25,17 +25,30 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """From when a schedule was paused to when it was resumed."""
+
+    begin: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
-    """`since`: from when on its present rule holds. `resumed_at`: when its last pause ended."""
+    """`since`: from when on its present rule holds. `paused_at`: when it was paused, if it is; `pauses`: those that are
+    over, in order."""
 
     id: UUID
     version: int
     schedule_id: str
     spec: ScheduleSpec
     since: datetime
-    paused: bool = False
+    paused_at: datetime | None = None
     deleted: bool = False
-    resumed_at: datetime | None = None
+    pauses: tuple[Pause, ...] = ()
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_at is not None
 
     @property
     def rule(self) -> Rule:
@@ -97,9 +110,9 @@ def evolve(schedule: Schedule | None, id: UUID, event: e.Event, at: datetime) ->
         case Schedule(version=version, rule=rule, since=since), e.ScheduleDefined(spec=spec):
             return replace(schedule, version=version + 1, spec=spec, since=since if rule == spec.rule else at)
         case Schedule(version=version), e.SchedulePaused():
-            return replace(schedule, version=version + 1, paused=True)
-        case Schedule(version=version), e.ScheduleResumed():
-            return replace(schedule, version=version + 1, paused=False, resumed_at=at)
+            return replace(schedule, version=version + 1, paused_at=at)
+        case Schedule(version=version, paused_at=datetime() as begin, pauses=pauses), e.ScheduleResumed():
+            return replace(schedule, version=version + 1, paused_at=None, pauses=(*pauses, Pause(begin, at)))
         case Schedule(version=version), e.ScheduleDeleted():
             return replace(schedule, version=version + 1, deleted=True)
         case _:

@@ -59,8 +59,9 @@ def step(schedule: Schedule, cursor: datetime, now: datetime, running: int) -> S
         return Rest(None)
     if first > now:
         return Rest(first)
-    if schedule.resumed_at is not None and first <= schedule.resumed_at:
-        return _leave(rule, after, schedule.resumed_at, "paused")
+    pause = next((one for one in schedule.pauses if first <= one.end), None)
+    if pause is not None and pause.begin <= first:
+        return _leave(rule, after, pause.end, "paused")
     if first <= now - GRACE and (missed := _missed(schedule, after, first, now)):
         return missed
     full = {"skip": running > 0, "queue": running >= MOST_OPEN, "cancel-running": running >= MOST_OPEN}
@@ -102,12 +103,25 @@ def _after(schedule: Schedule, cursor: datetime) -> datetime:
 def _missed(schedule: Schedule, after: datetime, first: datetime, now: datetime) -> Leave | None:
     """What is left of missed times, as far as they begin with such; None: the first is made up for."""
     rule, catch_up, until = schedule.rule, schedule.spec.catch_up, now - GRACE
+    begins = (pause.begin - MOMENT for pause in schedule.pauses if pause.begin > first)
+    together = min(until, next(begins, until))
     if catch_up.within is not None and first < now - catch_up.within:
-        return _leave(rule, after, min(now - catch_up.within - MOMENT, until), "window")
+        return _leave(rule, after, min(now - catch_up.within - MOMENT, together), "window")
     if catch_up.kept == 0:
-        return _leave(rule, after, until, "catch-up")
-    kept = latest(rule, after, until, catch_up.kept)
-    return _leave(rule, after, kept[0] - MOMENT, "catch-up") if kept[0] > first else None
+        return _leave(rule, after, together, "catch-up")
+    kept = _latest_missed(schedule, after, until)
+    return _leave(rule, after, min(kept - MOMENT, together), "catch-up") if kept > first else None
+
+
+def _latest_missed(schedule: Schedule, after: datetime, until: datetime) -> datetime:
+    """The first of those that are made up for: the last of all that was missed, and not due during a pause."""
+    rule, left, kept = schedule.rule, schedule.spec.catch_up.kept, list[datetime]()
+    for pause in (one for one in reversed(schedule.pauses) if one.end > after):
+        kept = latest(rule, pause.end, until, left - len(kept)) + kept
+        if len(kept) == left:
+            return kept[0]
+        until = min(until, pause.begin - MOMENT)
+    return (latest(rule, after, until, left - len(kept)) + kept)[0]
 
 
 def _leave(rule: Rule, after: datetime, until: datetime, reason: e.SkipReason) -> Leave:

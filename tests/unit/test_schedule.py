@@ -13,7 +13,7 @@ from domain.errors import BadInput, BadSchedule, BadTemplate, Rejected, Template
 from domain.events import read_event
 from domain.firing import due
 from domain.ids import derived_id
-from domain.schedule import Fire, Schedule, fire_stream, schedule_stream, task_stream
+from domain.schedule import Fire, Pause, Schedule, fire_stream, schedule_stream, task_stream
 from domain.schedule_spec import ScheduleSpec
 from domain.specs import TaskSpec
 from domain.task_type import TaskType, Types
@@ -60,7 +60,7 @@ def test_it_is_paused_resumed_and_deleted_once() -> None:
 
     (resumed,) = schedule.resume(state, "alice")
     state = schedule.evolve(state, S1, resumed, NOW + HOUR)
-    assert (state.paused, state.resumed_at, schedule.resume(state, "alice")) == (False, NOW + HOUR, [])
+    assert (state.paused, state.pauses, schedule.resume(state, "alice")) == (False, (Pause(NOW, NOW + HOUR),), [])
 
     (deleted,) = schedule.delete(state, "alice")
     state = schedule.evolve(state, S1, deleted, NOW)
@@ -327,6 +327,94 @@ def test_what_was_due_during_a_pause_is_skipped_at_its_end() -> None:
     resumed = schedule.evolve(paused, S1, e.ScheduleResumed(schedule_id="S1", by="alice"), at(3.5))
     assert step(resumed, MIDNIGHT, at(3.5), 0) == Leave(at(1), "paused", at(3), 3)
     assert step(resumed, at(3), at(3.5), 0) == Rest(at(4))
+
+
+def with_pauses(state: Schedule, *pauses: tuple[float, float]) -> Schedule:
+    """Paused and resumed at these hours."""
+    for begin, end in pauses:
+        state = schedule.evolve(state, S1, e.SchedulePaused(schedule_id="S1", by="alice"), at(begin))
+        state = schedule.evolve(state, S1, e.ScheduleResumed(schedule_id="S1", by="alice"), at(end))
+    return state
+
+
+def steps(state: Schedule, now: datetime) -> list[timetable.Step]:
+    """All that becomes of what is due, one step after the other."""
+    cursor, taken = MIDNIGHT, list[timetable.Step]()
+    while not isinstance(one := step(state, cursor, now, running=0), Rest):
+        taken.append(one)
+        cursor = one.nominal if isinstance(one, Go) else one.to
+    return taken
+
+
+DOWN_BEFORE_AND_AFTER = ((2.5, 4.5), (5.5, 6.5))
+"""Nobody looks until 8:30. Missed at 1, 2, 5, 7 and 8; paused at 3, 4 and 6."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        (
+            {"policy": "skip"},
+            [
+                Leave(at(1), "catch-up", at(2), 2),
+                Leave(at(3), "paused", at(4), 2),
+                Leave(at(5), "catch-up", at(5), 1),
+                Leave(at(6), "paused", at(6), 1),
+                Leave(at(7), "catch-up", at(8), 2),
+            ],
+        ),
+        (
+            {"policy": "last"},
+            [
+                Leave(at(1), "catch-up", at(2), 2),
+                Leave(at(3), "paused", at(4), 2),
+                Leave(at(5), "catch-up", at(5), 1),
+                Leave(at(6), "paused", at(6), 1),
+                Leave(at(7), "catch-up", at(7), 1),
+                Go(at(8)),
+            ],
+        ),
+        (
+            {"policy": "all", "max": 4},
+            [
+                Leave(at(1), "catch-up", at(1), 1),
+                Go(at(2)),
+                Leave(at(3), "paused", at(4), 2),
+                Go(at(5)),
+                Leave(at(6), "paused", at(6), 1),
+                Go(at(7)),
+                Go(at(8)),
+            ],
+        ),
+        (
+            {"policy": "all", "max": 9, "within": "PT4H"},
+            [
+                Leave(at(1), "window", at(2), 2),
+                Leave(at(3), "paused", at(4), 2),
+                Go(at(5)),
+                Leave(at(6), "paused", at(6), 1),
+                Go(at(7)),
+                Go(at(8)),
+            ],
+        ),
+    ],
+    ids=["skip", "last", "four", "window"],
+)
+def test_what_was_missed_before_a_pause_and_after_it_is_missed_and_not_paused(
+    policy: dict[str, Any], wanted: list[timetable.Step]
+) -> None:
+    assert steps(with_pauses(made(catch_up=policy), *DOWN_BEFORE_AND_AFTER), at(8.5)) == wanted
+
+
+def test_a_one_shot_that_was_missed_before_a_pause_is_made_up_for() -> None:
+    state = with_pauses(made(at="2026-11-21T01:00:00Z"), (2, 3))
+    assert steps(state, at(5)) == [Go(at(1))]
+
+
+def test_a_time_that_is_just_due_when_a_short_pause_is_over_is_fired_if_it_was_due_before() -> None:
+    begin = 1 + 20 / 3600
+    assert steps(with_pauses(made(), (begin, begin + 0.001)), at(1) + MINUTE / 2) == [Go(at(1))]
+    assert steps(with_pauses(made(), (1, begin)), at(1) + MINUTE / 2) == [Leave(at(1), "paused", at(1), 1)]
 
 
 def test_years_of_minutes_are_left_in_one_step_uncounted() -> None:
