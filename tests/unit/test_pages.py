@@ -94,6 +94,19 @@ def test_the_tests_that_run_a_page_s_blocks_read_that_page(page: str, tests: str
     assert f'"{page}"' in (ROOT / tests).read_text()
 
 
+def test_what_the_pages_type_are_commands_of_the_program() -> None:
+    known = set(re.findall(r"^## tally (\S+)$", (ROOT / "docs/reference/cli.md").read_text(), re.MULTILINE))
+    typed = {
+        (page, word)
+        for page in written()
+        for block in blocks(page, "sh")
+        for word in re.findall(r"(?:^|[|(&;!]|\bdo|\buntil) *tally ([a-z-]+)", block.text, re.MULTILINE)
+    }
+
+    assert {(page, word) for page, word in typed if word not in known} == set()
+    assert len(typed) > 50
+
+
 def test_the_settings_that_open_the_api_are_read_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auth = loaded(AUTHENTICATION, tmp_path, monkeypatch).auth
 
