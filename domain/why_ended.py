@@ -41,13 +41,16 @@ def ended(story: Story, streams: Streams) -> list[Reason]:
         case e.TaskSucceeded(result=result) if story.task.facts.submitted.spec.for_each is not None:
             return [_children_succeeded(result)]
         case e.TaskSucceeded(runs=runs, exit_code=exit_code):
-            return [Reason("succeeded", f"run {runs} succeeded", _code(runs, exit_code))]
+            stood_in = " in place of those that failed, as the fallback" if story.task.facts.fallback else ""
+            return [Reason("succeeded", f"run {runs} succeeded{stood_in}", _code(runs, exit_code))]
         case e.TaskFailed() as failed:
             return [_failed(story, failed)]
         case e.TaskQuarantined(reason=reason, runs=runs):
             facts = {"reason": reason, "runs": runs, "losses": story.task.facts.losses}
             out = "find out whether it takes workers down, then: tally retry"
-            return [Reason("quarantined", f"{runs} runs were lost, the last one: {reason}; {out}", facts)]
+            lost = sum(one.type == e.RunLost.TYPE for one in story.events)
+            many = "one run was lost" if lost == 1 else f"{lost} runs were lost, the last one"
+            return [Reason("quarantined", f"{many}: {reason}; {out} {_name(story)}", facts)]
         case e.TaskCancelled() as cancelled:
             return [_cancelled(story, cancelled, end, streams)]
         case e.TaskSkipped(because=because):

@@ -11,6 +11,7 @@ from domain.lanes import Lane
 from domain.reasons import Holder, Reason, text
 
 SLOTS = "slots"
+MAX_PARALLEL = {"workflow:": "its workflow", "children:": "the task whose child it is"}
 NAMED = 3
 """So many workers, or holders of places, are named."""
 
@@ -90,10 +91,12 @@ def _limit(scope: str, place: Place, lane: Lane) -> Reason:
     used = sum(count for other, count in place.load.held.items() if scope in other.scopes)
     holders = place.holders.get(scope, ())
     facts = {"scope": scope, "max_running": most, "running": used, "holders": [one.task_id for one in holders]}
+    for kind, whose in MAX_PARALLEL.items():
+        if scope.startswith(kind):
+            detail = f"max_parallel={most} of {whose} ({used} used by {_few(holders, used)}); one of them must end"
+            return Reason("limit", detail, facts)
     out = f"tally limit set {scope} --max-running {max(used, most or 0) + 1}"
-    if scope.startswith(("workflow:", "children:")):
-        out = "one of them must end"
-    elif scope.startswith("key:"):
+    if scope.startswith("key:"):
         out = f"tally limit set key:{scope.partition('/')[2]} --max-running {max(used, most or 0) + 1}"
     if not used:
         return Reason("limit", f"{scope} max_running={most} holds all back; let them run with: {out}", facts)

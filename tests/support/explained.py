@@ -171,8 +171,9 @@ def second_failed() -> Known:
     return _with_next(TWICE, "retry", finish)
 
 
-def fallback_failed() -> Known:
-    finish = RunFinish(task_id=TASK, run_id=SECOND, fence=2, container_id="c2", exit_code=5)
+def fallen_back(exit_code: int) -> Known:
+    """A task whose fallback ended so."""
+    finish = RunFinish(task_id=TASK, run_id=SECOND, fence=2, container_id="c2", exit_code=exit_code)
     container = Container(image="busybox")
     first = submitted().model_copy(update={"spec": TaskSpec(container=container, retry=ELSE)})
     return _with_next(ELSE, "retry", finish, first)
@@ -368,10 +369,10 @@ CASES: dict[str, tuple[Known, str]] = {
         second_failed(),
         "2 runs failed, as many as may; the last one, run 2: exit-nonzero (exit code 4)",
     ),
-    "fallback-failed": (fallback_failed(), "run 2, the fallback: exit-nonzero (exit code 5)"),
+    "fallback-failed": (fallen_back(5), "run 2, the fallback: exit-nonzero (exit code 5)"),
     "quarantined": (
         lost_once(Retry(max_losses=0)),
-        "1 runs were lost, the last one: lost; find out whether it takes workers down, then: tally retry",
+        "one run was lost: lost; find out whether it takes workers down, then: tally retry T1",
     ),
     "children": (
         replace(known(*SPREAD), children=Children(7, 2, {"succeeded": 3, "failed": 1})),

@@ -9,8 +9,10 @@ import pytest
 from domain import events as e
 from domain.dispatching import Load
 from domain.explaining import Known, explain
+from domain.lanes import Share
 from domain.limit import Quota
 from domain.reasons import CODES, ENDED, WAITS, Hold, Holder
+from domain.retry_spec import Retry
 from domain.specs import AtLeast, DependsOn
 from domain.spreading import told
 from domain.task import Cancel, CloseLease, Gather, Pause
@@ -19,9 +21,11 @@ from domain.why_queued import SLOTS
 from infra.explain_page import PAGE, page
 from tests.support.ended_tasks import NOW, TASK
 from tests.support.explained import (
+    AGAIN,
     BUSY,
     CASES,
     DRAINING,
+    HOLDERS,
     KEYED,
     LANE,
     LATER,
@@ -34,7 +38,10 @@ from tests.support.explained import (
     T2,
     VOTE,
     W1,
+    WORKFLOW,
     awaiting,
+    fallen_back,
+    history,
     known,
     needy,
     place,
@@ -45,7 +52,7 @@ from tests.support.explained import (
     submitted,
     whole,
 )
-from tests.support.task_states import GRANT, QUEUED
+from tests.support.task_states import FAILED, GRANT, QUEUED, START
 
 
 def codes(of: Known) -> list[str]:
@@ -207,6 +214,37 @@ def test_a_limit_of_nothing_says_that_it_holds_all_back() -> None:
         "namespace:default max_running=0 holds all back; let them run with: "
         "tally limit set namespace:default --max-running 1"
     )
+
+
+@pytest.mark.parametrize(
+    ("scope", "whose"),
+    [(f"workflow:{WORKFLOW}", "its workflow"), (f"children:{TASK}", "the task whose child it is")],
+)
+def test_max_parallel_is_told_by_the_name_that_its_user_gave_it(scope: str, whose: str) -> None:
+    lane = replace(LANE, shares=(Share(scope, 1),))
+    held = place(W1, own=replace(OWN, lane=lane), load=Load({lane: 1}), holders={scope: HOLDERS[:1]})
+
+    [cause] = explain(queued(held)).causes
+
+    assert cause.code == "limit"
+    assert cause.detail == f"max_parallel=1 of {whose} (1 used by h1); one of them must end"
+
+
+def test_a_success_of_the_fallback_is_not_told_as_if_the_task_itself_had_succeeded() -> None:
+    [cause] = explain(fallen_back(0)).causes
+
+    assert (cause.code, cause.detail) == ("succeeded", "run 2 succeeded in place of those that failed, as the fallback")
+
+
+def test_only_runs_that_were_lost_are_counted_for_a_quarantine() -> None:
+    first = history(submitted(retry=Retry(max_losses=0)), QUEUED, commands=(GRANT, START, FAILED))
+    again = QUEUED.model_copy(update={"after": "retry"})
+    events = [one.event() for one in first]
+    lost = known(*events, again, commands=(AGAIN, CloseLease(2, accepted=True)))  # type: ignore[arg-type]
+
+    [cause] = explain(lost).causes
+
+    assert cause.detail.startswith("one run was lost: lost; ")
 
 
 def test_a_key_is_set_by_its_name_alone_and_a_workflow_is_not_set() -> None:
