@@ -86,15 +86,22 @@ class Expression:
             case "status":
                 return known.status
             case "exit_code" if known.exit_code is None:
-                raise self._missing(f"task {self.task} has {known.status} without an exit code")
+                raise self._missing(f"task {self.task} ended as {known.status}, without an exit code")
             case "exit_code":
                 return known.exit_code
             case "artifacts":
-                return self._walked(dict(known.artifacts or {}), f"the artifacts of task {self.task}", self.path)
+                return self._artifact(known)
             case _ if known.result is None:
-                raise self._missing(f"task {self.task} has {known.status} without a result")
+                raise self._missing(f"task {self.task} ended as {known.status}, without a result")
             case _:
                 return self._walked(known.result, "result", self.path)
+
+    def _artifact(self, known: Known) -> Json:
+        name, fact = self.path
+        left = (known.artifacts or {}).get(str(name))
+        if left is None:
+            raise self._missing(f"task {self.task} has left no artifact {json.dumps(name)}")
+        return left[str(fact)]
 
     def _own(self, values: Values) -> Json:
         if self.source == "input":
