@@ -124,12 +124,26 @@ class HistoryCommands:
                     break
                 await asyncio.sleep(PAUSE_SECONDS)
             if not wanted:
-                raise Exit(NOT_FOUND, f"{ref} has no run{'' if run is None else f' {run}'} yet; wait for one with -f")
+                raise Exit(NOT_FOUND, await _without(client, ref, run))
             await output(client, wanted[-1]["run_id"], follow, tail)
             now = await client.reading.runs(ref, client.namespace) if follow else wanted
             if any(one["run_id"] == wanted[-1]["run_id"] and one.get("log_truncated") for one in now):
                 say(NOT_ALL_KEPT)
         return 0
+
+
+async def _without(client: "Client", ref: str, run: int | None) -> str:
+    from api.told import ENDED
+
+    view = await client.task(ref).view()
+    none = f"{ref} has no run{'' if run is None else f' {run}'}"
+    if view["cached_from"] is not None:
+        return f"{none}: it took a result; see: tally logs {view['cached_from']['task_id']}"
+    if view["children"] is not None:
+        return f"{none}, its children have: see one with: tally logs '{ref}[0]'"
+    if view["status"] in ENDED:
+        return f"{none} and has ended; see: tally explain {ref}"
+    return f"{none} yet; wait for one with -f"
 
 
 async def _log(client: "Client", namespace: str | None, asked: Asked) -> AsyncIterator[Sequence[View]]:

@@ -44,7 +44,7 @@ class LimitCommands:
             with well_formed("not a limit.set.v1"):
                 command = SetLimit.model_validate(asked, strict=False)
             await client.send(command, reply=True)
-        say(f"{scope} is set")
+        say(f"{scope} is {'no longer limited' if max_running is None and rate is None else 'set'}")
         return 0
 
     async def limits(self, *, common: Common = COMMON) -> int:

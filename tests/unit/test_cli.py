@@ -182,7 +182,11 @@ def test_the_status_of_a_task_shows_what_it_left_and_what_it_was_lacking(tally: 
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        ('{"task_id": "T1", "container": {"image": "busybox", "colour": "red"}}', 5, "container.colour: Extra inputs"),
+        (
+            '{"task_id": "T1", "container": {"image": "busybox", "colour": "red"}}',
+            5,
+            "container.colour: no such field; remove it",
+        ),
         ("[1]", 5, "an object is needed"),
         ("{", 5, "cannot be read"),
         ('{"type": "task.cancel.v1", "task_id": "T1"}', 5, "type: task.cancel.v1 submits nothing"),
@@ -275,6 +279,17 @@ def test_logs_are_raw(tally: Terminal) -> None:
     assert (tally.raw, tally.err) == (b"\x00\xffout\n", "err\n")
 
 
+def test_a_task_that_ended_without_a_run_has_no_logs_to_wait_for(tally: Terminal) -> None:
+    tally.endings["T0"] = None
+    tally("run", "--task-id", "T0", "busybox")
+    tally("run", "--task-id", "T1", "--depends-on", "T0", "busybox")
+    assert tally("logs", "T1") == 3
+    assert "T1 has no run yet; wait for one with -f" in tally.err
+    tally("cancel", "T1")
+    assert tally("logs", "-f", "T1") == 3
+    assert "T1 has no run and has ended; see: tally explain T1" in tally.err
+
+
 @pytest.mark.parametrize("words", [("logs", "T1"), ("logs", "-f", "T1"), ("run", "--wait", "--task-id", "T1", "b")])
 def test_output_that_was_not_all_kept_is_not_shown_as_if_it_were(tally: Terminal, words: tuple[str, ...]) -> None:
     tally.endings["T1"] = Ending(0, b"much\n", truncated=True)
@@ -330,7 +345,7 @@ def test_a_task_of_the_command_line_is_run_again_as_asked(tally: Terminal) -> No
     assert "run 1 failed: exit-nonzero; the next one may begin at " in tally.err
     assert "T1 failed: retries-exhausted" in tally.err
     assert tally("run", "--retry-on", "sometimes", "busybox") == 5
-    assert "not a task:\n  on[0]: String should match pattern" in tally.err
+    assert "not a task:\n  on[0]: give exit-nonzero, one exit code as exit:3" in tally.err
 
 
 def test_ended_tasks_are_run_once_more(tally: Terminal) -> None:
@@ -388,6 +403,7 @@ def test_limits_are_set_listed_and_lifted(tally: Terminal) -> None:
     assert re.search(r"key:default/report +any +100/PT60S", tally.out)
     assert re.search(r"namespace:default +5 +any", tally.out)
     assert tally("limit", "set", "namespace:default") == 0
+    assert tally.err == "namespace:default is no longer limited\n"
     assert tally("limit", "ls", "-o", "name") == 0
     assert tally.out == "key:default/report\n"
     assert tally("limit", "set", "namespace:default", "--rate", "100") == 2
