@@ -6,15 +6,17 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from consumers.holdings import Held
-from consumers.strict_json import strict_object
+from consumers.strict_json import MAX_DEPTH, strict_object
 from domain.errors import CannotRun, Unreadable
-from domain.messages import Json, field_path
+from domain.messages import Json
+from domain.misfits import misfits
 from domain.ports.running import Found, Left
 from domain.reports import MOST_ARTIFACTS, Artifact, LogEnd, RunError, RunFinish
 from domain.retrying import LOST
 
 _DEEPEST = 5
 """Objects and lists around a result in the message that carries it."""
+_TOO_DEEP = f"it nests deeper than {MAX_DEPTH - _DEEPEST} levels; flatten it"
 
 _ARTIFACTS = TypeAdapter(Annotated[tuple[Artifact, ...], Field(max_length=MOST_ARTIFACTS)])
 
@@ -72,8 +74,9 @@ def read_artifacts(data: bytes | None) -> tuple[Artifact, ...] | None:
     try:
         found = _ARTIFACTS.validate_json(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _invalid("artifacts", f"{field_path(first['loc'])}: {first['msg']}") from error
+        strange, found = misfits(error)
+        first = found[0]
+        raise _invalid("artifacts", f"{first['field']}: {'no such field' if strange else first['problem']}") from error
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise _invalid("artifacts", "two have the same name; give each its own")
@@ -86,10 +89,15 @@ def _read(data: bytes | None, what: Left) -> Json:
     try:
         value: Any = json.loads(data)
         strict_object(b'{"r":' * _DEEPEST + data + b"}" * _DEEPEST)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _invalid(what, _TOO_DEEP) from error
+    except UnicodeDecodeError as error:
+        raise _invalid(what, f"byte {error.start} is not UTF-8; write UTF-8") from error
+    except ValueError as error:
         raise _invalid(what, f"not JSON ({error})") from error
     except Unreadable as unreadable:
-        raise _invalid(what, unreadable.detail) from unreadable
+        why = _TOO_DEEP if unreadable.reason == "too-deep" else unreadable.detail
+        raise _invalid(what, why) from unreadable
     return value
 
 

@@ -31,7 +31,8 @@ from domain.errors import (
     Unreadable,
 )
 from domain.letters import Letter
-from domain.messages import Message, misfits
+from domain.messages import Message
+from domain.misfits import misfits
 from domain.ports.broker import Delivery
 
 SMALL, LARGE = 64 << 10, 1 << 20

@@ -1,7 +1,7 @@
 """Decisions only: no input or output, no clock, no logging. Read in this order:
 
-- `messages`, `ids`, `moments`, `placing`, `retry_spec`, `specs`, `type_specs`: what every message is, and what users
-  say about a task
+- `messages`, `misfits`, `ids`, `moments`, `placing`, `retry_spec`, `specs`, `type_specs`: what every message is,
+  what is said of one that does not fit, and what users say about a task
 - `firing`, `schedule_spec`: when schedules fire, and what users say about them
 - `commands`, `operating`, `reports`, `work`, `events`, `notifications`: the messages, which are the permanent contract;
   the events lie in `task_events`, `run_events`, `end_events`, `workflow_events`, `schedule_events`, `operating_events`

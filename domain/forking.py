@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from domain import events as e
 from domain.errors import BadTemplate, BadVersion, SchemaMismatch, TaskIdTaken, TooLarge, UnknownField
 from domain.filling import filled_in, names_read, work_of
-from domain.messages import Json, misfits
+from domain.messages import Json
+from domain.misfits import misfits
 from domain.specs import TaskSpec
 
 MOST_BYTES = 1 << 20

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 from unicodedata import is_normalized
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
@@ -81,25 +81,6 @@ def field_path(location: tuple[int | str, ...]) -> str:
         elif isinstance(before, str) or not _TAG.fullmatch(part):
             path += f".{part:.80}"
     return path.lstrip(".") or "body"
-
-
-MAX_MISFITS = 20
-
-
-def misfits(error: ValidationError, within: str = "") -> tuple[bool, list[dict[str, str]]]:
-    """What does not fit, by field, and whether the fields are unknown ones: if any is, only those are told.
-
-    `within`: the field that holds what was read.
-    """
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    strange = [one for one in found if one["type"] == "extra_forbidden"]
-    return bool(strange), [
-        {
-            "field": field_path((within, *one["loc"])) if within else field_path(one["loc"]),
-            "problem": "unknown" if strange else one["msg"].removeprefix("Value error, "),
-        }
-        for one in (strange or found)[:MAX_MISFITS]
-    ]
 
 
 def routing_key(type: str, namespace: str) -> str:

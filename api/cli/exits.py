@@ -107,7 +107,7 @@ def well_formed(what: str) -> Generator[None]:
 
 def fields(invalid: "ValidationError") -> str:
     """Each field that does not fit, on a line of its own."""
-    from domain.messages import field_path
+    from domain.misfits import misfits
 
-    errors = invalid.errors(include_url=False, include_input=False)
-    return "".join(f"\n  {field_path(error['loc'])}: {error['msg']}" for error in errors[:20])
+    strange, found = misfits(invalid)
+    return "".join(f"\n  {one['field']}: {'no such field; remove it' if strange else one['problem']}" for one in found)

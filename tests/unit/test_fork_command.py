@@ -231,7 +231,7 @@ async def test_another_fork_does_not_get_the_name_of_the_first() -> None:
         ({"new_task_id": "T1"}, "task-id-taken", "new_task_id: T1 is the task that is forked"),
         ({"new_task_id": "T0", "changes": {"depends_on": []}}, "task-id-taken", "T0 names another task"),
         ({"changes": {"task_id": "T9"}}, "schema", "changes.task_id: the new task is named by new_task_id"),
-        ({"changes": {"container": {"image": "NO"}}}, "schema", "changes.container.image: String should match"),
+        ({"changes": {"container": {"image": "NO"}}}, "schema", "changes.container.image: give an image as NAME"),
         ({"changes": {"container": {"colour": "red"}}}, "unknown-field", "changes.container.colour: "),
         ({"changes": {"namespace": "other"}}, "unknown-field", "changes.namespace: a task has no such field"),
         ({"changes": {"executor": "noop"}}, "schema", "changes: executor noop runs nothing: leave out container"),
