@@ -20,8 +20,13 @@ def derived_id(parent: UUID, name: str) -> UUID:
 
 
 def child_stream(parent: UUID, index: int) -> UUID:
-    """The stream of a child of a task with `for_each`: derived, so that it is submitted once and found by its index."""
-    return derived_id(parent, f"child:{index}")
+    """The stream of a child of a task with `for_each`: derived, so that it is submitted once and found by its index.
+
+    Ids grow with time, and a child of a higher index counts as the later one: the index, below 2**14, is in the bits
+    that follow the millisecond.
+    """
+    derived = derived_id(parent, f"child:{index}").int & ~(0xFFF << 64 | 0x3 << 60)
+    return UUID(int=derived | (index >> 2) << 64 | (index & 3) << 60)
 
 
 def child_name(parent: str, index: int) -> str:
