@@ -74,9 +74,8 @@ def read_artifacts(data: bytes | None) -> tuple[Artifact, ...] | None:
     try:
         found = _ARTIFACTS.validate_json(data, strict=True)
     except ValidationError as error:
-        strange, found = misfits(error)
-        first = found[0]
-        raise _invalid("artifacts", f"{first['field']}: {'no such field' if strange else first['problem']}") from error
+        _, [first, *_] = misfits(error)
+        raise _invalid("artifacts", f"{first['field']}: {first['problem']}") from error
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise _invalid("artifacts", "two have the same name; give each its own")

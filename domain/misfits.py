@@ -44,7 +44,7 @@ def misfits(error: "ValidationError", within: str = "") -> tuple[bool, list[dict
     return bool(strange), [
         {
             "field": field_path((within, *one["loc"])) if within else field_path(one["loc"]),
-            "problem": "unknown" if strange else problem(one),
+            "problem": "no such field" if strange else problem(one),
         }
         for one in told[:MOST]
     ]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import Parameter
 
 from api.cli.each import MOST, Changing, newest
-from api.cli.exits import USAGE, Exit
-from api.cli.output import COMMON, Common
+from api.cli.exits import USAGE, Exit, of_several
+from api.cli.output import COMMON, Common, View
 from api.cli.parameters import Connect, Flag, Several, pair
 
 if TYPE_CHECKING:
@@ -196,7 +196,11 @@ class ChangeCommands:
             raise Exit(USAGE, "which tasks? give their ids or names, or --where, not both")
         if chosen.where is None:
             async with self.connect(common.namespace) as client:
-                yield Changing(client, cls, [await client.task(ref).view() for ref in ids], common)
+                views: list[View] = []
+                for ref in ids:
+                    with of_several(ref):
+                        views.append(await client.task(ref).view())
+                yield Changing(client, cls, views, common)
             return
         filters = {**meant, **parsed(chosen.where)}
         async with self.connect(filters.pop("namespace", None) or common.namespace) as client:

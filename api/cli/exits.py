@@ -95,6 +95,17 @@ def told(problem: "Problem") -> str:
 
 
 @contextmanager
+def of_several(ref: str) -> Generator[None]:
+    """A refusal names the one of several things that it is about. Raises Exit."""
+    from domain.errors import Refused
+
+    try:
+        yield
+    except Refused as refused:
+        raise Exit(exit_code(refused), f"{ref}: {told(refused.problem)}") from None
+
+
+@contextmanager
 def well_formed(what: str) -> Generator[None]:
     """What fits no message ends the command, each field named. Raises Exit."""
     from pydantic import ValidationError
@@ -109,5 +120,5 @@ def fields(invalid: "ValidationError") -> str:
     """Each field that does not fit, on a line of its own."""
     from domain.misfits import misfits
 
-    strange, found = misfits(invalid)
-    return "".join(f"\n  {one['field']}: {'no such field; remove it' if strange else one['problem']}" for one in found)
+    _, found = misfits(invalid)
+    return "".join(f"\n  {one['field']}: {one['problem']}" for one in found)

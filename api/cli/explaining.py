@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.cli.exits import USAGE, Exit
+from api.cli.exits import USAGE, Exit, of_several
 from api.cli.output import COMMON, Common, View, age, colored, compact, document, write
 from api.cli.parameters import Connect
 from api.cli.plain import plain
@@ -26,7 +26,10 @@ class ExplainCommands:
         if not ids:
             raise Exit(USAGE, "which tasks? give their ids or names")
         async with self.connect(common.namespace) as client:
-            found = [await client.reading.explain(ref, client.namespace) for ref in ids]
+            found: list[View] = []
+            for ref in ids:
+                with of_several(ref):
+                    found.append(await client.reading.explain(ref, client.namespace))
         if common.people:
             write("".join(told(view, common.color) for view in found))
         elif common.output in ("jsonl", "name"):

@@ -26,7 +26,7 @@ SCHEDULES = (
     Column("ID", field("id"), wide=True),
 )
 LAST = (
-    Column("LAST", field("nominal")),
+    Column("LAST", lambda row, wide: str(row["nominal"]).replace("+00:00", "Z")),
     Column("STATUS", field("status")),
     Column("TASK", ident("task")),
     Column("TASK STATUS", field("task_status")),

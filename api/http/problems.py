@@ -25,9 +25,10 @@ from domain.errors import (
     Unreadable,
     Unroutable,
 )
+from domain.misfits import problem as field_problem
 from domain.work import Problem
 
-NOT_FOUND = "no such thing, or not in a namespace of this token; check the id and ?namespace="
+NOT_FOUND = "no such thing, or not in a namespace of this token; check the id and the namespace"
 PHRASES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Content too large"}
 
 
@@ -110,7 +111,7 @@ def of_error(request: Request, error: Rejected | Unreadable | Unavailable | Unro
 def of_validation(request: Request, error: Exception) -> Response:
     """A parameter that does not fit: 400 naming each."""
     found = cast("RequestValidationError", error).errors()
-    errors = [{"field": str(one["loc"][-1]), "problem": one["msg"]} for one in found]
+    errors = [{"field": str(one["loc"][-1]), "problem": field_problem(one)} for one in found]
     detail = f"{errors[0]['field']}: {errors[0]['problem']}; see /openapi.json"
     return problem(400, said("bad-query", "Bad query", detail, tuple(errors)), trace_id_of(request))
 

@@ -92,6 +92,12 @@ async def test_a_run_has_no_name_to_be_looked_for(api: Running) -> None:
     assert (await api.get(f"/v1/tasks/{str(TASK)[:13].upper()}")).status_code == 404
 
 
+async def test_a_time_that_does_not_fit_is_told_in_our_own_words(api: Running) -> None:
+    refused = await api.get("/v1/tasks?created_after=yesterday")
+
+    assert in_one(refused.text)["detail"].startswith("created_after: write it as 2026-")
+
+
 async def test_views_that_are_behind_say_so(api: Running) -> None:
     behind = await api.get("/v1/tasks?after_position=1000000")
     assert behind.status_code == 503

@@ -185,7 +185,7 @@ def test_the_status_of_a_task_shows_what_it_left_and_what_it_was_lacking(tally: 
         (
             '{"task_id": "T1", "container": {"image": "busybox", "colour": "red"}}',
             5,
-            "container.colour: no such field; remove it",
+            "container.colour: no such field",
         ),
         ("[1]", 5, "an object is needed"),
         ("{", 5, "cannot be read"),

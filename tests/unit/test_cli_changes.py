@@ -257,3 +257,10 @@ def test_a_workflow_of_which_nothing_is_left_is_refused(tally: Terminal, tmp_pat
     assert tally("workflow", "retry", "F1", "--as", "F3", "-q") == 0
     assert tally("workflow", "retry", "F3") == 5
     assert "has not finished" in tally.err
+
+
+@pytest.mark.parametrize("words", [("explain",), ("cancel",), ("retry",)])
+def test_of_several_tasks_the_one_that_is_not_there_is_named(tally: Terminal, words: tuple[str, ...]) -> None:
+    tally("run", "--task-id", "T1", "busybox")
+    assert tally(*words, "T1", "nobody") == 3
+    assert tally.err.startswith("tally: nobody: not-found: ")

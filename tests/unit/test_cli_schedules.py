@@ -46,7 +46,10 @@ def test_a_fire_is_triggered_once_for_a_time(tally: Terminal) -> None:
     assert tally("schedule", "next", "nightly", "-o", "json") == 0
     assert [one["status"] for one in json.loads(tally.out)["last"]] == ["fired"] * 2
     assert tally("schedule", "next", "nightly") == 0
-    assert "LAST" in tally.out
+    assert [line.split()[0] for line in tally.out.split("LAST")[1].splitlines()[1:]] == [
+        "2026-11-20T01:30:00Z",
+        "2026-11-19T01:30:00Z",
+    ]
 
 
 def test_a_span_without_a_time_says_so(tally: Terminal) -> None:

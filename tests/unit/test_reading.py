@@ -211,8 +211,8 @@ def test_a_refusal_names_each_field_and_the_way_out() -> None:
 
     assert caught.value.detail == "tasks[1].privileged: task.submit-tasks.v1 has no such field; remove it"
     assert caught.value.errors == (
-        {"field": "tasks[1].privileged", "problem": "unknown"},
-        {"field": "tasks[1].pid", "problem": "unknown"},
+        {"field": "tasks[1].privileged", "problem": "no such field"},
+        {"field": "tasks[1].pid", "problem": "no such field"},
     )
 
 
