@@ -29,8 +29,11 @@ PATTERNS: Mapping[str, str] = {
     r"^(namespace:[a-z0-9][a-z0-9-]{0,62}|(pool|key):[A-Za-z0-9][A-Za-z0-9._:-]{0,127})$": (
         "give namespace:NAME, pool:NAME or key:KEY"
     ),
+    r"^[^\x00-\x1f\x7f]{1,128}$": "1 to 128 characters are needed, none of them a control character",
+    r"^[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20\x7f]{1,2047}$": "give a URI, as s3://lake/sales.csv",
+    r"^[0-9a-f]{64}$": "give the SHA-256, as 64 small hexadecimal digits",
 }
-"""What the patterns of commands ask for."""
+"""What the patterns of commands, and of what containers list, ask for."""
 
 
 def misfits(error: "ValidationError", within: str = "") -> tuple[bool, list[dict[str, str]]]:

@@ -67,6 +67,8 @@ ENDED: Mapping[str, str] = {
     "name-clash": "A container of its name existed on the worker.",
     "result-invalid": "It ended well, but its result is not a JSON file.",
     "result-too-large": "It ended well, but its result is too large.",
+    "artifacts-invalid": "It ended well, but its list of artifacts is not one.",
+    "artifacts-too-large": "It ended well, but its list of artifacts is too large.",
     "engine-error": "The container engine failed.",
     "worker-error": "The worker failed.",
     "template-missing-field": "A template of it reads what a task that it depends on did not leave.",

@@ -349,6 +349,8 @@ CASES: dict[str, tuple[Known, str]] = {
             "name-clash",
             "result-invalid",
             "result-too-large",
+            "artifacts-invalid",
+            "artifacts-too-large",
             "engine-error",
             "worker-error",
         )

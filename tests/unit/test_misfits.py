@@ -11,6 +11,7 @@ from consumers.reading import decode, read
 from domain.commands import COMMANDS
 from domain.errors import CannotRun, Rejected
 from domain.misfits import PATTERNS
+from domain.reports import Artifact
 from tests.unit.test_reading import delivered
 
 
@@ -28,8 +29,9 @@ def patterns(schema: object) -> Iterator[str]:
             pass
 
 
-def test_every_pattern_of_a_command_is_told_in_words() -> None:
-    asked = {pattern for command in COMMANDS.values() for pattern in patterns(command.model_json_schema())}
+def test_every_pattern_that_users_meet_is_told_in_words() -> None:
+    met = [*COMMANDS.values(), Artifact]
+    asked = {pattern for message in met for pattern in patterns(message.model_json_schema())}
 
     assert asked == set(PATTERNS)
 
