@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from domain import task_states
+from domain.principals import OWN
 from domain.recorded import Recorded
 from domain.task_states import Task
 from domain.task_view import TaskView, project_task
@@ -142,6 +143,11 @@ class Explanation:
         causes = [{"code": one.code, "detail": one.detail, **one.facts} for one in self.causes]
         whole = {"task_id": self.task_id, "id": str(self.id), "status": self.status, "since": text(self.since)}
         return {**whole, "causes": causes, "position": self.position}
+
+
+def by_whom(by: str) -> str:
+    """Who did it, as people know them: the parts of the platform have names in its history alone."""
+    return "the platform" if by in OWN else by
 
 
 def text(at: datetime) -> str:

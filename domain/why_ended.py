@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from domain import events as e
-from domain.reasons import ENDED, Reason, Story, text
+from domain.reasons import ENDED, Reason, Story, by_whom, text
 from domain.recorded import Recorded
 from domain.retrying import EXHAUSTED
 from domain.spreading import FAILED as CHILDREN_FAILED
@@ -129,7 +129,7 @@ def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams:
         if (whole.by, whole.reason) != (cancelled.by, cancelled.reason):
             continue
         if isinstance(whole, e.TaskRecalled):
-            said = f"{whole.task_id}, whose child it is, was cancelled by {cancelled.by}{why}{seen}"
+            said = f"{whole.task_id}, whose child it is, was cancelled by {by_whom(cancelled.by)}{why}{seen}"
             return Reason("parent-cancelled", said, {**facts, "parent": whole.task_id})
         facts["workflow_id"] = whole.workflow_id
         if whole.because is not None:
@@ -137,7 +137,7 @@ def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams:
             return Reason("fail-fast", said, {**facts, "because": whole.because})
         said = f"workflow {whole.workflow_id} was cancelled by {cancelled.by}{why}{seen}"
         return Reason("workflow-cancelled", said, facts)
-    return Reason("cancelled", f"cancelled by {cancelled.by}{why}{seen}", facts)
+    return Reason("cancelled", f"cancelled by {by_whom(cancelled.by)}{why}{seen}", facts)
 
 
 def _cancellations(story: Story, begun: Recorded, streams: Streams) -> Iterator[e.WorkflowCancelled | e.TaskRecalled]:

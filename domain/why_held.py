@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from domain.reasons import Hold, Reason, Story, text
+from domain.reasons import Hold, Reason, Story, by_whom, text
 from domain.task_states import Cancelling, Held, Leased, TimingOut
 
 
@@ -25,7 +25,7 @@ def _holding(story: Story, state: Held, who: str, facts: dict[str, Any], hold: H
         case Cancelling(by=by, reason=reason):
             why = f": {reason}" if reason else ""
             said = {"by": by} | ({"reason": reason} if reason else {})
-            return Reason("cancelling", f"cancelled by {by}{why}; {who} is being stopped", facts | said)
+            return Reason("cancelling", f"cancelled by {by_whom(by)}{why}; {who} is being stopped", facts | said)
         case TimingOut():
             longest = state.facts.submitted.timeouts
             spans = f"longer than {longest.run.total_seconds():g} s; it has {longest.stop.total_seconds():g} s to end"

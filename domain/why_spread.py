@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from domain.reasons import Reason, Story
+from domain.reasons import Reason, Story, by_whom
 from domain.task_states import Recalled, Spread
 
 
@@ -32,7 +32,7 @@ def spread(story: Story, state: Spread | Recalled, children: Children) -> list[R
     if isinstance(state, Recalled):
         why = f": {state.reason}" if state.reason else ""
         said = {"by": state.by} | ({"reason": state.reason} if state.reason else {})
-        detail = f"cancelled by {state.by}{why}; of {children.submitted} children {stand}; {out}"
+        detail = f"cancelled by {by_whom(state.by)}{why}; of {children.submitted} children {stand}; {out}"
         return [Reason("children-cancelling", detail, facts | said)]
     detail = f"{children.submitted} of {state.facts.children} children are submitted, {stand}; {out}"
     return [Reason("children", detail, facts)]

@@ -236,6 +236,15 @@ def test_a_success_of_the_fallback_is_not_told_as_if_the_task_itself_had_succeed
     assert (cause.code, cause.detail) == ("succeeded", "run 2 succeeded in place of those that failed, as the fallback")
 
 
+def test_parts_of_the_platform_are_not_told_as_if_they_were_people() -> None:
+    held = running(Hold(accepted=True, left=9.0, heard=True), Cancel("saga", "T0 failed"))
+
+    [cause] = explain(held).causes
+
+    assert cause.detail == "cancelled by the platform: T0 failed; run 1 on W1 is being stopped"
+    assert cause.facts["by"] == "saga"
+
+
 def test_only_runs_that_were_lost_are_counted_for_a_quarantine() -> None:
     first = history(submitted(retry=Retry(max_losses=0)), QUEUED, commands=(GRANT, START, FAILED))
     again = QUEUED.model_copy(update={"after": "retry"})

@@ -1,10 +1,11 @@
 """What is said of fields that do not fit is said in the words of those who wrote them."""
 
 import json
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from consumers.finishing import read_artifacts, read_result
 from consumers.reading import decode, read
@@ -15,25 +16,18 @@ from domain.reports import Artifact
 from tests.unit.test_reading import delivered
 
 
-def patterns(schema: object) -> Iterator[str]:
-    match schema:
-        case {"pattern": str(pattern)}:
-            yield pattern
-        case dict():
-            for inner in schema.values():
-                yield from patterns(inner)
-        case list():
-            for inner in schema:
-                yield from patterns(inner)
-        case _:
-            pass
+def patterns(message: type[BaseModel]) -> set[str]:
+    schema = json.dumps(message.model_json_schema())
+    return {json.loads(found) for found in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
 
 
 def test_every_pattern_that_users_meet_is_told_in_words() -> None:
-    met = [*COMMANDS.values(), Artifact]
-    asked = {pattern for message in met for pattern in patterns(message.model_json_schema())}
+    met: list[type[BaseModel]] = [*COMMANDS.values(), Artifact]
 
-    assert asked == set(PATTERNS)
+    assert set[str]().union(*map(patterns, met)) == set(PATTERNS)
+
+
+EMPTY: list[str] = []
 
 
 @pytest.mark.parametrize(
@@ -42,10 +36,10 @@ def test_every_pattern_that_users_meet_is_told_in_words() -> None:
         ({"name": "a\u202eb"}, {"name": "1 to 128 characters are needed, none of them a control character"}),
         ({"timeouts": {"run": "10s"}}, {"timeouts.run": "give a span as ISO 8601 has it, such as PT10S"}),
         ({"timeouts": {"run": 10}}, {"timeouts.run": "give a span as ISO 8601 has it, such as PT10S"}),
-        ({"depends_on": [{"at_least": 1, "of": []}]}, {"depends_on[0].of": "give at least 1"}),
+        ({"depends_on": [{"at_least": 1, "of": EMPTY}]}, {"depends_on[0].of": "give at least 1"}),
         ({"notify": ["a"] * 17}, {"notify": "give at most 16"}),
         ({"retry": {"on": ["whatever"]}}, {"retry.on[0]": "give exit-nonzero, one exit code as exit:3"}),
-        ({"retry": {"on": []}}, {"retry.on": "give at least 1"}),
+        ({"retry": {"on": EMPTY}}, {"retry.on": "give at least 1"}),
     ],
 )
 def test_a_field_that_does_not_fit_is_told_once_with_what_to_give(
