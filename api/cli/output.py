@@ -62,6 +62,8 @@ class Common:
 
 
 COMMON = Common()
+SHORT = 18
+"""So many characters of an id are shown, if they tell it from the others of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,11 @@ def field(name: str) -> Callable[[View, bool], str]:
     return lambda row, wide: "-" if row.get(name) is None else str(row[name])
 
 
-def ident(name: str) -> Callable[[View, bool], str]:
-    """An id: its first characters, all of it in the wide form."""
-    return lambda row, wide: str(row[name]) if wide else short(str(row[name]))
+def ident(name: str, found: Sequence[View] = ()) -> Callable[[View, bool], str]:
+    """An id: its first characters, all of it in the wide form. `found`: rows whose ids they are to tell apart."""
+    ids = {str(row[name]) for row in found}
+    most = next((n for n in range(SHORT, 36) if len({one[:n] for one in ids}) == len(ids)), 36)
+    return lambda row, wide: str(row[name]) if wide else short(str(row[name]), most)
 
 
 def moment(name: str) -> Callable[[View, bool], str]:
@@ -167,9 +171,9 @@ def span(begin: str, *ends: str) -> Callable[[View, bool], str]:
     return value
 
 
-def short(ident: str) -> str:
+def short(ident: str, most: int = SHORT) -> str:
     """The beginning of a UUID that people type; other names as they are."""
-    return ident[:18] if len(ident) == 36 and ident.count("-") == 4 else ident
+    return ident[:most] if len(ident) == 36 and ident.count("-") == 4 else ident
 
 
 def needed(task_id: str, when: str) -> str:

@@ -25,7 +25,6 @@ from api.cli.plain import plain
 
 RECENT = 5
 TASKS = (
-    Column("ID", ident("id")),
     Column("NAME", field("name")),
     Column("STATUS", field("status")),
     Column("WAITED", span("created_at", "started_at", "completed_at")),
@@ -75,7 +74,7 @@ class TaskCommands:
             wanted = checked(map(pair, filters))
             namespace = wanted.pop("namespace", None) or common.namespace
             found = await client.reading.tasks(namespace, wanted, limit)
-        rows(found, TASKS, common)
+        rows(found, (Column("ID", ident("id", found)), *TASKS), common)
         return 0
 
     async def status(self, ref: str, /, *, common: Common = COMMON) -> int:

@@ -16,7 +16,7 @@ import pytest
 from adapters.in_memory.endings import Ending
 from adapters.in_memory.platform import MemoryPlatform
 from api.cli import following
-from api.cli.output import Common, span
+from api.cli.output import Common, ident, span
 from api.client import Outcome, StoredEvent
 from domain.errors import NotAllowed, Refused, Unavailable
 from domain.ports.platform import Output, View
@@ -258,3 +258,24 @@ def test_the_progress_says_why_a_run_was_lost(
     following.progress(StoredEvent(1, 1, "task.run-lost.v1", {"task_id": "t", "run": 2, **told}))
 
     assert capsys.readouterr().err == f"t run 2 lost: {why}\n"
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        (("7001-9abc-000000000000", "7002-8abc-000000000000"), ("7001", "7002")),
+        (("7001-9abc-000000000000", "7001-8abc-000000000000"), ("7001-9", "7001-8")),
+        (("7461-a64c-db0707275e13", "7461-a64c-db08765274b2"), ("7461-a64c-db07", "7461-a64c-db08")),
+        (("7461-a64c-db0707275e13", "7461-a64c-db0707275e14"), ("7461-a64c-db0707275e13", "7461-a64c-db0707275e14")),
+        (("7461-a64c-db0707275e13",), ("7461",)),
+    ],
+)
+def test_as_much_of_an_id_is_shown_as_tells_it_from_the_others_of_the_list(
+    ends: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    found = [{"id": f"01a20263-ba90-{end}"} for end in ends]
+
+    column = ident("id", found)
+
+    assert [column(row, False) for row in found] == [f"01a20263-ba90-{end}" for end in shown]
+    assert [column(row, True) for row in found] == [row["id"] for row in found]
