@@ -3,9 +3,11 @@
 The SDK's types are mostly unknown to the checkers: its client and its answers are `Any` here.
 """
 
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -31,6 +33,8 @@ START = {400: "container-refused"}
 NEVER = "0002"
 """The year before which the engine puts the start of what never started: removed half-way, it says exit code 0."""
 NO_COMMAND = (126, 127)
+KILLED, LATE_SECONDS = 137, 0.3
+"""What exits after SIGKILL says this; how long after the end the engine may tell that it was for memory."""
 T = TypeVar("T")
 
 
@@ -43,6 +47,7 @@ class DockerEngine:
         self._images = DockerImages(client, self._errors, policy)
         self._calls, self._waits = Threads(CALLS, "engine call"), Threads(max(runs, 1), "engine wait")
         self._url = f"{client.base_url}/v{client.api_version}"
+        self._killed = set[str]()
 
     async def engine_id(self) -> str:
         return self._id
@@ -131,10 +136,28 @@ class DockerEngine:
 
     async def ended(self, id: str) -> Found | None:
         there = await self.inspect(id)
-        if there is None or there.state != "running":
+        if there is not None and there.state == "running":
+            await self._waits.call(self._wait, id)
+            there = await self.inspect(id)
+        if there is None or there.exit_code != KILLED or there.oom_killed or id in self._killed:
             return there
-        await self._waits.call(self._wait, id)
-        return await self.inspect(id)
+        return replace(there, oom_killed=await self._waits.call(self._told_of_memory, id))
+
+    def _told_of_memory(self, id: str) -> bool:
+        """Whether there is an event that says that memory ran out. When it comes after the exit, the container's state
+        does not say so, and never will."""
+        with suppress(EngineDown, EngineTimeout, CannotRun), self._errors.of(f"events of {id[:12]}", {}):
+            state = self._client.inspect_container(id)["State"]
+            since, until = (datetime.fromisoformat(state[when]).timestamp() for when in ("StartedAt", "FinishedAt"))
+            wanted = {
+                "since": f"{since:.3f}",
+                "until": f"{until + LATE_SECONDS:.3f}",
+                "filters": json.dumps({"container": [id], "event": ["oom"]}),
+            }
+            answer = self._client.get(f"{self._url}/events", params=wanted, timeout=CALL_SECONDS)
+            answer.raise_for_status()
+            return bool(answer.content.strip())
+        return False
 
     def _wait(self, id: str) -> None:
         try:
@@ -166,6 +189,8 @@ class DockerEngine:
         )
 
     async def signal(self, id: str, signal: Signal) -> None:
+        if signal == "KILL":
+            self._killed.add(id)
         await self._ask(f"signal {id[:12]}", self._signal, id, signal)
 
     def _signal(self, id: str, signal: Signal) -> None:
@@ -186,6 +211,7 @@ class DockerEngine:
         return read_tar(stream, path, int(about["size"]), what)
 
     async def remove(self, id: str) -> bool:
+        self._killed.discard(id)
         return await self._ask(f"remove {id[:12]}", self._remove, id)
 
     def _remove(self, id: str) -> bool:

@@ -1,11 +1,8 @@
 """Containers that were created by half, or by somebody else."""
 
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
-import docker
 import pytest
 from requests.exceptions import ReadTimeout
 
@@ -14,6 +11,9 @@ from adapters.docker_engine import DockerEngine
 from domain.errors import CannotRun, EngineTimeout
 from domain.ports.running import Planned
 from tests.support import runs
+from tests.support.raw_engine import client, worker
+
+__all__ = ["client", "worker"]
 
 pytestmark = pytest.mark.integration
 RESULT = "/tally/result.json"
@@ -34,21 +34,6 @@ class CutOff:
         if self.cuts >= 0:
             raise ReadTimeout
         return bool(self._client.put_archive(id, folder, data))
-
-
-@pytest.fixture
-async def client(docker_host: str) -> AsyncGenerator[Any]:
-    client: Any = docker.APIClient(base_url=docker_host)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-async def worker(client: Any) -> AsyncGenerator[str]:
-    name = f"test-{uuid4()}"
-    yield name
-    for one in client.containers(all=True, filters={"label": f"tally.worker={name}"}):
-        client.remove_container(one["Id"], v=True, force=True)
 
 
 async def planned(engine: DockerEngine, worker: str, result: str) -> Planned:
