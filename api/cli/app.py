@@ -46,8 +46,9 @@ def client_app(connect: Connect, version: str) -> App:
         app.command(command)
     for command in (history.events, history.logs, ExplainCommands(connect).explain):
         app.command(command)
-    workflow = App(name="workflow", help="Show a workflow, or run it once more from its failed tasks.")
+    workflow = App(name="workflow", help="Show a workflow, cancel it, or run it once more from its failed tasks.")
     workflow.default(workflows.show)
+    workflow.command(workflows.cancel, name="cancel")
     workflow.command(workflows.retry, name="retry")
     app.command(workflow)
     schedule, schedules = App(name="schedule", help="What is submitted again and again."), ScheduleCommands(connect)

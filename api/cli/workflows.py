@@ -1,4 +1,4 @@
-"""`tally workflow`."""
+"""`tally workflow`: shown, cancelled, run once more."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +77,22 @@ class WorkflowCommands:
         more = "  open: further tasks are to come" if view["open"] else ""
         write(f"Workflow  {view['workflow_id']}  {view['namespace']}  {view['status']}  {counts}{more}\n\n")
         rows(view["nodes"], NODES, common)
+        return 0
+
+    async def cancel(self, ref: str, /, *, reason: str | None = None, common: Common = COMMON) -> int:
+        """Cancel a workflow: each task of it that has not ended, and no more are taken; prints its name.
+
+        Parameters
+        ----------
+        ref
+            Its id, the beginning of it, or its name.
+        reason
+            Why; kept in the history.
+        """
+        async with self.connect(common.namespace) as client:
+            view = await client.reading.workflow(ref, client.namespace)
+            await client.cancel_workflow(view["id"], reason=reason)
+        write(f"{view['workflow_id']}\n")
         return 0
 
     async def retry(

@@ -247,6 +247,20 @@ def test_a_workflow_is_run_once_more_from_its_failed_tasks(tally: Terminal, tmp_
     assert (old["status"], old["id"]) == ("failed", new["retry_of"])
 
 
+def test_a_workflow_is_cancelled_as_a_whole(tally: Terminal, tmp_path: Path) -> None:
+    tally.endings["a"] = None
+    flow(tally, tmp_path)
+
+    assert tally("workflow", "cancel", "F1", "--reason", "wrong day") == 0
+
+    assert tally.out == "F1\n"
+    assert tally("workflow", "F1", "-o", "json") == 0
+    view = json.loads(tally.out)
+    assert (view["status"], view["cancel_reason"]) == ("cancelled", "wrong day")
+    assert [node["status"] for node in view["nodes"]] == ["cancelled"] * len(view["nodes"])
+    assert tally("workflow", "cancel", "nobody") == 3
+
+
 def test_a_workflow_of_which_nothing_is_left_is_refused(tally: Terminal, tmp_path: Path) -> None:
     flow(tally, tmp_path)
     assert tally("workflow", "retry", "F1", "--as", "F2") == 0
