@@ -49,6 +49,7 @@ class Held:
     image: str | None = None
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    hastened: asyncio.Event = field(default_factory=asyncio.Event)
     unleased: bool = False
     why: StopReason | None = None
     grace: timedelta = timedelta(0)
@@ -60,11 +61,15 @@ class Held:
     quiet_until: float = 0.0
 
     def stop(self, grace: timedelta | None, why: StopReason | None = None) -> None:
-        """Ask for its end; the first order counts. None: the run's own stop timeout."""
+        """Ask for its end. None: the run's own stop timeout. Of further orders only a shorter grace counts."""
+        own = self.labels.stop if self.labels else timedelta(0)
+        wanted = own if grace is None else grace
         if not self.stopping.is_set():
-            own = self.labels.stop if self.labels else timedelta(0)
-            self.grace, self.why = own if grace is None else grace, why
+            self.grace, self.why = wanted, why
             self.stopping.set()
+        elif why is not None and wanted < self.grace:
+            self.grace = wanted
+            self.hastened.set()
 
     def lease_gone(self) -> None:
         """Ask for its end, of which nobody needs to be told if it has not started. Each sync may repeat this."""

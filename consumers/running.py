@@ -166,13 +166,31 @@ class Runs:
     async def _stop_when_asked(self, held: Held, id: str) -> None:
         """TERM, then KILL again and again; the container's end ends this."""
         await held.stopping.wait()
-        signal: Signal = "TERM"
-        wait = held.grace.total_seconds()
+        await self._signal(held, id, "TERM")
+        await self._grace(held)
         while True:
-            held.signal = signal
-            await insistently(partial(self.containers.signal, id, signal), self.pause)
-            await self.pause(wait)
-            signal, wait = "KILL", KILL_AGAIN
+            await self._signal(held, id, "KILL")
+            await self.pause(KILL_AGAIN)
+
+    async def _signal(self, held: Held, id: str, signal: Signal) -> None:
+        held.signal = signal
+        await insistently(partial(self.containers.signal, id, signal), self.pause)
+
+    async def _grace(self, held: Held) -> None:
+        """Until the first of the graces that were given is over, each from its own order on."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.pause(held.grace.total_seconds()))]
+        try:
+            while True:
+                hastened = asyncio.ensure_future(held.hastened.wait())
+                waits.append(hastened)
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if hastened not in done or len(done) > 1:
+                    return
+                held.hastened.clear()
+                waits[-1] = asyncio.ensure_future(self.pause(held.grace.total_seconds()))
+        finally:
+            for one in waits:
+                one.cancel()
 
     def _capture(self, held: Held, labels: RunLabels, id: str) -> Capture:
         source = Source(labels.namespace, held.run, held.fence)

@@ -7,7 +7,7 @@ from domain import events as e
 from domain.caching import kept
 from domain.reports import RunFinish, RunReport, RunStart
 from domain.retrying import LOST, Failure, NextRun, final_reason, is_loss, loses, next_run, reason_of, retries
-from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut
+from domain.task_states import Cancelling, Held, Leased, Running, Task, TimingOut, has_started
 
 After: TypeAlias = Literal["dependencies", "offer-not-accepted", "run-lost", "retry", "time", "pause"]
 
@@ -38,16 +38,21 @@ def queued_as(submitted: e.TaskSubmitted) -> e.TaskQueued:
     )
 
 
-def cancelling(task: Held, grace: timedelta | None, by: str, reason: str | None) -> e.TaskCancelling:
-    return e.TaskCancelling(
-        task_id=task.task_id,
-        run_id=task.lease.run_id,
-        fence=task.lease.fence,
-        worker_id=task.lease.worker_id,
-        grace=task.facts.submitted.timeouts.stop if grace is None else grace,
-        by=by,
-        reason=reason,
-    )
+def cancelling(task: Held, grace: timedelta | None, by: str, reason: str | None) -> list[e.TaskEvent]:
+    """Of further cancellations one counts that leaves it less time."""
+    if isinstance(task, Cancelling) and (grace is None or grace >= task.grace):
+        return []
+    return [
+        e.TaskCancelling(
+            task_id=task.task_id,
+            run_id=task.lease.run_id,
+            fence=task.lease.fence,
+            worker_id=task.lease.worker_id,
+            grace=task.facts.submitted.timeouts.stop if grace is None else grace,
+            by=by,
+            reason=reason,
+        )
+    ]
 
 
 def timing_out(task: Held) -> e.RunTimingOut:
@@ -73,8 +78,7 @@ def late(task: Task, report: RunReport) -> e.LateResultIgnored:
 def reported(task: Leased | Running | TimingOut | Cancelling, report: RunReport, now: datetime) -> list[e.TaskEvent]:
     if (report.run_id, report.fence) != (task.lease.run_id, task.lease.fence):
         return [late(task, report)]
-    unstarted = isinstance(task, Leased) or (isinstance(task, Cancelling) and not task.started)
-    started = [_started(task, report)] if unstarted and _did_start(report) else []
+    started = [_started(task, report)] if not has_started(task) and _did_start(report) else []
     if isinstance(report, RunStart):
         return [*started]
     return [*started, *_finished(task, report, now)]

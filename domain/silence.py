@@ -5,11 +5,11 @@ from datetime import datetime
 from domain import events as e
 from domain.retrying import LOST, final_reason, loses
 from domain.runs import after_failure, failure, given_up_on, lost, queued
-from domain.task_states import Cancelling, Held, Leased, Running, TimingOut
+from domain.task_states import Cancelling, Leased, Running, TimingOut, has_started
 
 
 def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool, now: datetime) -> list[e.TaskEvent]:
-    accepted = accepted or _seen_running(task)
+    accepted = accepted or has_started(task)
     expired = e.LeaseExpired(
         task_id=task.task_id,
         run_id=task.lease.run_id,
@@ -34,11 +34,6 @@ def lease_closed(task: Leased | Running | TimingOut | Cancelling, accepted: bool
         end = e.TaskFailed(task_id=task.task_id, reason=final, runs=task.facts.run, verified=False)
         return [expired, lost(task), end]
     return [expired, lost(task), given_up_on(task, LOST, verified=False)]
-
-
-def _seen_running(task: Held) -> bool:
-    """A report of its start says as much as a beat that lists the run."""
-    return task.started if isinstance(task, Cancelling) else not isinstance(task, Leased)
 
 
 def _cancelled_unheard(task: Cancelling, verified: bool) -> e.TaskCancelled:

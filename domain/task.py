@@ -197,8 +197,8 @@ def decide(task: Task, command: Decision, now: datetime) -> list[e.TaskEvent]:
             return _resumed(task, by)
         case ((Blocked() | Queued() | Delayed() | Paused()), Cancel(by=by, reason=reason)):
             return [e.TaskCancelled(task_id=task.task_id, by=by, reason=reason, runs=task.facts.run)]
-        case Leased() | Running() | TimingOut(), Cancel():
-            return [cancelling(task, command.grace, command.by, command.reason)]
+        case Leased() | Running() | TimingOut() | Cancelling(), Cancel():
+            return cancelling(task, command.grace, command.by, command.reason)
         case Ended(), (Prioritise() | Cancel()):
             none = "it waits for nothing" if isinstance(command, Prioritise) else "nothing is left to cancel"
             raise BadState(f"task {task.task_id} {stands(task)}: {none}")

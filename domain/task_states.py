@@ -135,11 +135,12 @@ class TimingOut(Held):
 
 @dataclass(frozen=True, slots=True)
 class Cancelling(Held):
-    """Cancelled while held; its container is being stopped."""
+    """Cancelled while held; its container is being stopped, and has `grace` from TERM to KILL."""
 
     by: str
     reason: str | None
     started: bool
+    grace: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,8 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return replace(task, facts=facts, started=True)
         case e.RunTimingOut(), Running(lease=lease):
             return TimingOut(facts, lease)
-        case e.TaskCancelling(by=by, reason=reason), Leased() | Running() | TimingOut():
-            return Cancelling(facts, task.lease, by, reason, started=not isinstance(task, Leased))
+        case e.TaskCancelling(by=by, reason=reason, grace=grace), Held():
+            return Cancelling(facts, task.lease, by, reason, has_started(task), grace)
         case e.TaskPriorityChanged(priority=priority), _:
             return replace(task, facts=replace(facts, priority=priority))
         case e.TaskFilled(container=container, input=given, fallback=fallback), _:
@@ -204,6 +205,11 @@ def evolve(task: Task | None, id: UUID, event: e.Event) -> Task:
             return Ended(facts, status=event.TYPE.split(".")[1])
         case _:
             return replace(task, facts=facts)
+
+
+def has_started(task: Held) -> bool:
+    """Whether a report of its start has come, which says as much as a beat that lists the run."""
+    return task.started if isinstance(task, Cancelling) else not isinstance(task, Leased)
 
 
 def stands(task: Task) -> str:

@@ -267,6 +267,25 @@ def test_the_grace_of_a_cancellation_is_its_own_or_else_the_tasks(grace: timedel
     )
 
 
+@pytest.mark.parametrize("state", ["cancelling", "cancelling, started"])
+def test_a_further_cancellation_counts_if_its_grace_is_shorter(state: str) -> None:
+    long = decide(STATES["running"], Cancel("alice", "why", timedelta(minutes=1)), NOW)[0]
+    task = evolve(STATES[state], TASK, long)
+
+    for grace in (None, timedelta(minutes=1), timedelta(minutes=2)):
+        assert decide(task, Cancel("bob", "again", grace), NOW) == []
+    (shorter,) = decide(task, Cancel("bob", "at once", timedelta(0)), NOW)
+
+    assert shorter == e.TaskCancelling(
+        task_id="T1", run_id=RUN, fence=1, worker_id="W1", grace=timedelta(0), by="bob", reason="at once"
+    )
+    hastened = evolve(task, TASK, shorter)
+    assert decide(hastened, Cancel("bob", "again", timedelta(0)), NOW) == []
+    assert decide(hastened, FAILED, NOW)[-1] == e.TaskCancelled(
+        task_id="T1", by="bob", reason="at once", runs=1, exit_code=3
+    )
+
+
 def test_a_stream_that_does_not_begin_with_a_submission_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"begins with task\.queued"):
         evolve(None, TASK, QUEUED)

@@ -1,5 +1,7 @@
 """What a worker does when a run is to end, before its start and after."""
 
+import asyncio
+
 import pytest
 
 from domain.events import TaskCancelled, TaskSubmitted
@@ -10,7 +12,7 @@ from domain.specs import TaskSpec
 from domain.task import decide
 from domain.task_states import Cancelling, Facts, Lease
 from tests.support import runs
-from tests.support.docks import Dock, Platform, offer, offered, soon, stop, sync
+from tests.support.docks import Dock, Pauses, Platform, offer, offered, soon, stop, sync
 from tests.support.ended_tasks import NOW
 from tests.support.runs import RUN, TASK
 
@@ -37,6 +39,35 @@ async def test_a_program_that_ignores_term_is_killed_after_the_grace() -> None:
         finish = await platform.finish()
     assert (finish.exit_code, finish.signal, finish.gone) == (137, "KILL", True)
     assert 7.0 in dock.pauses.asked
+
+
+class Patient(Pauses):
+    """Pauses of a minute or more do not end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        await super().__call__(seconds)
+        if seconds >= 60:
+            self.long.set()
+            await asyncio.Event().wait()
+
+
+async def test_of_further_stops_only_a_shorter_grace_counts() -> None:
+    platform, dock = Platform(), Dock()
+    dock.pauses = pauses = Patient()
+    async with dock.worker(platform):
+        platform.tell(offer(offered(runs.STUBBORN)))
+        await platform.start()
+        platform.tell(stop(grace=60.0))
+        await pauses.long.wait()
+        platform.tell(stop(grace=0.25))
+        platform.tell(stop(grace=90.0))
+        finish = await platform.finish()
+    assert (finish.exit_code, finish.signal) == (137, "KILL")
+    assert [seconds for seconds in pauses.asked if seconds in (60.0, 0.25, 90.0)] == [60.0, 0.25]
 
 
 async def test_a_run_that_a_sync_stops_gets_its_own_stop_timeout() -> None:
