@@ -21,7 +21,7 @@ DOWNSTREAM = [UUID(int=1000 + number) for number in range(MANY)]
 
 @pytest_asyncio.fixture
 async def seat(pg: Database) -> AsyncIterator[PgSeat[ConductorPgTurn]]:
-    """The conductor's place; no statement may take longer than 5 s: one that is quadratic takes 13."""
+    """The conductor's place; no statement may take longer than 5 s."""
     with psycopg.connect(pg.owner, autocommit=True) as owner:
         owner.execute("ANALYZE conductor_needs, conductor_edges, conductor_settled, conductor_members")
     options = "-c statement_timeout=5s -c plan_cache_mode=force_generic_plan"
