@@ -62,6 +62,16 @@ async def test_a_list_is_bounded_by_the_times_of_submission(pg: Database, asked:
         assert (await queries.tasks(TaskFilter(ALL, **asked))).count == count
 
 
+async def assert_created_now(pg: Database) -> None:
+    """By the bounds of a list, the one task there is was created within an hour of now."""
+    hour = timedelta(hours=1)
+    async with open_queries(pg.read) as queries:
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW - hour))).count == 1
+        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW + hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW - hour))).count == 0
+        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
+
+
 async def test_a_child_is_found_by_the_time_of_its_own_submission_however_long_its_parent_has_waited(
     pg: Database,
 ) -> None:
@@ -73,12 +83,7 @@ async def test_a_child_is_found_by_the_time_of_its_own_submission_however_long_i
     await append(pg.app, new_events(child, 0, "analytics", [first, queued(first.task_id)], CAUSE))
     await project(pg)
 
-    async with open_queries(pg.read) as queries:
-        hour = timedelta(hours=1)
-        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW - hour))).count == 1
-        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW + hour))).count == 0
-        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW - hour))).count == 0
-        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
+    await assert_created_now(pg)
 
 
 async def test_a_task_is_found_by_the_time_of_its_submission_however_long_before_its_name_was_promised(
@@ -89,12 +94,7 @@ async def test_a_task_is_found_by_the_time_of_its_submission_however_long_before
     await append(pg.app, new_events(promised, 0, "analytics", [submitted(), queued()], CAUSE))
     await project(pg)
 
-    async with open_queries(pg.read) as queries:
-        hour = timedelta(hours=1)
-        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW - hour))).count == 1
-        assert (await queries.tasks(TaskFilter(ALL, created_after=NOW + hour))).count == 0
-        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW - hour))).count == 0
-        assert (await queries.tasks(TaskFilter(ALL, created_before=NOW + hour))).count == 1
+    await assert_created_now(pg)
 
 
 async def test_a_worker_is_shown_with_its_last_beat_and_what_it_holds_in_these_namespaces(pg: Database) -> None:
