@@ -106,7 +106,7 @@ class PgSeat(Generic[T]):
         self._dsn, self._make_turn, self._channels = dsn, make_turn, channels
         self._hint = asyncio.Event()
         self._hinted = -math.inf
-        self._deaf = self._behind = False
+        self._deaf = self._silent = self._behind = False
         self._heard: set[str] = set()
         self._types: frozenset[str] | None = None
         self._stack = AsyncExitStack()
@@ -134,7 +134,10 @@ class PgSeat(Generic[T]):
         await self._stack.aclose()
 
     async def page(self, limit: int, types: Sequence[str] | None = None) -> Page:
-        """See `domain.ports.log.Seat`."""
+        """See `domain.ports.log.Seat`. Whoever listens again looks again, behind the commit of that."""
+        if self._silent is not self._deaf:
+            await self._say("UNLISTEN" if self._deaf else "LISTEN")
+            self._silent = self._deaf
         self._types = None if types is None else frozenset(types)
         heard_so_far(self._work, self._hear)
         self._hint.clear()
@@ -171,28 +174,20 @@ class PgSeat(Generic[T]):
     async def wait(self, seconds: float) -> None:
         """Return when the log, or what this follower watches, may have grown; at the latest after `seconds`.
 
-        Raises what ended the stamping: without it the seat would be taken for stale.
+        May be cancelled: it says nothing to the database. Raises what ended the stamping: without it the seat would be
+        taken for stale.
         """
         if self._stamping.done():
             self._stamping.result()
         if self._deaf:
-            await self._wait_deaf()
+            self._deaf = self._behind
+            await asyncio.sleep(self._gather if self._behind else 0.0)
             return
         await listen(self._work, self._hear, self._hint, seconds)
         if self._gather and self._hint.is_set():
             before, self._hinted = self._hinted, asyncio.get_running_loop().time()
-            if self._hinted - before < BUSY * self._gather:
-                await self._say("UNLISTEN")
-                self._deaf = True
+            self._deaf = self._hinted - before < BUSY * self._gather
         await asyncio.sleep(self._gather if self._hint.is_set() else 0.0)
-
-    async def _wait_deaf(self) -> None:
-        """Until the next look; at once where the last one found nothing, for whoever listens again must look again."""
-        if self._behind:
-            await asyncio.sleep(self._gather)
-        else:
-            await self._say("LISTEN")
-            self._deaf = False
 
     async def _say(self, word: Literal["LISTEN", "UNLISTEN"]) -> None:
         async with self._pipeline as pipeline:

@@ -166,20 +166,45 @@ async def test_a_follower_that_has_much_to_do_does_not_listen_until_it_has_caugh
     ):
         await append_events(writer, succeeded(uuid7()))
         await seat.wait(60)
-        once = await listens(seat), await deal(seat)
+        once = await deal(seat), await listens(seat)
         await append_events(writer, succeeded(uuid7()))
         await seat.wait(60)
-        again = await listens(seat), await deal(seat)
+        again = await deal(seat), await listens(seat)
         await append_events(writer, succeeded(uuid7()))
         await seat.wait(60)
-        busy = await listens(seat), await deal(seat)
+        busy = await deal(seat), await listens(seat)
         await seat.wait(60)
-        over = await listens(seat), await deal(seat)
+        over = await deal(seat), await listens(seat)
         await seat.wait(60)
-        at_rest = await listens(seat), await deal(seat)
+        at_rest = await deal(seat), await listens(seat)
         await append_events(writer, succeeded(uuid7()))
         await seat.wait(60)
         woken = await deal(seat)
 
-    assert (once, again, busy) == ((True, 2), (False, 2), (False, 2))
-    assert (over, at_rest, woken) == ((False, 0), (True, 0), 2)
+    assert (once, again, busy) == ((2, True), (2, False), (2, False))
+    assert (over, at_rest, woken) == ((0, False), (0, True), 2)
+
+
+async def test_a_wait_that_is_cancelled_costs_a_busy_follower_nothing(pg: Database) -> None:
+    async def wait_and_be_cancelled(seat: PgSeat[PgTurn]) -> None:
+        waiting = asyncio.create_task(seat.wait(60))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    async with (
+        await connect(pg.app, "writer") as writer,
+        PgSeat(pg.app, "follower", PgTurn, gather=0.5) as seat,
+        asyncio.timeout(30),
+    ):
+        for _ in range(2):
+            await append_events(writer, succeeded(uuid7()))
+            await seat.wait(60)
+            async with seat.turn((await seat.page(10)).up_to):
+                pass
+        await wait_and_be_cancelled(seat)
+        assert not (await seat.page(10)).events
+        await wait_and_be_cancelled(seat)
+        await append_events(writer, succeeded(uuid7()))
+
+        assert len((await seat.page(10)).events) == 2
