@@ -141,12 +141,12 @@ class DockerEngine:
             there = await self.inspect(id)
         if there is None or there.exit_code != KILLED or there.oom_killed or id in self._killed:
             return there
-        return replace(there, oom_killed=await self._waits.call(self._told_of_memory, id))
+        return replace(there, oom_killed=await self._calls.call(self._told_of_memory, id))
 
     def _told_of_memory(self, id: str) -> bool:
         """Whether there is an event that says that memory ran out. When it comes after the exit, the container's state
         does not say so, and never will."""
-        with suppress(EngineDown, EngineTimeout, CannotRun), self._errors.of(f"events of {id[:12]}", {}):
+        with suppress(EngineDown, EngineTimeout, CannotRun, ValueError), self._errors.of(f"events of {id[:12]}", {}):
             state = self._client.inspect_container(id)["State"]
             since, until = (datetime.fromisoformat(state[when]).timestamp() for when in ("StartedAt", "FinishedAt"))
             wanted = {

@@ -140,7 +140,7 @@ class Cancelling(Held):
     by: str
     reason: str | None
     started: bool
-    grace: timedelta = timedelta(0)
+    grace: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _how(reason: str, exit_code: int | None) -> str:
 
 
 def _cancelled(story: Story, cancelled: e.TaskCancelled, end: Recorded, streams: Streams) -> Reason:
-    begun = next((one for one in story.events if one.type == e.TaskCancelling.TYPE), end)
+    begun = next((one for one in reversed(story.events) if one.type == e.TaskCancelling.TYPE), end)
     facts: dict[str, Any] = {"by": cancelled.by, "runs": cancelled.runs, "verified": cancelled.verified}
     facts |= {"reason": cancelled.reason} if cancelled.reason else {}
     why = f": {cancelled.reason}" if cancelled.reason else ""

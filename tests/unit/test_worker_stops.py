@@ -1,6 +1,7 @@
 """What a worker does when a run is to end, before its start and after."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -234,7 +235,8 @@ async def test_a_task_whose_cancel_overtakes_its_offer_ends_as_cancelled_and_not
     async with dock.worker(platform, engine=False):
         platform.tell(stop(generation=3))
         finish = await platform.finish()
-    cancelling = Cancelling(Facts(TASK, 4, SUBMITTED, 1, 1), Lease(RUN, 1, 1, "w1", 3), "alice", None, started=False)
+    facts, lease = Facts(TASK, 4, SUBMITTED, 1, 1), Lease(RUN, 1, 1, "w1", 3)
+    cancelling = Cancelling(facts, lease, "alice", None, started=False, grace=timedelta(0))
 
     *_, end = decide(cancelling, finish, NOW)
 
